@@ -1,0 +1,184 @@
+//! The budget of one connection's side, lent to its connector call by call.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::model::budget::{Budget, Grant, Limits};
+use crate::model::work::Lane;
+
+/// Permission to call, in one lane. Cheap to clone.
+///
+/// When several wait, the smaller lane goes first: a pending record overtakes a running
+/// backfill within one request. One budget may be shared by many connections on several
+/// arbiters.
+#[derive(Debug, Clone)]
+pub struct Calls {
+    shared: Arc<Shared>,
+    lane: Lane,
+}
+
+#[derive(Debug)]
+struct Shared {
+    // A std lock: held for a few instructions, never over an await.
+    state: Mutex<State>,
+    made: AtomicU64,
+    origin: Instant,
+}
+
+#[derive(Debug)]
+struct State {
+    budget: Budget,
+    waiting: BTreeMap<(Lane, u64), oneshot::Sender<()>>,
+    next_ticket: u64,
+}
+
+/// One call in flight; dropping it ends the call.
+#[derive(Debug)]
+#[must_use = "the call lasts as long as its permit"]
+pub struct Permit {
+    shared: Arc<Shared>,
+}
+
+impl Calls {
+    /// A budget of its own. The clock starts now.
+    #[must_use]
+    pub fn new(limits: &Limits) -> Self {
+        let state = State { budget: Budget::new(limits, 0), waiting: BTreeMap::new(), next_ticket: 0 };
+        let shared = Shared { state: Mutex::new(state), made: AtomicU64::new(0), origin: Instant::now() };
+        Self { shared: Arc::new(shared), lane: Lane::Manual }
+    }
+
+    /// The same budget, asked from another lane.
+    #[must_use]
+    pub fn in_lane(&self, lane: Lane) -> Self {
+        Self { shared: Arc::clone(&self.shared), lane }
+    }
+
+    /// Waits until one more call may be made. Call it right before each request,
+    /// retries included, and keep the permit until the answer is read.
+    pub async fn permit(&self) -> Permit {
+        let ticket = self.shared.lock().take_ticket();
+        let mut place = Place { shared: &self.shared, key: (self.lane, ticket), queued: false };
+        loop {
+            let (sleep, ended) = {
+                let mut state = self.shared.lock();
+                match state.ask(place.key, self.shared.now_ms()) {
+                    Grant::Go => {
+                        state.waiting.remove(&place.key);
+                        place.queued = false;
+                        state.wake_first();
+                        drop(state);
+                        self.shared.made.fetch_add(1, Ordering::Relaxed);
+                        return Permit { shared: Arc::clone(&self.shared) };
+                    }
+                    grant @ (Grant::At(_) | Grant::WhenOneEnds) => {
+                        let (sender, receiver) = oneshot::channel();
+                        state.waiting.insert(place.key, sender);
+                        place.queued = true;
+                        let sleep = match grant {
+                            Grant::At(at_ms) => Some(at_ms.saturating_sub(self.shared.now_ms())),
+                            Grant::Go | Grant::WhenOneEnds => None,
+                        };
+                        (sleep, receiver)
+                    }
+                }
+            };
+            match sleep {
+                // A wake-up that gets lost (its sender replaced) only costs the sleep.
+                Some(millis) => drop(tokio::time::timeout(Duration::from_millis(millis.max(1)), ended).await),
+                None => drop(ended.await),
+            }
+        }
+    }
+
+    /// The side asked for a pause: no call of this budget starts before it is over.
+    pub fn pause(&self, pause: Duration) {
+        let until = self.shared.now_ms().saturating_add(u64::try_from(pause.as_millis()).unwrap_or(u64::MAX));
+        self.shared.lock().budget.block_until(until);
+    }
+
+    /// How long the pause that the side asked for still lasts.
+    #[must_use]
+    pub fn paused_for(&self) -> Option<Duration> {
+        let until = self.shared.lock().budget.blocked_until_ms();
+        until.checked_sub(self.shared.now_ms()).filter(|left| *left > 0).map(Duration::from_millis)
+    }
+
+    /// Calls made so far, retries included.
+    #[must_use]
+    pub fn made(&self) -> u64 {
+        self.shared.made.load(Ordering::Relaxed)
+    }
+
+    /// Calls allowed in flight at once.
+    #[must_use]
+    pub fn concurrency(&self) -> usize {
+        self.shared.lock().budget.concurrency()
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        // The state is whole after each method, so a panic elsewhere does not spoil it.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+impl State {
+    fn take_ticket(&mut self) -> u64 {
+        self.next_ticket += 1;
+        self.next_ticket
+    }
+
+    /// Asks the budget, unless somebody of a smaller key waits already.
+    fn ask(&mut self, key: (Lane, u64), now_ms: u64) -> Grant {
+        match self.waiting.first_key_value() {
+            Some((first, _)) if *first < key => Grant::WhenOneEnds,
+            Some(_) | None => self.budget.ask(now_ms),
+        }
+    }
+
+    /// Wakes the first in the queue; it leaves the queue itself once it is granted.
+    fn wake_first(&mut self) {
+        if let Some(mut entry) = self.waiting.first_entry() {
+            let (fresh, _) = oneshot::channel();
+            // An ended waiter has left the queue in its Drop, so a failed send is no loss.
+            let _ = entry.insert(fresh).send(());
+        }
+    }
+}
+
+/// A place in the queue, given up when the waiting future is dropped.
+struct Place<'a> {
+    shared: &'a Shared,
+    key: (Lane, u64),
+    queued: bool,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        if self.queued {
+            let mut state = self.shared.lock();
+            state.waiting.remove(&self.key);
+            // It may have been woken in vain; pass that on.
+            state.wake_first();
+        }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        state.budget.finish();
+        state.wake_first();
+    }
+}

@@ -1,0 +1,5 @@
+//! Syncline: a sync kernel.
+#![forbid(unsafe_code)]
+
+pub mod connectors;
+pub mod model;
