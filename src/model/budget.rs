@@ -162,7 +162,7 @@ mod tests {
                     Grant::At(at) => now = at,
                     Grant::WhenOneEnds => unreachable!("each call ends at once"),
                 }
-                if random.u8(..) < 5 {
+                if random.u8(..) == 0 {
                     now += random.u64(..per_ms * 2);
                 }
             }

@@ -6,6 +6,7 @@
 
 pub mod budget;
 pub mod cursor;
+pub mod document;
 pub mod hash;
 pub mod ids;
 pub mod marker;
