@@ -8,9 +8,10 @@ use crate::model::value::Value;
 use crate::model::work::QuarantineKind;
 use crate::model::write::{Change, UpdateStyle};
 use crate::reconcile::case::{Case, Step};
-use crate::reconcile::mapping::{ConflictPolicy, Field, FieldFault, FieldRead, Fields, Owner};
+use crate::reconcile::mapping::{Field, FieldFault, FieldRead, Fields};
+use crate::reconcile::spec::{ConflictPolicy, Owner};
 use crate::reconcile::merge::{Cause, Held, Initial, Rule, Verdict, Winner, merge};
-use crate::reconcile::plan::{Creation, Effect, Fault, SideUpdate, Updates, account, digest_fields, fields_of, quick, tally};
+use crate::reconcile::plan::{Creation, Effect, Fault, SideUpdate, Updates, account, fields_of, quick, tally};
 use crate::reconcile::sync::Sync;
 
 /// A value that loses, to be kept in the history.
@@ -186,10 +187,11 @@ impl<'a> FieldCase<'a> {
             Known::Digest | Known::Broken => None,
         };
         merged.bases[winner].push((field.no, BaseValue::of(kept)));
-        merged.bases[loser].push((field.no, BaseValue::of(written)));
         if present.is_some_and(|present| same_option(present.as_ref(), value.as_ref())) {
+            merged.bases[loser].push((field.no, self.present_base(loser, known[loser])?));
             return Ok(());
         }
+        merged.bases[loser].push((field.no, BaseValue::of(written)));
         merged.changes[loser].push((self.index, Change { path: field.paths[loser].clone(), value }));
         if let Some(lost) = lost {
             merged.lost.push(Lost { field: field.name.clone(), winner, lost: lost.cloned(), kept: kept.cloned() });
@@ -303,7 +305,7 @@ fn side_update(
     let (id, version, current, digest) = match &case.seen[side] {
         Some(observation) => match &observation.entry {
             Entry::Live(record) => {
-                let digest = fields_of(observation).map(digest_fields)?;
+                let digest = fields_of(observation).map(Fields::digest)?;
                 (record.id.clone(), record.version.clone(), Some(record.body.clone()), digest)
             }
             Entry::Deleted { .. } | Entry::Bad(_) => return None,

@@ -254,7 +254,7 @@ fn read_fields(sync: &Sync, case: &mut Case) -> Option<Fault> {
                     return Some(Fault {
                         kind: QuarantineKind::Unreadable,
                         reason: format!("{side} record {}: {}", record.id, fault.reason),
-                        path: Some(fault.path),
+                        path: Some(fault.place),
                     });
                 }
             }
@@ -308,21 +308,7 @@ fn looks_like_before(
         return None;
     }
     let fields = fields_of(observation)?;
-    (digest_fields(fields) == previous.digest).then(|| Due::AfterMs(u64::try_from(left_ms).unwrap_or(0)))
-}
-
-/// Digest of all mapped fields of one side.
-#[must_use]
-pub fn digest_fields(fields: &Fields) -> Digest {
-    let mut bytes = Vec::with_capacity(256);
-    for read in fields.iter() {
-        match read {
-            FieldRead::Value(Some(value)) => value.write_canonical(&mut bytes),
-            FieldRead::Value(None) => bytes.push(b'-'),
-            FieldRead::Fault(_) => bytes.push(b'!'),
-        }
-    }
-    Digest::of(&bytes)
+    (fields.digest() == previous.digest).then(|| Due::AfterMs(u64::try_from(left_ms).unwrap_or(0)))
 }
 
 pub(super) fn fields_of(observation: &Observation) -> Option<&Fields> {
