@@ -41,8 +41,37 @@ pub struct Plan {
     pub tally: Totals,
     /// How often it was tried before.
     pub attempts: u32,
+    /// It was held back before.
+    pub was_held_back: bool,
     /// It was held back before and no longer is.
     pub released: bool,
+}
+
+impl Plan {
+    /// A plan that takes nothing from the case but its names.
+    #[must_use]
+    pub fn bare(case: &Case, effect: Effect) -> Self {
+        let raw_hash = match seen_entry(case, case.origin) {
+            Some(Entry::Live(record)) => Some(record.body.raw_hash()),
+            Some(Entry::Bad(bad)) => Some(bad.raw_hash),
+            Some(Entry::Deleted { .. }) | None => None,
+        };
+        let was_held_back = case.held_back.is_some();
+        Self {
+            origin: case.origin,
+            id: case.id.clone(),
+            raw_hash,
+            pair: case.pair,
+            old: case.marker.clone(),
+            absorbed: None,
+            was_held_back,
+            released: was_held_back && !matches!(effect, Effect::Quarantine(_) | Effect::Hold(..)),
+            effect,
+            lost: Vec::new(),
+            tally: Totals { read: 1, ..Totals::default() },
+            attempts: case.attempts,
+        }
+    }
 }
 
 /// The effect of a plan.
@@ -140,13 +169,13 @@ pub struct Fault {
 #[must_use]
 pub fn plan(sync: &Sync, case: &mut Case, now_ms: i64) -> Step {
     if case.open_write {
-        return done(case, Effect::Hold(Hold { reason: PendingReason::OpenCreate, due: Due::WithOpenCreate }, None));
+        return quick(case, Effect::Hold(Hold { reason: PendingReason::OpenCreate, due: Due::WithOpenCreate }, None));
     }
     if let Some(step) = skip_unchanged(sync, case) {
         return step;
     }
     if let Some(fault) = read_fields(sync, case) {
-        return done(case, Effect::Quarantine(fault));
+        return quick(case, Effect::Quarantine(fault));
     }
     if let Some(step) = suspicious(sync, case, now_ms) {
         return step;
@@ -173,13 +202,13 @@ fn carry_out(sync: &Sync, case: &mut Case, seen: PerSide<Seen>, decision: Decisi
         },
         Decision::Bury { side, both } => {
             let tomb = case.marker.as_ref().map(|marker| Box::new(bury(marker, side, both, cause(case, side), now_ms)));
-            done(case, Effect::Keep(tomb))
+            quick(case, Effect::Keep(tomb))
         }
         Decision::Relink => match Side::BOTH.into_iter().find_map(|side| need_read(case, side)) {
             Some(step) => step,
             None => contact::link(sync, case, sync.initial),
         },
-        Decision::Forget => done(case, Effect::Forget),
+        Decision::Forget => quick(case, Effect::Forget),
     }
 }
 
@@ -226,7 +255,7 @@ fn skip_unchanged(sync: &Sync, case: &mut Case) -> Option<Step> {
         && *held == hash
         && !matches!(kind, QuarantineKind::Ambiguous | QuarantineKind::Undecided | QuarantineKind::DeadLetter)
     {
-        let mut step = done(case, Effect::Keep(None));
+        let mut step = quick(case, Effect::Keep(None));
         if let Step::Plan(plan) = &mut step {
             plan.released = false;
         }
@@ -237,7 +266,7 @@ fn skip_unchanged(sync: &Sync, case: &mut Case) -> Option<Step> {
     if !linked || marker.mapping_hash != sync.mapping.hash || marker.sides[case.origin].raw_hash != Some(hash) {
         return None;
     }
-    let mut step = done(case, Effect::Keep(None));
+    let mut step = quick(case, Effect::Keep(None));
     tally(&mut step, |totals| totals.unchanged += 1);
     Some(step)
 }
@@ -350,14 +379,14 @@ fn scope(sync: &Sync, case: &mut Case) -> Option<Step> {
                 marker.out_of_scope = Some(side);
                 Box::new(marker)
             });
-            let mut step = done(case, Effect::OutOfScope(marker));
+            let mut step = quick(case, Effect::OutOfScope(marker));
             tally(&mut step, |totals| totals.filtered += 1);
             Some(step)
         }
         (None, Some(side)) => {
             if Side::BOTH.into_iter().any(|side| matches!(seen_entry(case, side), Some(Entry::Deleted { .. }))) {
                 // Deleted while outside the filter: not ours to carry over.
-                return Some(done(case, Effect::Keep(None)));
+                return Some(quick(case, Effect::Keep(None)));
             }
             let source = sync.direction.target().map_or(side, Side::other);
             let missing = [source, side].into_iter().find(|&side| case.seen[side].is_none());
@@ -445,7 +474,7 @@ fn delete(sync: &Sync, case: &mut Case, target: Side, now_ms: i64) -> Step {
         Some(Entry::Deleted { .. } | Entry::Bad(_)) | None => marker.sides[target].version.clone(),
     };
     let expected = version.filter(|_| two_way && sync.guarded(target));
-    done(case, Effect::Delete(Box::new(Deletion { target, id, expected, tomb, marker })))
+    quick(case, Effect::Delete(Box::new(Deletion { target, id, expected, tomb, marker })))
 }
 
 /// The marker of a pair one side of which is gone.
@@ -487,30 +516,8 @@ fn with_old(mut step: Step, old: Marker) -> Step {
     step
 }
 
-/// A plan that takes nothing from the case but its names.
 pub(super) fn quick(case: &Case, effect: Effect) -> Step {
-    let raw_hash = match seen_entry(case, case.origin) {
-        Some(Entry::Live(record)) => Some(record.body.raw_hash()),
-        Some(Entry::Bad(bad)) => Some(bad.raw_hash),
-        Some(Entry::Deleted { .. }) | None => None,
-    };
-    Step::Plan(Box::new(Plan {
-        origin: case.origin,
-        id: case.id.clone(),
-        raw_hash,
-        pair: case.pair,
-        old: case.marker.clone(),
-        absorbed: None,
-        released: case.held_back.is_some() && !matches!(effect, Effect::Quarantine(_) | Effect::Hold(..)),
-        effect,
-        lost: Vec::new(),
-        tally: Totals { read: 1, ..Totals::default() },
-        attempts: case.attempts,
-    }))
-}
-
-pub(super) fn done(case: &Case, effect: Effect) -> Step {
-    quick(case, effect)
+    Step::Plan(Box::new(Plan::bare(case, effect)))
 }
 
 pub(super) fn tally(step: &mut Step, count: impl FnOnce(&mut Totals)) {
