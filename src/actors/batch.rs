@@ -213,6 +213,32 @@ impl Fetched {
         Ok(())
     }
 
+    /// A pending record could not be read: it is tried again later, or held back when
+    /// it was tried too often.
+    pub fn put_off_row(&mut self, row: PendingRow, error: ConnectorError) {
+        let PendingRow { lane, seq, sync, mut pending } = row;
+        self.commit.delete_pending(sync, lane, seq, pending.side, &pending.id);
+        self.report.removed.push((lane, seq));
+        pending.attempts += 1;
+        if pending.attempts >= MAX_ATTEMPTS {
+            let held = Quarantined {
+                kind: QuarantineKind::DeadLetter,
+                reason: format!("it could not be read, tried {} times: {error}", pending.attempts),
+                path: None,
+                raw_hash: None,
+                since_ms: self.core.env.now_ms(),
+            };
+            self.commit.put_quarantine(sync, pending.side, pending.id.as_str(), &held);
+            self.report.tally.quarantined += 1;
+            self.report.held_back += 1;
+        } else {
+            let after_ms = i64::try_from(backoff_ms(pending.attempts)).unwrap_or(i64::MAX);
+            pending.due_ms = self.core.env.now_ms().saturating_add(after_ms);
+            self.report.added.push(PendingRow { lane, seq: self.core.take_seq(), sync, pending });
+        }
+        self.report.trouble = Some(error);
+    }
+
     fn pending(&self, side: Side, id: &RecordId, reason: PendingReason, after_ms: u64, attempts: u32) -> Pending {
         let now_ms = self.core.env.now_ms();
         let since_ms = self.rows.get(&(side, id.clone())).map_or(now_ms, |row| row.pending.since_ms);

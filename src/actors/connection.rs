@@ -14,7 +14,7 @@ use std::time::Duration;
 use actix::prelude::*;
 use tokio::sync::oneshot;
 
-use crate::actors::batch::{self, Fetched, MAX_ATTEMPTS, Report, Stop};
+use crate::actors::batch::{self, Fetched, Report, Stop};
 use crate::actors::core::Core;
 use crate::actors::message::{
     ConnectionStatus, Drain, GetStatus, MarkError, MarkRecord, QuarantineRow, Ran, RunReport, RunSync, SetPaused,
@@ -760,7 +760,7 @@ async fn records(core: &Rc<Core>, sync: &Arc<Sync>, rows: Vec<PendingRow>) -> Re
     }
     let mut fetched = Fetched::new(core, sync, side, lane, entries, answered)?;
     for (row, error) in failed {
-        fetched.put_off_row(row, error, MAX_ATTEMPTS);
+        fetched.put_off_row(row, error);
     }
     carry_through(fetched).await
 }

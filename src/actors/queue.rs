@@ -87,7 +87,10 @@ impl PendingQueue {
         let Some(first) = due.first() else { return Vec::new() };
         let (sync, side, lane) = (first.sync, first.pending.side, first.lane);
         let alike = |row: &&&PendingRow| row.sync == sync && row.pending.side == side && row.lane == lane;
-        let taken: Vec<PendingRow> = due.iter().filter(alike).take(most).map(|row| (*row).clone()).collect();
+        // A record that failed before goes alone, so that it cannot spoil its neighbours.
+        let most = if first.pending.attempts > 0 { 1 } else { most };
+        let fresh = |row: &&&PendingRow| row.pending.attempts == 0 || most == 1;
+        let taken: Vec<PendingRow> = due.iter().filter(alike).filter(fresh).take(most).map(|row| (*row).clone()).collect();
         for row in &taken {
             self.taken.insert((row.lane, row.seq), ());
         }
@@ -99,6 +102,16 @@ impl PendingQueue {
         for row in rows {
             self.taken.remove(&(row.lane, row.seq));
         }
+    }
+
+    /// Whether a sync has rows in work, or due by a time after fewer than so many
+    /// failed attempts.
+    #[must_use]
+    pub fn has_due(&self, sync: SyncNo, until_ms: i64, attempts: u32) -> bool {
+        let in_work = self.taken.keys().filter_map(|key| self.rows.get(key)).any(|row| row.sync == sync);
+        let due = self.due.range(..=(until_ms, Lane::Audit, u64::MAX));
+        let mut due = due.filter_map(|((_, lane, seq), ())| self.rows.get(&(*lane, *seq)));
+        in_work || due.any(|row| row.sync == sync && row.pending.attempts < attempts)
     }
 
     /// When the next row is due that nobody works on; rows that wait for a run do not

@@ -180,6 +180,13 @@ impl<'a> FieldCase<'a> {
         };
         let written = with_default(field, kept);
         let mapping = &self.sync.mapping;
+        if !mapping.can_write(self.index, loser) {
+            // A constant comes from that side: there is nothing to write there.
+            for side in Side::BOTH {
+                merged.bases[side].push((field.no, self.present_base(side, known[side])?));
+            }
+            return Ok(());
+        }
         mapping.check(self.index, written).map_err(|fault| Stop::Fault(invalid(winner, &fault)))?;
         let value = mapping.to_side(loser, self.index, written).map_err(|fault| Stop::Fault(invalid(winner, &fault)))?;
         let present = match known[loser] {
@@ -350,13 +357,13 @@ pub(super) fn create(sync: &Sync, case: &Case, mut marker: Marker, target: Side)
             FieldRead::Fault(fault) => return quick(case, Effect::Quarantine(invalid(source, fault))),
         };
         bases[source].push((field.no, BaseValue::of(value)));
-        // A field the target owns is the target's to fill.
-        let written = if owner_side(field.owner) == Some(target) { None } else { with_default(field, value) };
-        let checked = if owner_side(field.owner) == Some(target) { Ok(()) } else { sync.mapping.check(index, written) };
-        let put = checked.and_then(|()| match owner_side(field.owner) == Some(target) {
-            true => Ok(None),
-            false => sync.mapping.to_side(target, index, written),
-        });
+        if !sync.mapping.can_write(index, target) {
+            // The target owns it, so it is the target's to fill.
+            bases[target].push((field.no, BaseValue::Absent));
+            continue;
+        }
+        let written = with_default(field, value);
+        let put = sync.mapping.check(index, written).and_then(|()| sync.mapping.to_side(target, index, written));
         match put {
             Ok(Some(value)) => record.set(&field.paths[target], value),
             Ok(None) => {}

@@ -16,7 +16,7 @@ use crate::model::path::Path;
 #[derive(Debug, Default)]
 pub(super) struct Trie(Vec<(String, Node)>);
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Node {
     Field(usize),
     Inner(Trie),

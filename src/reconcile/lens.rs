@@ -23,7 +23,7 @@ pub(super) struct Lens {
 }
 
 /// One step of a lens.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Step {
     /// A transform without settings.
     Transform(Transform),
@@ -64,7 +64,7 @@ pub(super) enum Shape {
 }
 
 /// Named values, each with its name on the other side.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Values {
     pairs: Vec<PerSide<Value>>,
     /// What stands on a side for a value that is not among the pairs.
