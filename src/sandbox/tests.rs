@@ -6,9 +6,11 @@ use std::io::{Read as _, Write as _};
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use actix_web::test::{TestRequest, call_service, init_service, read_body};
+use actix_web::{App, web};
 use serde_json::{Value as Json, json};
 
 use super::*;
+use crate::model::value::Value;
 
 /// 2026-03-01T12:00:00Z
 const START_MS: i64 = 1_772_366_400_000;
