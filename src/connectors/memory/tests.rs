@@ -1,0 +1,1 @@
+//! The fault switches do what they say.
