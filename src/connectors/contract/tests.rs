@@ -1,12 +1,17 @@
 //! The suite passes for connectors that keep the contract and names what others break.
 
+use std::cell::RefCell;
+
 use async_trait::async_trait;
 
 use super::*;
 use crate::connectors::memory::{Behaviour, Cursors, Faults, IdStyle, MemoryApp, Normalise, Order, Paging};
 use crate::connectors::{ConnectorFactory, ConnectorScope};
 use crate::model::budget::{Limits, Window};
-use crate::model::record::DeletionCause;
+use crate::model::cursor::{Cursor, PageToken};
+use crate::model::ids::RecordId;
+use crate::model::record::{DeletionCause, Page};
+use crate::model::write::{Capabilities, ConnectorError, Delete, NextStep, Stored, Update, UpdateStyle};
 
 const CONTACTS: &str = "contacts";
 

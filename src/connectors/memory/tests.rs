@@ -1,10 +1,14 @@
 //! The switches do what they say.
 
+use std::time::Duration;
+
 use super::*;
+use crate::connectors::{Calls, Read};
 use crate::model::budget::{Limits, Window};
 use crate::model::cursor::{Cursor, PageToken};
 use crate::model::ids::Version;
-use crate::model::write::{Create, Delete, Stored, Update, UpdateStyle};
+use crate::model::record::{DeletionCause, Entry, Page, Record};
+use crate::model::write::{Create, CreateRecovery, Delete, Outcome, Stored, Update, UpdateStyle, Write};
 
 const OBJECT: &str = "contacts";
 
