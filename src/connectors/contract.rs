@@ -102,7 +102,7 @@ impl fmt::Display for Report {
 /// Other records may exist. What the suite makes it deletes again at the end.
 ///
 /// Where reads lag behind writes
-/// ([`Capabilities::read_after_write_lag_ms`]) it waits that long after each write.
+/// ([`read_after_write_lag_ms`](crate::model::write::Capabilities::read_after_write_lag_ms)) it waits that long after each write.
 ///
 /// # Errors
 /// When a check failed, with the whole report; or when nothing could be checked at all.

@@ -345,6 +345,23 @@ fn a_stale_replica_shows_the_state_before_and_no_cursor_passes_what_it_hides() {
 }
 
 #[test]
+fn a_replica_catches_up_in_order() {
+    on_paused_time(async {
+        let rig = Rig::new();
+        let made = rig.fill(1);
+        rig.app.script(Scripted::new(On::Update, Fault::Stale { for_ms: 1_000 }));
+        stored(rig.write(update(&made[0], None, set("name", "first"))).await);
+        rig.app.patch(OBJECT, made[0].clone(), vec![set("name", "second")]);
+        for (wait_ms, shown) in [(999, r#"{"n":0}"#), (1, r#"{"n":0,"name":"second"}"#)] {
+            advance(wait_ms).await;
+            let page = rig.read(Read::Ids(made.clone())).await.unwrap();
+            let [Entry::Live(record)] = page.entries.as_slice() else { panic!("{page:?}") };
+            assert_eq!(record.body.as_str(), shown, "never the second edit while the first is hidden");
+        }
+    });
+}
+
+#[test]
 fn a_read_that_begins_before_a_hidden_change_shows_never_passes_it() {
     on_paused_time(async {
         let rig = Rig::new();
