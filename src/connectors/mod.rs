@@ -7,6 +7,8 @@
 //! implements [`Connector`] for its own storage.
 
 pub mod calls;
+pub mod contract;
+pub mod memory;
 
 use async_trait::async_trait;
 
