@@ -3,3 +3,4 @@
 
 pub mod connectors;
 pub mod model;
+pub mod store;
