@@ -8,6 +8,7 @@
 
 pub mod calls;
 pub mod contract;
+pub mod embedded;
 pub mod memory;
 
 use async_trait::async_trait;
