@@ -371,11 +371,10 @@ fn record_item(
     endpoint: &BatchEndpoint,
     write: &Write,
 ) -> Result<Option<(Value, Value)>, Outcome> {
-    let names = |record, id, version, create| Names { record, id, version, create };
     Ok(match write {
         Write::Create(create) => object.create.as_ref().map(|spec| {
             let sent = create_record(object, spec, create);
-            (fill(&endpoint.item, &names(&sent, None, None, Some(create))), sent)
+            (fill(&endpoint.item, &Names { record: &sent, id: None, version: None, create: Some(create) }), sent)
         }),
         Write::Update(update) => match &object.update {
             None => None,
@@ -387,13 +386,15 @@ fn record_item(
                     // The entry itself must name the record.
                     record.set(&object.id, id.clone());
                 }
-                Some((fill(&endpoint.item, &names(&record, Some(id), update.expected.as_ref(), None)), sent))
+                let version = update.expected.as_ref();
+                let names = Names { record: &record, id: Some(id), version, create: None };
+                Some((fill(&endpoint.item, &names), sent))
             }
         },
         Write::Delete(delete) => {
-            let id = id_value(object, &delete.id);
-            let item = fill(&endpoint.item, &names(&Value::Null, Some(id), delete.expected.as_ref(), None));
-            Some((item, Value::Null))
+            let id = Some(id_value(object, &delete.id));
+            let names = Names { record: &Value::Null, id, version: delete.expected.as_ref(), create: None };
+            Some((fill(&endpoint.item, &names), Value::Null))
         }
     })
 }
