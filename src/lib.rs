@@ -3,3 +3,5 @@
 
 pub mod connectors;
 pub mod model;
+pub mod reconcile;
+pub mod sandbox;

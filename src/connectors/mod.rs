@@ -8,7 +8,9 @@
 
 mod blocking;
 pub mod calls;
+pub mod contract;
 pub mod http;
+pub mod memory;
 pub mod retry;
 
 use async_trait::async_trait;

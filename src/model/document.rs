@@ -47,6 +47,13 @@ impl Problems {
         self.0.borrow().is_empty()
     }
 
+    /// How many were noted so far, so that a reader of one part can tell whether that
+    /// part added any.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.borrow().len()
+    }
+
     /// All problems in the order in which they stand in the document.
     #[must_use]
     pub fn into_sorted(self) -> Vec<Problem> {

@@ -33,6 +33,9 @@ pub enum LinkState {
     Tomb {
         /// Where the deletion came from.
         side: Side,
+        /// Whether the other side's record is gone too. In a one-way sync a record
+        /// deleted on the target leaves the source's alive.
+        both: bool,
         /// When it was seen, in milliseconds since 1970.
         at_ms: i64,
         /// On what evidence.

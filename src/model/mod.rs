@@ -6,6 +6,7 @@
 
 pub mod budget;
 pub mod cursor;
+pub mod direction;
 pub mod document;
 pub mod hash;
 pub mod ids;

@@ -203,9 +203,14 @@ pub(super) fn needs_id(table: &Table<'_>, endpoint: &Endpoint) {
     }
 }
 
-/// The names a body template may hold; a text that is exactly one of them becomes that
-/// value, with its type.
-pub(super) const BODY_NAMES: [&str; 5] = ["{record}", "{id}", "{version}", "{external_id}", "{idempotency_key}"];
+/// The names a body template may hold besides `{record.path}`; a text that is exactly one
+/// of them becomes that value, with its type.
+const BODY_NAMES: [&str; 5] = ["{record}", "{id}", "{version}", "{external_id}", "{idempotency_key}"];
+
+/// The path of a `{record.path}` in a body template.
+pub(super) fn record_path(name: &str) -> Option<Path> {
+    name.strip_prefix("{record.")?.strip_suffix('}')?.parse().ok()
+}
 
 /// A body: a path (an envelope around the record), or a tree in which `"{record}"`
 /// stands for the record; without it, the record itself.
@@ -222,7 +227,7 @@ pub(super) fn body(table: &Table<'_>, key: &str) -> Value {
     match item.value() {
         Ok(tree) => {
             for name in unknown_names(&tree) {
-                let help = format!("known: {}", BODY_NAMES.join(", "));
+                let help = format!("known: {}, {{record.path}}", BODY_NAMES.join(", "));
                 table.problems().add_with_help(item.span(), format!("'{name}' is no name for '{key}'"), help);
             }
             tree
@@ -238,7 +243,8 @@ pub(super) fn body(table: &Table<'_>, key: &str) -> Value {
 fn unknown_names(tree: &Value) -> Vec<&str> {
     match tree {
         Value::String(text) if text.starts_with('{') && text.ends_with('}') => {
-            if BODY_NAMES.contains(&text.as_str()) { Vec::new() } else { vec![text] }
+            let known = BODY_NAMES.contains(&text.as_str()) || record_path(text).is_some();
+            if known { Vec::new() } else { vec![text] }
         }
         Value::Array(items) => items.iter().flat_map(unknown_names).collect(),
         Value::Object(entries) => entries.iter().flat_map(|(_, value)| unknown_names(value)).collect(),

@@ -266,20 +266,36 @@ pub(super) fn find(table: Table<'_>, list: Option<&ListSpec>) -> Option<FindSpec
         Some(_) => sub(&table, "page", "page").and_then(page),
         None => Some(list.map_or_else(one_page, |list| list.page.clone())),
     };
-    if table.item("params").is_none() {
-        let message = "'params' is missing in [find]";
-        table.problems().add_with_help(table.span(), message, "params = { path = \"query parameter\" }");
-    }
-    let mut params: Vec<(Path, String)> = Vec::new();
-    for (path, param) in pairs(&table, "params") {
-        match path.parse() {
-            Ok(path) => params.push((path, param)),
-            Err(error) => table.problems().add(table.span(), format!("in 'params': {error}")),
-        }
-    }
+    let params = search_params(&table);
     table.finish();
     let list = ListSpec { endpoint: endpoint?, records, page: page?, cursor: None };
     Some(FindSpec { list, params, as_json })
+}
+
+/// `params = { email = "mail" }` searches the path by one parameter; a table in place of
+/// the parameter's name holds several, in which `{value}` stands for the value.
+fn search_params(find: &Table<'_>) -> Vec<(Path, Vec<(String, String)>)> {
+    let problems = find.problems();
+    let Some(table) = sub(find, "params", "params") else {
+        let help = "params = { path = \"query parameter\" }";
+        problems.add_with_help(find.span(), format!("'params' is missing in {}", find.name()), help);
+        return Vec::new();
+    };
+    let mut params = Vec::new();
+    for (name, item) in table.all() {
+        let query = match item.text() {
+            Ok(text) => vec![(text.value, "{value}".to_owned())],
+            Err(_) => pairs(&table, &name.value),
+        };
+        if !query.iter().any(|(_, value)| value.contains("{value}")) {
+            problems.add(item.span(), format!("no parameter for '{}' holds {{value}}", name.value));
+        }
+        match name.value.parse() {
+            Ok(path) => params.push((path, query)),
+            Err(error) => problems.add(name.span, format!("{error}")),
+        }
+    }
+    params
 }
 
 /// `records`, or the list's where it is not given; `records = ""` means the top.

@@ -1,0 +1,1075 @@
+//! One unit of work: some records from being read to being committed.
+//!
+//! It changes type as it moves, and each type can only be made from the one before:
+//! [`Fetched`] → [`Planned`] → [`Intended`] → [`Written`] → a commit. So what was not
+//! written cannot be committed, and no create or delete is sent whose intent is not
+//! durable.
+
+use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use futures_util::{StreamExt, stream};
+
+use crate::actors::core::{Core, LeaseKey, Leases};
+use crate::actors::message::Mapped;
+use crate::actors::queue::PendingRow;
+use crate::connectors::Read;
+use crate::model::hash::Digest;
+use crate::model::ids::{PairNo, RecordId, SyncNo};
+use crate::model::marker::Marker;
+use crate::model::path::Path;
+use crate::model::record::{DeletionCause, Entry};
+use crate::model::side::{PerSide, Side};
+use crate::model::value::Value;
+use crate::model::work::{
+    Conflict, Intent, IntentOperation, IntentState, Lane, Pending, PendingReason, QuarantineKind, Quarantined, Totals,
+};
+use crate::model::write::{ConnectorError, Create, CreateRecovery, Delete, NextStep, Outcome, Stored, Update, Write};
+use crate::reconcile::case::{Candidate, Case, Due, Hold, Observation, Partner, Stage, Step};
+use crate::reconcile::finish::{self, Finished, IntentFate};
+use crate::reconcile::plan::{Effect, Fault, Plan};
+use crate::reconcile::sync::Sync;
+use crate::store::{Commit, Snapshot, StoreError};
+
+/// How often a case may ask for something before it is put off: a read of each side,
+/// the index, a search, the partner, and some slack for a record that changes meanwhile.
+const MAX_ROUNDS: usize = 8;
+
+/// How many times a record is tried before it is held back as a dead letter.
+pub const MAX_ATTEMPTS: u32 = 10;
+
+/// Records with the same match key that are looked up; more need not be told apart.
+const MAX_CANDIDATES: usize = 4;
+
+/// Why a unit of work stopped.
+#[derive(Debug)]
+pub enum Stop {
+    /// A side could not be read.
+    Connector(ConnectorError),
+    /// The state file could not be read or written; nothing was acknowledged.
+    Store(StoreError),
+}
+
+impl From<StoreError> for Stop {
+    fn from(error: StoreError) -> Self {
+        Stop::Store(error)
+    }
+}
+
+/// What a unit of work came to, once it is durable.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// What it did.
+    pub tally: Totals,
+    /// Rows it added.
+    pub added: Vec<PendingRow>,
+    /// Rows it finished.
+    pub removed: Vec<(Lane, u64)>,
+    /// How many more records are held back than before.
+    pub held_back: i64,
+    /// New records that wait for the run to read the other side.
+    pub held: u64,
+    /// A failure that concerns the connection.
+    pub trouble: Option<ConnectorError>,
+}
+
+/// Records as read, with what the store knows of them.
+pub struct Fetched {
+    core: Rc<Core>,
+    sync: Arc<Sync>,
+    lane: Lane,
+    cases: Vec<Case>,
+    rows: HashMap<(Side, RecordId), PendingRow>,
+    leases: Leases,
+    report: Report,
+    commit: Commit,
+}
+
+/// Records with a plan each.
+pub struct Planned {
+    core: Rc<Core>,
+    sync: Arc<Sync>,
+    lane: Lane,
+    plans: Vec<Plan>,
+    rows: HashMap<(Side, RecordId), PendingRow>,
+    leases: Leases,
+    report: Report,
+    commit: Commit,
+}
+
+/// Plans whose creates and deletes are promised durably.
+pub struct Intended {
+    planned: Planned,
+    intents: HashMap<usize, Intent>,
+}
+
+/// Plans whose writes have an outcome.
+pub struct Written {
+    intended: Intended,
+    outcomes: Vec<PerSide<Option<Outcome>>>,
+}
+
+impl Fetched {
+    /// Records read by a run or by id. `rows` are the pending rows they came from.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn new(
+        core: &Rc<Core>,
+        sync: &Arc<Sync>,
+        side: Side,
+        lane: Lane,
+        entries: Vec<(Observation, Stage)>,
+        rows: Vec<PendingRow>,
+    ) -> Result<Self, StoreError> {
+        let snapshot = core.snapshot()?;
+        let mut fetched = Self {
+            core: Rc::clone(core),
+            sync: Arc::clone(sync),
+            lane,
+            cases: Vec::with_capacity(entries.len()),
+            rows: rows.into_iter().map(|row| ((row.pending.side, row.pending.id.clone()), row)).collect(),
+            leases: core.leases(),
+            report: Report::default(),
+            commit: core.right.new_commit(),
+        };
+        let mut seen = HashSet::new();
+        // The last of two entries for one record is the newer one.
+        for (observation, stage) in entries.into_iter().rev() {
+            match entry_id(&observation.entry) {
+                Some(id) if !seen.insert(id.clone()) => {}
+                Some(id) => fetched.add(&snapshot, side, id, observation, stage)?,
+                None => fetched.hold_back_nameless(&snapshot, side, &observation.entry)?,
+            }
+        }
+        fetched.cases.reverse();
+        Ok(fetched)
+    }
+
+    fn add(
+        &mut self,
+        snapshot: &Snapshot,
+        side: Side,
+        id: RecordId,
+        observation: Observation,
+        stage: Stage,
+    ) -> Result<(), StoreError> {
+        let (core, sync) = (Rc::clone(&self.core), Arc::clone(&self.sync));
+        let mut case = Case::new(side, id, Some(observation), stage);
+        if let Some(row) = self.rows.get(&(side, case.id.clone())) {
+            case.attempts = row.pending.attempts;
+            case.force = match row.pending.reason {
+                PendingReason::Changed | PendingReason::Retry | PendingReason::OpenCreate | PendingReason::Requested => true,
+                PendingReason::StaleRead | PendingReason::AwaitPartner => false,
+            };
+        }
+        if let Some(pair) = snapshot.pair_by_id(core.conn, sync.no, side, &case.id)? {
+            case.marker = snapshot.marker(core.conn, sync.no, pair)?;
+            case.pair = Some(pair);
+            case.open_write = core.intents.borrow().contains_key(&(sync.no, pair));
+        }
+        if core.held_back.get() > 0 {
+            let held = snapshot.quarantined(core.conn, sync.no, side, case.id.as_str())?;
+            case.held_back = held.map(|held| (held.raw_hash, held.kind));
+        }
+        case.unkeyed_create_open = core.intents.borrow().iter().any(|((no, _), intent)| {
+            *no == sync.no
+                && intent.target == side
+                && matches!(intent.operation, IntentOperation::Create { match_key: None, .. })
+        });
+        let lease = match case.pair {
+            Some(pair) => LeaseKey::Pair(sync.no, pair),
+            None => LeaseKey::Record(sync.no, side, case.id.clone()),
+        };
+        if self.leases.take(lease) {
+            self.cases.push(case);
+        } else {
+            // Another unit has it; look again when that one must be through.
+            let row = self.pending(side, &case.id, PendingReason::Requested, 50, case.attempts);
+            self.keep_pending(row);
+        }
+        Ok(())
+    }
+
+    /// A record whose id could not be read is held back under the hash of its text.
+    fn hold_back_nameless(&mut self, snapshot: &Snapshot, side: Side, entry: &Entry) -> Result<(), StoreError> {
+        let Entry::Bad(bad) = entry else { return Ok(()) };
+        let name = format!("#{:032x}", bad.raw_hash.0);
+        self.report.tally.read += 1;
+        if snapshot.quarantined(self.core.conn, self.sync.no, side, &name)?.is_some() {
+            return Ok(());
+        }
+        self.report.tally.quarantined += 1;
+        self.report.held_back += 1;
+        let held = Quarantined {
+            kind: QuarantineKind::Unreadable,
+            reason: bad.reason.clone(),
+            path: Some(bad.place.clone()),
+            raw_hash: Some(bad.raw_hash),
+            since_ms: self.core.env.now_ms(),
+        };
+        self.commit.put_quarantine(self.sync.no, side, &name, &held);
+        Ok(())
+    }
+
+    /// A pending record could not be read: it is tried again later, or held back when
+    /// it was tried too often.
+    pub fn put_off_row(&mut self, row: PendingRow, error: ConnectorError) {
+        let PendingRow { lane, seq, sync, mut pending } = row;
+        self.commit.delete_pending(sync, lane, seq, pending.side, &pending.id);
+        self.report.removed.push((lane, seq));
+        pending.attempts += 1;
+        if pending.attempts >= MAX_ATTEMPTS {
+            let held = Quarantined {
+                kind: QuarantineKind::DeadLetter,
+                reason: format!("it could not be read, tried {} times: {error}", pending.attempts),
+                path: None,
+                raw_hash: None,
+                since_ms: self.core.env.now_ms(),
+            };
+            self.commit.put_quarantine(sync, pending.side, pending.id.as_str(), &held);
+            self.report.tally.quarantined += 1;
+            self.report.held_back += 1;
+        } else {
+            let after_ms = i64::try_from(backoff_ms(pending.attempts)).unwrap_or(i64::MAX);
+            pending.due_ms = self.core.env.now_ms().saturating_add(after_ms);
+            self.report.added.push(PendingRow { lane, seq: self.core.take_seq(), sync, pending });
+        }
+        self.report.trouble = Some(error);
+    }
+
+    fn pending(&self, side: Side, id: &RecordId, reason: PendingReason, after_ms: u64, attempts: u32) -> Pending {
+        let now_ms = self.core.env.now_ms();
+        let since_ms = self.rows.get(&(side, id.clone())).map_or(now_ms, |row| row.pending.since_ms);
+        let due_ms = now_ms.saturating_add(i64::try_from(after_ms).unwrap_or(i64::MAX));
+        Pending { side, id: id.clone(), reason, due_ms, since_ms, attempts }
+    }
+
+    fn keep_pending(&mut self, pending: Pending) {
+        let row = PendingRow { lane: self.lane, seq: self.core.take_seq(), sync: self.sync.no, pending };
+        self.report.added.push(row);
+    }
+
+    /// Decides about every record, reading what is missing.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or the mapper died.
+    pub async fn plan(mut self) -> Result<Planned, Stop> {
+        let mut plans = Vec::with_capacity(self.cases.len());
+        let mut open = std::mem::take(&mut self.cases);
+        for _ in 0..MAX_ROUNDS {
+            if open.is_empty() {
+                break;
+            }
+            let mapped = self.core.map(&self.sync, open).await.map_err(Stop::Connector)?;
+            let mut asking = Vec::new();
+            for mapped in mapped {
+                match mapped {
+                    Mapped::Stepped(_, Step::Plan(plan)) => plans.push(*plan),
+                    Mapped::Stepped(case, step) => asking.push((*case, step)),
+                    Mapped::Crashed { case, .. } => plans.push(crashed(&case)),
+                }
+            }
+            open = self.answer(asking, &mut plans).await?;
+        }
+        for case in open {
+            let hold = Hold { reason: PendingReason::Retry, due: Due::AfterMs(1_000) };
+            plans.push(Plan::bare(&case, Effect::Hold(hold, None)));
+        }
+        self.separate(&mut plans);
+        let Fetched { core, sync, lane, rows, leases, report, commit, .. } = self;
+        Ok(Planned { core, sync, lane, plans, rows, leases, report, commit })
+    }
+
+    /// Fetches what each case asked for. A case whose read fails is put off.
+    async fn answer(&mut self, asking: Vec<(Case, Step)>, plans: &mut Vec<Plan>) -> Result<Vec<Case>, Stop> {
+        let mut open = Vec::with_capacity(asking.len());
+        let mut reads: PerSide<Vec<(Case, RecordId)>> = PerSide::default();
+        let mut searches = Vec::new();
+        {
+            let snapshot = self.core.snapshot()?;
+            for (mut case, step) in asking {
+                match step {
+                    Step::Read(side, id) => reads[side].push((case, id)),
+                    Step::Partner(key) => {
+                        self.look_up(&snapshot, &mut case, key)?;
+                        open.push(case);
+                    }
+                    Step::Find(side, wanted) => searches.push((case, side, wanted)),
+                    Step::Plan(plan) => plans.push(*plan),
+                }
+            }
+        }
+        for side in Side::BOTH {
+            let reads = std::mem::take(&mut reads[side]);
+            self.read_by_id(side, reads, &mut open, plans).await;
+        }
+        for (case, side, wanted) in searches {
+            self.search(case, side, wanted, &mut open, plans).await?;
+        }
+        Ok(open)
+    }
+
+    fn look_up(&self, snapshot: &Snapshot, case: &mut Case, key: Digest) -> Result<(), StoreError> {
+        let (conn, no) = (self.core.conn, self.sync.no);
+        let target = case.origin.other();
+        let mut others = Vec::new();
+        for pair in snapshot.pairs_by_match(conn, no, key, target, MAX_CANDIDATES)? {
+            if Some(pair) != case.pair {
+                others.extend(self.candidate(snapshot, pair, target)?);
+            }
+        }
+        let mut siblings = Vec::new();
+        for pair in snapshot.pairs_by_match(conn, no, key, case.origin, MAX_CANDIDATES)? {
+            let known = others.iter().any(|other| other.pair == Some(pair));
+            if Some(pair) == case.pair || known {
+                continue;
+            }
+            match self.candidate(snapshot, pair, case.origin)? {
+                // A create of this key is open: the record may be the one it made.
+                Some(sibling) if sibling.open_write => others.push(sibling),
+                Some(sibling) => siblings.push(sibling.id),
+                None => {}
+            }
+        }
+        // An open create to this side whose source carries the key.
+        for ((sync, pair), intent) in self.core.intents.borrow().iter() {
+            let same = matches!(&intent.operation, IntentOperation::Create { match_key, .. } if *match_key == Some(key));
+            let about_us = *sync == no && intent.target == case.origin && Some(*pair) != case.pair;
+            if same && about_us && !others.iter().any(|other| other.open_write) {
+                let id = case.id.clone();
+                others.push(Candidate { id, pair: Some(*pair), marker: None, open_write: true, observation: None });
+            }
+        }
+        case.partner = Partner::Known { others, siblings, searched: false };
+        Ok(())
+    }
+
+    fn candidate(&self, snapshot: &Snapshot, pair: PairNo, side: Side) -> Result<Option<Candidate>, StoreError> {
+        let Some(marker) = snapshot.marker(self.core.conn, self.sync.no, pair)? else { return Ok(None) };
+        let Some(id) = marker.sides[side].id.clone() else { return Ok(None) };
+        let open_write = self.core.intents.borrow().contains_key(&(self.sync.no, pair));
+        Ok(Some(Candidate { id, pair: Some(pair), marker: Some(marker), open_write, observation: None }))
+    }
+
+    async fn read_by_id(
+        &mut self,
+        side: Side,
+        cases: Vec<(Case, RecordId)>,
+        open: &mut Vec<Case>,
+        plans: &mut Vec<Plan>,
+    ) {
+        if cases.is_empty() {
+            return;
+        }
+        let ids: Vec<RecordId> = cases.iter().map(|(_, id)| id.clone()).collect();
+        let mut found = fetch_ids(&self.core, &self.sync, side, ids, self.lane).await;
+        for (mut case, id) in cases {
+            match found.remove(&id) {
+                Some(Ok(entry)) => {
+                    case.seen[side] = Some(Observation::by_id(entry));
+                    open.push(case);
+                }
+                Some(Err(error)) => {
+                    plans.push(put_off(&case));
+                    self.report.trouble = Some(error);
+                }
+                None => plans.push(put_off(&case)),
+            }
+        }
+    }
+
+    async fn search(
+        &mut self,
+        mut case: Case,
+        side: Side,
+        wanted: Vec<(Path, Value)>,
+        open: &mut Vec<Case>,
+        plans: &mut Vec<Plan>,
+    ) -> Result<(), StoreError> {
+        match self.core.fetch(&self.sync, side, Read::Find(wanted), self.lane).await {
+            Ok(page) => {
+                let snapshot = self.core.snapshot()?;
+                let mut others = Vec::new();
+                for entry in page.entries {
+                    let Entry::Live(record) = &entry else { continue };
+                    let id = record.id.clone();
+                    let pair = snapshot.pair_by_id(self.core.conn, self.sync.no, side, &id)?;
+                    let known = pair.map(|pair| self.candidate(&snapshot, pair, side)).transpose()?.flatten();
+                    let observation = Some(Observation::by_id(entry));
+                    others.push(match known {
+                        Some(known) => Candidate { observation, ..known },
+                        None => Candidate { id, pair: None, marker: None, open_write: false, observation },
+                    });
+                }
+                let siblings = match std::mem::replace(&mut case.partner, Partner::NotAsked) {
+                    Partner::Known { siblings, .. } => siblings,
+                    Partner::NotAsked => Vec::new(),
+                };
+                case.partner = Partner::Known { others, siblings, searched: true };
+                open.push(case);
+            }
+            Err(error) => {
+                plans.push(put_off(&case));
+                self.report.trouble = Some(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Two records of one unit that would be created with the same match key, or linked
+    /// with the same partner, do not see each other in the index: both are kept as half
+    /// markers and looked at again, when they do.
+    fn separate(&mut self, plans: &mut [Plan]) {
+        let mut keys: HashMap<Digest, usize> = HashMap::new();
+        let mut pairs: HashMap<PairNo, usize> = HashMap::new();
+        for plan in plans.iter() {
+            if let Effect::Create(creation) = &plan.effect
+                && let Some(key) = creation.match_key
+            {
+                *keys.entry(key).or_default() += 1;
+            }
+            for pair in plan.pair.iter().chain(plan.absorbed.iter().map(|(pair, _)| pair)) {
+                *pairs.entry(*pair).or_default() += 1;
+            }
+        }
+        for plan in plans {
+            let twice = plan.pair.is_some_and(|pair| pairs.get(&pair).is_some_and(|count| *count > 1));
+            let hold = Hold { reason: PendingReason::Retry, due: Due::Now };
+            if let Effect::Create(creation) = &plan.effect {
+                let shared = creation.match_key.is_some_and(|key| keys.get(&key).is_some_and(|count| *count > 1));
+                let leased = creation.match_key.is_none_or(|key| self.leases.take(LeaseKey::Match(self.sync.no, key)));
+                if shared || twice || !leased {
+                    plan.effect = Effect::Hold(hold, Some(Box::new(creation.marker.clone())));
+                }
+            } else if let Some(pair) = plan.pair
+                && (twice || !self.leases.take(LeaseKey::Pair(self.sync.no, pair)))
+            {
+                plan.effect = Effect::Hold(hold, None);
+                plan.absorbed = None;
+                plan.old = None;
+            }
+        }
+    }
+}
+
+impl Planned {
+    /// Makes the promises of creates and deletes durable. Before this returns no byte
+    /// of them has left.
+    ///
+    /// # Errors
+    /// When the store cannot write; then nothing may be sent.
+    pub async fn intend(mut self) -> Result<Intended, Stop> {
+        let mut intents = HashMap::new();
+        let mut commit = self.core.right.new_commit();
+        for index in 0..self.plans.len() {
+            if matches!(self.plans[index].effect, Effect::Create(_) | Effect::Delete(_)) {
+                let intent = self.promise(index, &mut commit);
+                intents.insert(index, intent);
+            }
+        }
+        if !intents.is_empty() {
+            self.core.commit(commit).await?;
+            for (index, intent) in &intents {
+                if let Some(pair) = self.plans[*index].pair {
+                    self.core.intents.borrow_mut().insert((self.sync.no, pair), intent.clone());
+                }
+            }
+        }
+        Ok(Intended { planned: self, intents })
+    }
+
+    fn promise(&mut self, index: usize, commit: &mut Commit) -> Intent {
+        let core = Rc::clone(&self.core);
+        let sync = Arc::clone(&self.sync);
+        let plan = &mut self.plans[index];
+        let pair = *plan.pair.get_or_insert_with(|| core.take_pair());
+        let number = core.take_intent();
+        let (target, operation) = match &plan.effect {
+            Effect::Create(creation) => {
+                put_marker(commit, sync.no, pair, plan.old.as_ref(), &creation.marker);
+                plan.old = Some(creation.marker.clone());
+                let keep = matches!(sync.capabilities[creation.target].create, CreateRecovery::IdempotencyKey { .. });
+                let create = Create {
+                    record: if keep { creation.record.clone() } else { Value::Null },
+                    idempotency_key: idempotency_key(&core, sync.no, pair, number),
+                    external_id: external_id(&core, sync.no, pair),
+                };
+                let source = plan_source(plan, creation.target);
+                (creation.target, IntentOperation::Create { create, source, match_key: creation.match_key })
+            }
+            Effect::Delete(deletion) => (deletion.target, IntentOperation::Delete { id: deletion.id.clone() }),
+            Effect::Keep(_)
+            | Effect::Half(_)
+            | Effect::Update(_)
+            | Effect::Forget
+            | Effect::Hold(..)
+            | Effect::Quarantine(_)
+            | Effect::OutOfScope(_) => unreachable!("only creates and deletes are promised"),
+        };
+        let opened_ms = core.env.now_ms();
+        let intent = Intent { number, target, operation, epoch: core.right.epoch(), opened_ms, state: IntentState::Open };
+        commit.put_intent(sync.no, pair, &intent);
+        intent
+    }
+}
+
+/// The source record's id of a create.
+fn plan_source(plan: &Plan, target: Side) -> RecordId {
+    let marker = plan.old.as_ref().and_then(|marker| marker.sides[target.other()].id.clone());
+    marker.unwrap_or_else(|| plan.id.clone())
+}
+
+/// The same for every attempt at one create: which kernel, which pair, which promise.
+fn idempotency_key(core: &Core, sync: SyncNo, pair: PairNo, number: u32) -> String {
+    let text = format!("{}|{}|{sync}|{pair}|{}|{number}", core.store.kernel_id(), core.conn, core.right.epoch());
+    Digest::of(text.as_bytes()).to_hex()
+}
+
+/// Names the pair outside: fit for a record id, a URL and a text field.
+fn external_id(core: &Core, sync: SyncNo, pair: PairNo) -> String {
+    let kernel = core.store.kernel_id();
+    let short: String = kernel.chars().filter(char::is_ascii_alphanumeric).take(8).collect();
+    format!("sl-{short}-{}-{sync}-{pair}", core.conn)
+}
+
+impl Intended {
+    /// Sends the writes, several at once, each record's in order.
+    pub async fn write(self) -> Written {
+        let Planned { core, sync, lane, plans, .. } = &self.planned;
+        let mut outcomes: Vec<PerSide<Option<Outcome>>> = (0..plans.len()).map(|_| PerSide::default()).collect();
+        let calls = self.calls();
+        let at_once = Side::BOTH.map(|side| core.calls[side].concurrency()).into_iter().max().unwrap_or(1);
+        let answers = stream::iter(calls)
+            .map(|call| async move {
+                let answers = core.carry(sync, call.side, call.writes, *lane).await;
+                (call.side, call.indices, answers)
+            })
+            .buffer_unordered(at_once)
+            .collect::<Vec<_>>()
+            .await;
+        for (side, indices, answers) in answers {
+            for (index, answer) in indices.into_iter().zip(answers) {
+                outcomes[index][side] = Some(answer);
+            }
+        }
+        read_back(core, sync, *lane, &mut outcomes).await;
+        Written { intended: self, outcomes }
+    }
+
+    /// The writes, gathered into as few calls as each side takes them in.
+    fn calls(&self) -> Vec<WriteCall> {
+        let mut groups: HashMap<(Side, u8), Vec<(usize, Write)>> = HashMap::new();
+        let mut order = Vec::new();
+        for (index, side, write) in self.writes() {
+            let kind = match &write {
+                Write::Create(_) => 0,
+                Write::Update(_) => 1,
+                Write::Delete(_) => 2,
+            };
+            let group = groups.entry((side, kind)).or_insert_with(|| {
+                order.push((side, kind));
+                Vec::new()
+            });
+            group.push((index, write));
+        }
+        let mut calls = Vec::new();
+        for key in order {
+            let mut group = groups.remove(&key).unwrap_or_default().into_iter().peekable();
+            let batch = self.planned.sync.capabilities[key.0].batch.max(1);
+            while group.peek().is_some() {
+                let (indices, writes) = group.by_ref().take(batch).unzip();
+                calls.push(WriteCall { side: key.0, indices, writes });
+            }
+        }
+        calls
+    }
+
+    fn writes(&self) -> Vec<(usize, Side, Write)> {
+        let mut writes = Vec::new();
+        for (index, plan) in self.planned.plans.iter().enumerate() {
+            match &plan.effect {
+                Effect::Update(updates) => {
+                    for side in Side::BOTH {
+                        let Some(update) = &updates.writes[side] else { continue };
+                        let crate::reconcile::plan::SideUpdate { id, expected, current, changes, .. } = update.clone();
+                        writes.push((index, side, Write::Update(Update { id, expected, current, changes })));
+                    }
+                }
+                Effect::Create(creation) => {
+                    if let Some(Intent { operation: IntentOperation::Create { create, .. }, .. }) = self.intents.get(&index) {
+                        let create = Create { record: creation.record.clone(), ..create.clone() };
+                        writes.push((index, creation.target, Write::Create(create)));
+                    }
+                }
+                Effect::Delete(deletion) => {
+                    let delete = Delete { id: deletion.id.clone(), expected: deletion.expected.clone() };
+                    writes.push((index, deletion.target, Write::Delete(delete)));
+                }
+                Effect::Keep(_)
+                | Effect::Half(_)
+                | Effect::Forget
+                | Effect::Hold(..)
+                | Effect::Quarantine(_)
+                | Effect::OutOfScope(_) => {}
+            }
+        }
+        writes
+    }
+}
+
+struct WriteCall {
+    side: Side,
+    indices: Vec<usize>,
+    writes: Vec<Write>,
+}
+
+/// Reads back what was written where the answer did not hold the record, because a
+/// side may store something else than it was sent.
+async fn read_back(core: &Core, sync: &Sync, lane: Lane, outcomes: &mut [PerSide<Option<Outcome>>]) {
+    for side in Side::BOTH {
+        let bare = |outcome: &PerSide<Option<Outcome>>| match &outcome[side] {
+            Some(Outcome::Written(Stored { id, body: None, .. })) => Some(id.clone()),
+            Some(_) | None => None,
+        };
+        let ids: Vec<RecordId> = outcomes.iter().filter_map(bare).collect();
+        if ids.is_empty() {
+            continue;
+        }
+        let mut found = fetch_ids(core, sync, side, ids, lane).await;
+        for outcome in outcomes.iter_mut() {
+            let Some(Outcome::Written(stored)) = &mut outcome[side] else { continue };
+            if stored.body.is_none()
+                && let Some(Ok(Entry::Live(record))) = found.remove(&stored.id)
+            {
+                stored.version = record.version;
+                stored.modified = record.modified;
+                stored.body = Some(record.body);
+            }
+        }
+    }
+}
+
+/// Reads records by id, in as few calls as the side takes them in, several at once.
+pub async fn fetch_ids(
+    core: &Core,
+    sync: &Sync,
+    side: Side,
+    ids: Vec<RecordId>,
+    lane: Lane,
+) -> HashMap<RecordId, Result<Entry, ConnectorError>> {
+    let most = sync.capabilities[side].read_ids;
+    let mut found = HashMap::with_capacity(ids.len());
+    if most == 0 {
+        let error = ConnectorError::new(NextStep::Fail, format!("records of the {side} side cannot be read by id"));
+        return ids.into_iter().map(|id| (id, Err(error.clone()))).collect();
+    }
+    let chunks: Vec<Vec<RecordId>> = ids.chunks(most).map(<[RecordId]>::to_vec).collect();
+    let at_once = core.calls[side].concurrency().max(1);
+    let pages = stream::iter(chunks)
+        .map(|chunk| async move {
+            let page = core.fetch(sync, side, Read::Ids(chunk.clone()), lane).await;
+            (chunk, page)
+        })
+        .buffer_unordered(at_once)
+        .collect::<Vec<_>>()
+        .await;
+    for (chunk, page) in pages {
+        match page {
+            Ok(page) => {
+                for entry in page.entries {
+                    if let Some(id) = entry_id(&entry) {
+                        found.insert(id, Ok(entry));
+                    }
+                }
+            }
+            Err(error) if error.next == NextStep::TreatAsDeleted && chunk.len() == 1 => {
+                let id = chunk[0].clone();
+                found.insert(id.clone(), Ok(Entry::Deleted { id, version: None, cause: DeletionCause::NotFound }));
+            }
+            Err(error) => found.extend(chunk.into_iter().map(|id| (id, Err(error.clone())))),
+        }
+    }
+    found
+}
+
+impl Written {
+    /// Folds the outcomes into one commit and what to remember once it is durable.
+    /// Returns them with the leases, which last until then.
+    #[must_use]
+    pub fn into_commit(self) -> Settled {
+        let Written { intended: Intended { planned, .. }, outcomes } = self;
+        let Planned { core, sync, lane, plans, rows, leases, report, commit } = planned;
+        let mut settling = Settling { core, sync, lane, rows, report, commit, closed: Vec::new(), unknown: Vec::new(), echoes: Vec::new() };
+        for (plan, outcome) in plans.into_iter().zip(outcomes) {
+            settling.settle(plan, outcome);
+        }
+        settling.finish(leases)
+    }
+}
+
+/// A unit of work ready to commit.
+pub struct Settled {
+    core: Rc<Core>,
+    commit: Commit,
+    report: Report,
+    sync: SyncNo,
+    closed: Vec<PairNo>,
+    unknown: Vec<(PairNo, Intent)>,
+    echoes: Vec<(PairNo, Side)>,
+    _leases: Leases,
+}
+
+impl Settled {
+    /// The commit, for adding a cursor's move to it.
+    pub fn commit_mut(&mut self) -> &mut Commit {
+        &mut self.commit
+    }
+
+    /// Commits it.
+    ///
+    /// # Errors
+    /// When the store refuses or cannot write; then the connection must be loaded anew,
+    /// because its memory is ahead of its state.
+    pub async fn commit(self) -> Result<Report, Stop> {
+        let Settled { core, commit, report, sync, closed, unknown, echoes, _leases } = self;
+        core.commit(commit).await?;
+        {
+            let mut intents = core.intents.borrow_mut();
+            for pair in closed {
+                intents.remove(&(sync, pair));
+            }
+            for (pair, intent) in unknown {
+                intents.insert((sync, pair), intent);
+            }
+        }
+        for (pair, side) in echoes {
+            core.expect_echo(sync, pair, side);
+        }
+        core.held_back.set(core.held_back.get().saturating_add_signed(report.held_back));
+        Ok(report)
+    }
+}
+
+struct Settling {
+    core: Rc<Core>,
+    sync: Arc<Sync>,
+    lane: Lane,
+    rows: HashMap<(Side, RecordId), PendingRow>,
+    report: Report,
+    commit: Commit,
+    closed: Vec<PairNo>,
+    unknown: Vec<(PairNo, Intent)>,
+    echoes: Vec<(PairNo, Side)>,
+}
+
+impl Settling {
+    fn settle(&mut self, mut plan: Plan, outcomes: PerSide<Option<Outcome>>) {
+        let now_ms = self.core.env.now_ms();
+        let mut tally = plan.tally;
+        if tally.unchanged > 0
+            && let Some(pair) = plan.pair
+            && self.core.is_echo(self.sync.no, pair, plan.origin)
+        {
+            tally.unchanged -= 1;
+            tally.echoes += 1;
+        }
+        self.report.tally.add(&tally);
+        let finished = match &plan.effect {
+            Effect::Keep(marker) | Effect::OutOfScope(marker) => {
+                Finished { marker: marker.as_deref().cloned(), ..Finished::default() }
+            }
+            Effect::Half(marker) => {
+                self.report.held += 1;
+                Finished { marker: Some((**marker).clone()), ..Finished::default() }
+            }
+            Effect::Forget => {
+                self.forget(&plan);
+                Finished::default()
+            }
+            Effect::Hold(hold, marker) => {
+                self.hold(&plan, *hold);
+                Finished { marker: marker.as_deref().cloned(), ..Finished::default() }
+            }
+            Effect::Quarantine(fault) => Finished { fault: Some(fault.clone()), ..Finished::default() },
+            Effect::Update(updates) => {
+                finish::updated(&self.sync, (plan.origin, &plan.id), plan.old.as_ref(), updates, outcomes, now_ms)
+            }
+            Effect::Create(creation) => {
+                let outcome = take_outcome(outcomes, creation.target);
+                finish::created(&self.sync, (plan.origin, &plan.id), creation, &outcome, now_ms)
+            }
+            Effect::Delete(deletion) => {
+                let outcome = take_outcome(outcomes, deletion.target);
+                finish::deleted((plan.origin, &plan.id), deletion, &outcome)
+            }
+        };
+        self.keep(&mut plan, finished, now_ms);
+        self.finish_row(&plan);
+    }
+
+    fn keep(&mut self, plan: &mut Plan, finished: Finished, now_ms: i64) {
+        let Finished { marker, again, fault, intent, tally, trouble } = finished;
+        self.report.tally.add(&tally);
+        if let Some(trouble) = trouble {
+            self.report.trouble = Some(trouble);
+        }
+        self.keep_intent(plan, intent);
+        let linked = marker.is_some();
+        if let Some(marker) = marker {
+            let pair = *plan.pair.get_or_insert_with(|| self.core.take_pair());
+            if let Some((absorbed, old)) = plan.absorbed.take() {
+                drop_marker(&mut self.commit, self.sync.no, absorbed, &old);
+            }
+            put_marker(&mut self.commit, self.sync.no, pair, plan.old.as_ref(), &marker);
+            for side in Side::BOTH {
+                if tally.created[side] + tally.updated[side] + tally.deleted[side] > 0 {
+                    self.echoes.push((pair, side));
+                }
+            }
+        }
+        if linked && !plan.lost.is_empty() {
+            self.record_lost(plan, now_ms);
+        }
+        for again in again {
+            let attempts = if again.side == plan.origin { plan.attempts + u32::from(again.failed) } else { u32::from(again.failed) };
+            self.look_again(again.side, &again.id, again.reason, attempts, None, plan);
+        }
+        match fault {
+            Some(fault) => self.hold_back(plan, &fault, now_ms),
+            None if plan.released => {
+                self.commit.delete_quarantine(self.sync.no, plan.origin, plan.id.as_str());
+                self.report.held_back -= 1;
+            }
+            None => {}
+        }
+    }
+
+    fn keep_intent(&mut self, plan: &Plan, fate: IntentFate) {
+        let promised = matches!(plan.effect, Effect::Create(_) | Effect::Delete(_));
+        let Some(pair) = plan.pair.filter(|_| promised) else { return };
+        match fate {
+            IntentFate::Close => {
+                self.commit.delete_intent(self.sync.no, pair);
+                self.closed.push(pair);
+            }
+            IntentFate::Unknown => {
+                let open = self.core.intents.borrow().get(&(self.sync.no, pair)).cloned();
+                if let Some(mut intent) = open {
+                    intent.state = IntentState::Unknown;
+                    self.commit.put_intent(self.sync.no, pair, &intent);
+                    self.unknown.push((pair, intent));
+                }
+            }
+        }
+    }
+
+    fn forget(&mut self, plan: &Plan) {
+        if let (Some(pair), Some(old)) = (plan.pair, &plan.old) {
+            drop_marker(&mut self.commit, self.sync.no, pair, old);
+        }
+    }
+
+    fn hold(&mut self, plan: &Plan, hold: Hold) {
+        let failed = u32::from(hold.reason == PendingReason::Retry);
+        let attempts = plan.attempts + failed;
+        let after_ms = match hold.due {
+            Due::Now => Some(0),
+            Due::AfterMs(after_ms) => Some(after_ms),
+            Due::AfterRun => Some(0),
+            Due::WithOpenCreate => Some(self.recovery_delay_ms(plan)),
+        };
+        self.look_again(plan.origin, &plan.id, hold.reason, attempts, after_ms, plan);
+    }
+
+    /// How long until the open write a record waits for must be closed: its recovery
+    /// time, looked at again a little after.
+    fn recovery_delay_ms(&self, plan: &Plan) -> u64 {
+        let now_ms = self.core.env.now_ms();
+        let intents = self.core.intents.borrow();
+        let mine = plan.pair.and_then(|pair| intents.get(&(self.sync.no, pair)));
+        let due = mine.map(|intent| super::recovery::due_ms(&self.sync, intent));
+        let wait = due.map_or(1_000, |due| u64::try_from(due.saturating_sub(now_ms)).unwrap_or(0).saturating_add(250));
+        wait.clamp(250, 60_000)
+    }
+
+    fn look_again(
+        &mut self,
+        side: Side,
+        id: &RecordId,
+        reason: PendingReason,
+        attempts: u32,
+        after_ms: Option<u64>,
+        plan: &Plan,
+    ) {
+        let now_ms = self.core.env.now_ms();
+        if attempts >= MAX_ATTEMPTS {
+            let fault = Fault {
+                kind: QuarantineKind::DeadLetter,
+                reason: format!("{side} record {id} was tried {attempts} times without success"),
+                path: None,
+            };
+            self.hold_back(plan, &fault, now_ms);
+            return;
+        }
+        let after_ms = after_ms.unwrap_or_else(|| backoff_ms(attempts));
+        let since_ms = self.rows.get(&(side, id.clone())).map_or(now_ms, |row| row.pending.since_ms);
+        let due_ms = now_ms.saturating_add(i64::try_from(after_ms).unwrap_or(i64::MAX));
+        let pending = Pending { side, id: id.clone(), reason, due_ms, since_ms, attempts };
+        let row = PendingRow { lane: self.lane, seq: self.core.take_seq(), sync: self.sync.no, pending };
+        self.report.added.push(row);
+    }
+
+    fn hold_back(&mut self, plan: &Plan, fault: &Fault, now_ms: i64) {
+        let held = Quarantined {
+            kind: fault.kind,
+            reason: fault.reason.clone(),
+            path: fault.path.clone(),
+            raw_hash: plan.raw_hash,
+            since_ms: now_ms,
+        };
+        self.commit.put_quarantine(self.sync.no, plan.origin, plan.id.as_str(), &held);
+        if !plan.was_held_back {
+            self.report.tally.quarantined += 1;
+            self.report.held_back += 1;
+        }
+        tracing::warn!(
+            connection.id = %self.core.id,
+            sync = %self.sync.name,
+            side = %plan.origin,
+            record.id = %plan.id,
+            kind = fault.kind.as_str(),
+            "record held back: {}",
+            fault.reason
+        );
+    }
+
+    fn record_lost(&mut self, plan: &Plan, now_ms: i64) {
+        let Some(pair) = plan.pair else { return };
+        for lost in &plan.lost {
+            let conflict = Conflict {
+                at_ms: now_ms,
+                field: lost.field.clone(),
+                winner: lost.winner,
+                lost: lost.lost.as_ref().map(Value::to_json),
+                kept: lost.kept.as_ref().map(Value::to_json),
+            };
+            self.commit.put_history(self.sync.no, pair, self.core.take_seq(), &conflict);
+        }
+    }
+
+    /// The pending row this record came from is done with; what is still to do has got
+    /// a row of its own.
+    fn finish_row(&mut self, plan: &Plan) {
+        if let Some(row) = self.rows.remove(&(plan.origin, plan.id.clone())) {
+            self.commit.delete_pending(row.sync, row.lane, row.seq, row.pending.side, &row.pending.id);
+            self.report.removed.push((row.lane, row.seq));
+        }
+    }
+
+    fn finish(mut self, leases: Leases) -> Settled {
+        for row in self.rows.into_values() {
+            // Named by the row, but nothing was read for it: the row stays.
+            tracing::debug!(connection.id = %self.core.id, record.id = %row.pending.id, "pending record was not answered");
+        }
+        for row in &self.report.added {
+            self.commit.put_pending(row.sync, row.lane, row.seq, &row.pending);
+        }
+        let totals = {
+            let mut totals = self.core.totals.borrow_mut();
+            let entry = totals.entry(self.sync.no).or_default();
+            entry.add(&self.report.tally);
+            *entry
+        };
+        if !self.commit.is_empty() || self.report.tally.writes() > 0 {
+            self.commit.put_totals(self.sync.no, &totals);
+        }
+                Settled {
+            core: self.core,
+            commit: self.commit,
+            report: self.report,
+            sync: self.sync.no,
+            closed: self.closed,
+            unknown: self.unknown,
+            echoes: self.echoes,
+            _leases: leases,
+        }
+    }
+}
+
+/// The pause before another try of one record: 1 s doubled for each failure, at most
+/// five minutes.
+#[must_use]
+pub fn backoff_ms(attempts: u32) -> u64 {
+    if attempts == 0 { 0 } else { 1_000_u64.saturating_mul(1 << (attempts - 1).min(20)).min(300_000) }
+}
+
+fn take_outcome(mut outcomes: PerSide<Option<Outcome>>, side: Side) -> Outcome {
+    outcomes[side].take().unwrap_or_else(|| Outcome::Unknown("no outcome was reported".to_owned()))
+}
+
+/// Stores a marker and keeps its index rows true.
+pub fn put_marker(commit: &mut Commit, sync: SyncNo, pair: PairNo, old: Option<&Marker>, new: &Marker) {
+    for side in Side::BOTH {
+        let before = old.map(|old| &old.sides[side]);
+        let after = &new.sides[side];
+        let (old_id, new_id) = (before.and_then(|state| state.id.as_ref()), after.id.as_ref());
+        if old_id != new_id {
+            if let Some(id) = old_id {
+                commit.delete_id(sync, side, id);
+            }
+            if let Some(id) = new_id {
+                commit.put_id(sync, side, id, pair);
+            }
+        }
+        let (old_key, new_key) = (before.and_then(|state| state.match_key), after.match_key);
+        if old_key != new_key {
+            if let Some(key) = old_key {
+                commit.delete_match(sync, key, side, pair);
+            }
+            if let Some(key) = new_key {
+                commit.put_match(sync, key, side, pair);
+            }
+        }
+    }
+    if old != Some(new) {
+        commit.put_marker(sync, pair, new);
+    }
+}
+
+/// Gives a marker up with its index rows.
+pub fn drop_marker(commit: &mut Commit, sync: SyncNo, pair: PairNo, old: &Marker) {
+    for side in Side::BOTH {
+        if let Some(id) = &old.sides[side].id {
+            commit.delete_id(sync, side, id);
+        }
+        if let Some(key) = old.sides[side].match_key {
+            commit.delete_match(sync, key, side, pair);
+        }
+    }
+    commit.delete_marker(sync, pair);
+}
+
+fn entry_id(entry: &Entry) -> Option<RecordId> {
+    match entry {
+        Entry::Live(record) => Some(record.id.clone()),
+        Entry::Deleted { id, .. } => Some(id.clone()),
+        Entry::Bad(bad) => bad.id.clone(),
+    }
+}
+
+fn put_off(case: &Case) -> Plan {
+    let hold = Hold { reason: PendingReason::Retry, due: Due::AfterMs(backoff_ms(case.attempts + 1)) };
+    Plan::bare(case, Effect::Hold(hold, None))
+}
+
+fn crashed(case: &Case) -> Plan {
+    let fault = Fault {
+        kind: QuarantineKind::Crashed,
+        reason: format!("mapping {} record {} crashed; this is a bug in syncline", case.origin, case.id),
+        path: None,
+    };
+    Plan::bare(case, Effect::Quarantine(fault))
+}
+

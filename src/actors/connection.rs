@@ -1,0 +1,984 @@
+//! The connection: one customer's account, the actor that owns its cursors, markers
+//! and pending work.
+//!
+//! It keeps no work in its mailbox. Two slots run units of work: the *live* one for
+//! what somebody waits for (event, webhook, manual), the *bulk* one for schedules,
+//! backfills and audits. Each is serial; between them the budget decides, call by call,
+//! in the order of lanes. So live work overtakes a backfill within one request, and
+//! status or drain are always answered.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use tokio::sync::oneshot;
+
+use crate::actors::batch::{self, Fetched, Report, Stop};
+use crate::actors::core::Core;
+use crate::actors::message::{
+    ConnectionStatus, Drain, GetStatus, MarkError, MarkRecord, QuarantineRow, Ran, RunReport, RunSync, SetPaused,
+    SyncStatus, Tick, Wake,
+};
+use crate::actors::queue::{PendingQueue, PendingRow};
+use crate::actors::recovery;
+use crate::connectors::Read;
+use crate::model::cursor::{Cursor, CursorDelta, StreamNo};
+use crate::model::ids::{PairNo, RunId, SyncNo};
+use crate::model::side::{PerSide, Side};
+use crate::model::work::{Intent, IntentState, Lane, Pending, PendingReason, Totals};
+use crate::model::write::{ConnectorError, NextStep};
+use crate::reconcile::case::{Observation, Stage};
+use crate::reconcile::lifecycle::{Event, Lifecycle};
+use crate::reconcile::run::{PageDone, Run, RunStep};
+use crate::reconcile::sync::Sync;
+use crate::store::StoreError;
+
+/// How many pending records one unit of work takes. As many as a typical batch read;
+/// small enough that a mark never waits long behind others of its lane.
+const PENDING_AT_ONCE: usize = 50;
+
+/// How long a run's caller is kept waiting for what the run left pending, in
+/// milliseconds; what is due later than that is reported as pending.
+const SETTLE_MS: i64 = 5_000;
+
+/// How many quarantined records a status names.
+const QUARANTINE_SHOWN: usize = 20;
+
+/// The stream whose cursor row says that the first complete read has ended.
+const BACKFILL_DONE: StreamNo = StreamNo(255);
+
+/// The connection's actor. Its fields are a cache of the store, except for what is in
+/// flight.
+pub struct Connection {
+    core: Rc<Core>,
+    syncs: Vec<SyncState>,
+    queue: PendingQueue,
+    lifecycle: Lifecycle,
+    error: Option<String>,
+    busy: [bool; 2],
+    runs: u64,
+    ran: Option<Recipient<Ran>>,
+    drained: Vec<oneshot::Sender<()>>,
+    timer: Option<SpawnHandle>,
+    backoff: Option<SpawnHandle>,
+    rng: fastrand::Rng,
+    // Dropped with the actor, however it ends: that is how its supervisor learns of it.
+    _gone: oneshot::Sender<()>,
+}
+
+struct SyncState {
+    sync: Arc<Sync>,
+    backfilled: bool,
+    run: Option<Run>,
+    stored: PerSide<Option<Cursor>>,
+    wanted: Option<Wanted>,
+    waiting: Vec<oneshot::Sender<RunReport>>,
+    running: Vec<oneshot::Sender<RunReport>>,
+    settling: Vec<Settling>,
+    totals_before: Totals,
+    last_started_ms: Option<i64>,
+    last_run_ms: Option<i64>,
+    not_before_ms: i64,
+    failures: u32,
+    error: Option<String>,
+    paging: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Wanted {
+    lane: Lane,
+    full: bool,
+}
+
+struct Settling {
+    totals: Totals,
+    done: oneshot::Sender<RunReport>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Slot {
+    Live,
+    Bulk,
+}
+
+impl Slot {
+    const BOTH: [Slot; 2] = [Slot::Live, Slot::Bulk];
+
+    fn takes(self, lane: Lane) -> bool {
+        match lane {
+            Lane::Event | Lane::Webhook | Lane::Manual => self == Slot::Live,
+            Lane::Schedule | Lane::Backfill | Lane::Audit => self == Slot::Bulk,
+        }
+    }
+
+    fn index(self) -> usize {
+        match self {
+            Slot::Live => 0,
+            Slot::Bulk => 1,
+        }
+    }
+}
+
+enum Job {
+    Recover(usize, PairNo, Intent),
+    Records(usize, Vec<PendingRow>),
+    Page(usize, RunStep, Lane),
+    EndRun(usize),
+}
+
+enum Done {
+    Recovered(Result<Report, Stop>),
+    Records(Vec<PendingRow>, Result<Report, Stop>),
+    Page(usize, Result<(Report, PageDone), Stop>),
+    EndRun(usize, Result<(), Stop>),
+}
+
+impl Connection {
+    /// Loads a connection's state. `gone` is dropped when the actor ends.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn load(core: Core, paused: bool, gone: oneshot::Sender<()>) -> Result<Self, StoreError> {
+        let core = Rc::new(core);
+        let snapshot = core.snapshot()?;
+        let mut queue = PendingQueue::default();
+        for (sync, lane, seq, pending) in snapshot.pending_all(core.conn)? {
+            queue.add(PendingRow { lane, seq, sync, pending });
+        }
+        let mut syncs = Vec::with_capacity(core.syncs.len());
+        for sync in &core.syncs {
+            let cursor = |side: Side, stream| snapshot.cursor(core.conn, sync.no, side, stream);
+            let stored = PerSide {
+                app: cursor(Side::App, StreamNo::CHANGES)?,
+                remote: cursor(Side::Remote, StreamNo::CHANGES)?,
+            };
+            let backfilled = cursor(Side::App, BACKFILL_DONE)?.is_some();
+            syncs.push(SyncState::new(Arc::clone(sync), backfilled, stored));
+        }
+        drop(snapshot);
+        let rng = core.env.rng(u64::from(core.conn.0) << 32);
+        Ok(Self {
+            core,
+            syncs,
+            queue,
+            lifecycle: if paused { Lifecycle::Paused } else { Lifecycle::Ready },
+            error: None,
+            busy: [false; 2],
+            runs: 0,
+            ran: None,
+            drained: Vec::new(),
+            timer: None,
+            backoff: None,
+            rng,
+            _gone: gone,
+        })
+    }
+
+    /// Tells somebody (the schedule) whenever a run is over.
+    #[must_use]
+    pub fn telling(mut self, ran: Recipient<Ran>) -> Self {
+        self.ran = Some(ran);
+        self
+    }
+
+    /// Starts whatever can start, then arms the timer for what is due later.
+    fn pump(&mut self, ctx: &mut Context<Self>) {
+        if self.lifecycle.may_work() {
+            for slot in Slot::BOTH {
+                if !self.busy[slot.index()]
+                    && let Some(job) = self.next_job(slot)
+                {
+                    self.start(slot, job, ctx);
+                }
+            }
+        }
+        self.settle();
+        self.arm(ctx);
+        if self.lifecycle == Lifecycle::Draining && self.busy == [false, false] {
+            for waiter in self.drained.drain(..) {
+                let _ = waiter.send(());
+            }
+            ctx.stop();
+        }
+    }
+
+    fn next_job(&mut self, slot: Slot) -> Option<Job> {
+        let now_ms = self.core.env.now_ms();
+        if slot == Slot::Live
+            && let Some(job) = self.next_recovery(now_ms)
+        {
+            return Some(job);
+        }
+        let run = self.next_run(slot, now_ms);
+        let run_lane = run.map(|(lane, _)| lane);
+        let syncs = &self.syncs;
+        let started = |no: SyncNo| syncs.iter().find(|state| state.sync.no == no).and_then(|state| state.ended_start_ms());
+        let lanes = |lane: Lane| slot.takes(lane) && run_lane.is_none_or(|run| lane <= run);
+        let rows = self.queue.take(lanes, now_ms, PENDING_AT_ONCE, started);
+        if let Some(row) = rows.first() {
+            if let Some(index) = self.index_of(row.sync) {
+                return Some(Job::Records(index, rows));
+            }
+            // A sync that is no longer configured: its rows wait for it.
+            return run.map(|(lane, index)| self.page_job(index, lane, now_ms));
+        }
+        run.map(|(lane, index)| self.page_job(index, lane, now_ms))
+    }
+
+    fn next_recovery(&self, now_ms: i64) -> Option<Job> {
+        let intents = self.core.intents.borrow();
+        let mut due: Vec<(usize, PairNo, &Intent)> = intents
+            .iter()
+            .filter_map(|((sync, pair), intent)| Some((self.index_of(*sync)?, *pair, intent)))
+            .filter(|(index, _, intent)| self.recoverable_ms(*index, intent).is_some_and(|due_ms| due_ms <= now_ms))
+            .collect();
+        due.sort_by_key(|(index, pair, _)| (*index, *pair));
+        due.first().map(|(index, pair, intent)| Job::Recover(*index, *pair, (*intent).clone()))
+    }
+
+    /// When an open write may be recovered; `None` while its answer is awaited, or
+    /// when only a person can.
+    fn recoverable_ms(&self, index: usize, intent: &Intent) -> Option<i64> {
+        match intent.state {
+            IntentState::Open if intent.epoch == self.core.right.epoch() => None,
+            IntentState::Open | IntentState::Unknown => {
+                let due_ms = recovery::due_ms(&self.syncs[index].sync, intent);
+                Some(due_ms.max(self.syncs[index].not_before_ms))
+            }
+            IntentState::Parked => None,
+        }
+    }
+
+    /// The best run of a slot: one in progress, or one that is wanted.
+    fn next_run(&self, slot: Slot, now_ms: i64) -> Option<(Lane, usize)> {
+        let lane_of = |state: &SyncState| match (&state.run, state.wanted) {
+            (Some(run), _) => Some(run.lane),
+            (None, Some(wanted)) => Some(state.lane_for(wanted)),
+            (None, None) => None,
+        };
+        self.syncs
+            .iter()
+            .enumerate()
+            .filter(|(_, state)| !state.paging && state.not_before_ms <= now_ms)
+            .filter_map(|(index, state)| Some((lane_of(state)?, index)))
+            .filter(|(lane, _)| slot.takes(*lane))
+            .min()
+    }
+
+    fn page_job(&mut self, index: usize, lane: Lane, now_ms: i64) -> Job {
+        if self.syncs[index].run.is_none() {
+            self.begin_run(index, lane, now_ms);
+        }
+        let state = &mut self.syncs[index];
+        state.paging = true;
+        match state.run.as_ref().and_then(Run::current) {
+            Some(step) => Job::Page(index, step.clone(), lane),
+            None => Job::EndRun(index),
+        }
+    }
+
+    fn begin_run(&mut self, index: usize, lane: Lane, now_ms: i64) {
+        self.runs += 1;
+        let id = RunId { epoch: self.core.right.epoch(), n: self.runs };
+        let state = &mut self.syncs[index];
+        let full = state.wanted.is_some_and(|wanted| wanted.full);
+        state.wanted = None;
+        state.running.append(&mut state.waiting);
+        state.totals_before = self.core.totals.borrow().get(&state.sync.no).copied().unwrap_or_default();
+        let sync = Arc::clone(&state.sync);
+        let backfill = !state.backfilled || full;
+        let since = PerSide::from_fn(|side| {
+            state.stored[side].clone().filter(|_| !backfill && sync.capabilities[side].changes)
+        });
+        let matches = !sync.mapping.match_fields.is_empty();
+        tracing::info!(connection.id = %self.core.id, sync = %sync.name, run.id = %id, lane = lane.as_str(), backfill, "run starts");
+        state.run = Some(Run::new(id, lane, now_ms, sync.direction, matches, since, backfill));
+    }
+
+    fn start(&mut self, slot: Slot, job: Job, ctx: &mut Context<Self>) {
+        self.busy[slot.index()] = true;
+        let core = Rc::clone(&self.core);
+        let work = match job {
+            Job::Recover(index, pair, intent) => {
+                let sync = Arc::clone(&self.syncs[index].sync);
+                Box::pin(async move { Done::Recovered(recovery::recover(&core, &sync, pair, intent).await) })
+                    as std::pin::Pin<Box<dyn Future<Output = Done>>>
+            }
+            Job::Records(index, rows) => {
+                let sync = Arc::clone(&self.syncs[index].sync);
+                Box::pin(async move {
+                    let result = records(&core, &sync, rows.clone()).await;
+                    Done::Records(rows, result)
+                })
+            }
+            Job::Page(index, step, lane) => {
+                let sync = Arc::clone(&self.syncs[index].sync);
+                Box::pin(async move { Done::Page(index, page(&core, &sync, step, lane).await) })
+            }
+            Job::EndRun(index) => {
+                let commit = self.run_commit(index);
+                Box::pin(async move { Done::EndRun(index, core.commit(commit).await.map_err(Stop::Store)) })
+            }
+        };
+        ctx.spawn(work.into_actor(self).map(move |done, act, ctx| {
+            act.busy[slot.index()] = false;
+            act.finished(done, ctx);
+            act.pump(ctx);
+        }));
+    }
+
+    fn finished(&mut self, done: Done, ctx: &mut Context<Self>) {
+        match done {
+            Done::Recovered(Ok(report)) => self.take_report(report, ctx),
+            Done::Recovered(Err(stop)) => self.stopped(None, stop, ctx),
+            Done::Records(_, Ok(report)) => self.take_report(report, ctx),
+            Done::Records(rows, Err(stop)) => {
+                self.queue.give_back(&rows);
+                let index = rows.first().and_then(|row| self.index_of(row.sync));
+                self.stopped(index, stop, ctx);
+            }
+            Done::Page(index, Ok((mut report, page))) => {
+                let state = &mut self.syncs[index];
+                state.paging = false;
+                report.held = page.held;
+                let direction = state.sync.direction;
+                if let Some(run) = &mut state.run {
+                    run.page_done(direction, page);
+                }
+                self.take_report(report, ctx);
+            }
+            Done::Page(index, Err(stop)) => {
+                self.syncs[index].paging = false;
+                self.stopped(Some(index), stop, ctx);
+            }
+            Done::EndRun(index, Ok(())) => {
+                self.syncs[index].paging = false;
+                self.end_run(index);
+            }
+            Done::EndRun(index, Err(stop)) => {
+                self.syncs[index].paging = false;
+                self.stopped(Some(index), stop, ctx);
+            }
+        }
+    }
+
+    /// Takes a durable unit of work into memory.
+    fn take_report(&mut self, report: Report, ctx: &mut Context<Self>) {
+        for (lane, seq) in report.removed {
+            self.queue.remove(lane, seq);
+        }
+        for row in report.added {
+            self.queue.add(row);
+        }
+        match report.trouble {
+            Some(error) => self.trouble(error, ctx),
+            None => {
+                if self.lifecycle == Lifecycle::Ready {
+                    self.error = None;
+                }
+                self.lifecycle = self.lifecycle.after(Event::Succeeded);
+            }
+        }
+    }
+
+    /// A unit of work could not be done.
+    fn stopped(&mut self, index: Option<usize>, stop: Stop, ctx: &mut Context<Self>) {
+        match stop {
+            Stop::Store(error) => {
+                // Memory may be ahead of the store: forget everything and load again.
+                tracing::error!(connection.id = %self.core.id, "state could not be used, starting over: {error}");
+                ctx.stop();
+            }
+            Stop::Connector(error) => {
+                if let Some(index) = index {
+                    self.sync_failed(index, &error);
+                }
+                self.trouble(error, ctx);
+            }
+        }
+    }
+
+    fn sync_failed(&mut self, index: usize, error: &ConnectorError) {
+        let now_ms = self.core.env.now_ms();
+        let state = &mut self.syncs[index];
+        state.error = Some(error.message.clone());
+        state.failures = state.failures.saturating_add(1);
+        let backoff_ms = i64::try_from(batch::backoff_ms(state.failures)).unwrap_or(300_000);
+        match error.next {
+            NextStep::Resync => {
+                tracing::warn!(connection.id = %self.core.id, sync = %state.sync.name, "cursor no longer valid, reading everything: {error}");
+                state.waiting.append(&mut state.running);
+                state.run = None;
+                state.wanted = Some(Wanted { lane: Lane::Backfill, full: true });
+                state.not_before_ms = if state.failures > 1 { now_ms + backoff_ms } else { now_ms };
+            }
+            NextStep::Retry | NextStep::Wait { .. } => {
+                // The connection backs off; the run goes on where it stood.
+                if state.failures >= 3 {
+                    self.fail_waiters(index, &error.message);
+                }
+            }
+            NextStep::Fail | NextStep::Quarantine | NextStep::TreatAsDeleted | NextStep::Reauthorise => {
+                let lane = state.run.take().map_or(Lane::Schedule, |run| run.lane);
+                state.wanted.get_or_insert(Wanted { lane: lane.max(Lane::Schedule), full: false });
+                state.not_before_ms = now_ms + backoff_ms.max(30_000);
+                self.fail_waiters(index, &error.message);
+            }
+        }
+    }
+
+    fn fail_waiters(&mut self, index: usize, error: &str) {
+        let report = self.run_report(index, Some(error.to_owned()));
+        let state = &mut self.syncs[index];
+        for done in state.running.drain(..).chain(state.waiting.drain(..)) {
+            let _ = done.send(report.clone());
+        }
+    }
+
+    fn trouble(&mut self, error: ConnectorError, ctx: &mut Context<Self>) {
+        let before = self.lifecycle;
+        self.lifecycle = self.lifecycle.after(Event::Failed(error.next));
+        if self.lifecycle == before && before == Lifecycle::Ready {
+            tracing::warn!(connection.id = %self.core.id, "a sync cannot go on: {error}");
+            return;
+        }
+        self.error = Some(error.message.clone());
+        match self.lifecycle {
+            Lifecycle::BackingOff { failures } => {
+                let wait_ms = match error.next {
+                    NextStep::Wait { millis } => millis,
+                    NextStep::Retry
+                    | NextStep::Reauthorise
+                    | NextStep::Quarantine
+                    | NextStep::Fail
+                    | NextStep::Resync
+                    | NextStep::TreatAsDeleted => batch::backoff_ms(failures),
+                };
+                let jitter_ms = self.rng.u64(0..=wait_ms / 4);
+                tracing::warn!(connection.id = %self.core.id, failures, wait_ms, "backing off: {error}");
+                if let Some(old) = self.backoff.take() {
+                    ctx.cancel_future(old);
+                }
+                self.backoff = Some(ctx.run_later(Duration::from_millis(wait_ms + jitter_ms), |act, ctx| {
+                    act.backoff = None;
+                    // Ready to try; the count of failures is kept by the next failure or
+                    // forgotten by the next success.
+                    act.lifecycle = match act.lifecycle {
+                        Lifecycle::BackingOff { .. } => Lifecycle::Ready,
+                        other => other.after(Event::BackoffOver),
+                    };
+                    act.pump(ctx);
+                }));
+            }
+            Lifecycle::Suspended => {
+                tracing::error!(connection.id = %self.core.id, "suspended until a person acts: {error}");
+                for index in 0..self.syncs.len() {
+                    self.fail_waiters(index, &error.message);
+                }
+            }
+            Lifecycle::Ready | Lifecycle::Paused | Lifecycle::Draining => {}
+        }
+    }
+
+    /// The cursors a finished run leaves behind.
+    fn run_commit(&self, index: usize) -> crate::store::Commit {
+        let mut commit = self.core.right.new_commit();
+        let state = &self.syncs[index];
+        let Some(run) = &state.run else { return commit };
+        for side in Side::BOTH {
+            if run.drifted[side] || run.reached[side].is_none() || run.reached[side] == state.stored[side] {
+                continue;
+            }
+            commit.move_cursor(CursorDelta {
+                sync: state.sync.no,
+                side,
+                stream: StreamNo::CHANGES,
+                from: state.stored[side].clone(),
+                to: run.reached[side].clone(),
+            });
+        }
+        if !state.backfilled && !run.drifted.app && !run.drifted.remote {
+            commit.move_cursor(CursorDelta {
+                sync: state.sync.no,
+                side: Side::App,
+                stream: BACKFILL_DONE,
+                from: None,
+                to: Some(Cursor::new(run.id.to_string())),
+            });
+        }
+        commit
+    }
+
+    fn end_run(&mut self, index: usize) {
+        let report = self.run_report(index, None);
+        let now_ms = self.core.env.now_ms();
+        let state = &mut self.syncs[index];
+        let Some(run) = state.run.take() else { return };
+        for side in Side::BOTH {
+            if !run.drifted[side]
+                && let Some(reached) = &run.reached[side]
+            {
+                state.stored[side] = Some(reached.clone());
+            }
+        }
+        if run.drifted.app || run.drifted.remote {
+            tracing::warn!(connection.id = %self.core.id, sync = %state.sync.name, run.id = %run.id, "pages shifted while they were read; the cursor stays and the next run reads them again");
+        } else {
+            state.backfilled = true;
+        }
+        state.last_started_ms = Some(run.started_ms);
+        state.last_run_ms = Some(now_ms);
+        state.failures = 0;
+        state.error = None;
+        let totals = report.totals;
+        state.settling.extend(state.running.drain(..).map(|done| Settling { totals, done }));
+        tracing::info!(
+            connection.id = %self.core.id,
+            sync = %state.sync.name,
+            run.id = %run.id,
+            read = totals.read,
+            writes = totals.writes(),
+            echoes = totals.echoes,
+            "run is over"
+        );
+        if let Some(ran) = &self.ran {
+            ran.do_send(Ran { sync: state.sync.name.clone() });
+        }
+    }
+
+    fn run_report(&self, index: usize, error: Option<String>) -> RunReport {
+        let state = &self.syncs[index];
+        let now = self.core.totals.borrow().get(&state.sync.no).copied().unwrap_or_default();
+        RunReport {
+            totals: difference(&now, &state.totals_before),
+            pending: self.queue.len() as u64,
+            quarantined: self.core.held_back.get(),
+            error,
+        }
+    }
+
+    /// Answers those who wait for a run once what it left pending is done too.
+    fn settle(&mut self) {
+        let now_ms = self.core.env.now_ms();
+        for index in 0..self.syncs.len() {
+            let no = self.syncs[index].sync.no;
+            let settled = !self.queue.has_due(no, now_ms + SETTLE_MS, 3)
+                && !self.open_soon(index, now_ms + SETTLE_MS)
+                && self.syncs[index].run.is_none();
+            let over = settled || !self.lifecycle.may_work() && self.lifecycle != (Lifecycle::BackingOff { failures: 1 });
+            if over && !self.syncs[index].settling.is_empty() {
+                let report = self.run_report(index, self.error.clone().filter(|_| !settled));
+                for Settling { done, .. } in self.syncs[index].settling.drain(..) {
+                    let _ = done.send(report.clone());
+                }
+            }
+        }
+    }
+
+    fn open_soon(&self, index: usize, until_ms: i64) -> bool {
+        let no = self.syncs[index].sync.no;
+        let intents = self.core.intents.borrow();
+        let mut mine = intents.iter().filter(|((sync, _), _)| *sync == no);
+        mine.any(|(_, intent)| self.recoverable_ms(index, intent).is_some_and(|due_ms| due_ms <= until_ms))
+    }
+
+    /// Wakes up when the next thing is due.
+    fn arm(&mut self, ctx: &mut Context<Self>) {
+        if let Some(old) = self.timer.take() {
+            ctx.cancel_future(old);
+        }
+        if !self.lifecycle.may_work() {
+            return;
+        }
+        let now_ms = self.core.env.now_ms();
+        let recoveries = self.core.intents.borrow();
+        let recovery = recoveries
+            .iter()
+            .filter_map(|((sync, _), intent)| self.recoverable_ms(self.index_of(*sync)?, intent))
+            .min();
+        let runs = self.syncs.iter().filter(|state| !state.paging && (state.run.is_some() || state.wanted.is_some()));
+        let run = runs.map(|state| state.not_before_ms).filter(|due_ms| *due_ms > now_ms).min();
+        let next = [self.queue.next_due_ms(), recovery, run].into_iter().flatten().min();
+        drop(recoveries);
+        // What is due now and was not started waits for a slot, and the slot pumps.
+        let Some(next) = next.filter(|_| self.busy != [true, true]) else { return };
+        let wait_ms = u64::try_from(next.saturating_sub(now_ms)).unwrap_or(0).max(1);
+        if wait_ms == 1 && self.busy != [false, false] && next <= now_ms {
+            return;
+        }
+        self.timer = Some(ctx.run_later(Duration::from_millis(wait_ms), |act, ctx| {
+            act.timer = None;
+            act.pump(ctx);
+        }));
+    }
+
+    fn index_of(&self, no: SyncNo) -> Option<usize> {
+        self.syncs.iter().position(|state| state.sync.no == no)
+    }
+
+    fn want(&mut self, index: usize, lane: Lane, full: bool) {
+        let state = &mut self.syncs[index];
+        let wanted = state.wanted.get_or_insert(Wanted { lane, full });
+        wanted.lane = wanted.lane.min(lane);
+        wanted.full |= full;
+        if lane <= Lane::Manual {
+            state.not_before_ms = 0;
+        }
+    }
+
+    fn status(&self) -> Result<ConnectionStatus, StoreError> {
+        let snapshot = self.core.snapshot()?;
+        let now_ms = self.core.env.now_ms();
+        let age_ms = |since: i64| u64::try_from(now_ms.saturating_sub(since)).unwrap_or(0);
+        let quarantine = snapshot
+            .quarantine(self.core.conn, QUARANTINE_SHOWN)?
+            .into_iter()
+            .filter_map(|(sync, side, id, held)| {
+                Some(QuarantineRow { sync: self.core.sync(sync)?.name.clone(), side, id, held })
+            })
+            .collect();
+        Ok(ConnectionStatus {
+            id: self.core.id.clone(),
+            state: self.lifecycle.as_str().to_owned(),
+            error: self.error.clone(),
+            epoch: self.core.right.epoch().0,
+            syncs: self.syncs.iter().map(|state| self.sync_status(state, &age_ms)).collect(),
+            pending: self.queue.counts(),
+            open_writes: self.core.intents.borrow().len() as u64,
+            quarantined: self.core.held_back.get(),
+            quarantine,
+            calls: PerSide::from_fn(|side| self.core.calls[side].made()),
+            oldest_pending_ms: self.queue.oldest_ms().map(age_ms),
+        })
+    }
+
+    fn sync_status(&self, state: &SyncState, age_ms: &dyn Fn(i64) -> u64) -> SyncStatus {
+        let word = match &state.run {
+            Some(run) if run.backfill => "backfill",
+            Some(_) => "running",
+            None if state.backfilled => "idle",
+            None => "waiting for its first read",
+        };
+        SyncStatus {
+            name: state.sync.name.clone(),
+            state: word.to_owned(),
+            progress: state.run.as_ref().map(|run| run.progress),
+            cursors: PerSide::from_fn(|side| state.stored[side].as_ref().map(|cursor| cursor.as_str().to_owned())),
+            last_run_ms: state.last_run_ms,
+            lag_ms: state.last_started_ms.map(age_ms),
+            totals: self.core.totals.borrow().get(&state.sync.no).copied().unwrap_or_default(),
+            error: state.error.clone(),
+        }
+    }
+}
+
+impl SyncState {
+    fn new(sync: Arc<Sync>, backfilled: bool, stored: PerSide<Option<Cursor>>) -> Self {
+        Self {
+            sync,
+            backfilled,
+            run: None,
+            stored,
+            wanted: None,
+            waiting: Vec::new(),
+            running: Vec::new(),
+            settling: Vec::new(),
+            totals_before: Totals::default(),
+            last_started_ms: None,
+            last_run_ms: None,
+            not_before_ms: 0,
+            failures: 0,
+            error: None,
+            paging: false,
+        }
+    }
+
+    /// A complete read is never live work, whoever asks for it: it would hold up what
+    /// somebody waits for.
+    fn lane_for(&self, wanted: Wanted) -> Lane {
+        if self.backfilled && !wanted.full { wanted.lane } else { wanted.lane.max(Lane::Backfill) }
+    }
+
+    /// When the last run that has ended had started.
+    fn ended_start_ms(&self) -> Option<i64> {
+        self.last_started_ms
+    }
+}
+
+/// Reads one page of a run and carries it through.
+async fn page(core: &Rc<Core>, sync: &Arc<Sync>, step: RunStep, lane: Lane) -> Result<(Report, PageDone), Stop> {
+    let read = match &step.since {
+        Some(since) => Read::Changes { since: since.clone(), page: step.page.clone() },
+        None => Read::All { page: step.page.clone() },
+    };
+    let page = core.fetch(sync, step.side, read, lane).await.map_err(Stop::Connector)?;
+    let done = PageDone {
+        entries: page.entries.len() as u64,
+        total: page.total,
+        next: page.next,
+        cursor: page.cursor,
+        drifted: page.drifted,
+        held: 0,
+    };
+    let entries = page.entries.into_iter().map(|entry| (Observation::listed(entry), step.stage)).collect();
+    let fetched = Fetched::new(core, sync, step.side, lane, entries, Vec::new())?;
+    let report = carry_through(fetched).await?;
+    let held = report.held;
+    Ok((report, PageDone { held, ..done }))
+}
+
+/// Reads some pending records by id and carries them through.
+async fn records(core: &Rc<Core>, sync: &Arc<Sync>, rows: Vec<PendingRow>) -> Result<Report, Stop> {
+    let Some(first) = rows.first() else { return Ok(Report::default()) };
+    let (side, lane) = (first.pending.side, first.lane);
+    let ids = rows.iter().map(|row| row.pending.id.clone()).collect();
+    let mut found = batch::fetch_ids(core, sync, side, ids, lane).await;
+    let mut entries = Vec::with_capacity(rows.len());
+    let mut answered = Vec::with_capacity(rows.len());
+    let mut failed = Vec::new();
+    for row in rows {
+        match found.remove(&row.pending.id) {
+            Some(Ok(entry)) => {
+                let stage = match row.pending.reason {
+                    PendingReason::AwaitPartner => Stage::Create,
+                    PendingReason::Requested
+                    | PendingReason::Retry
+                    | PendingReason::Changed
+                    | PendingReason::OpenCreate
+                    | PendingReason::StaleRead => Stage::Prove,
+                };
+                entries.push((Observation::by_id(entry), stage));
+                answered.push(row);
+            }
+            Some(Err(error)) => failed.push((row, error)),
+            None => {
+                let error = ConnectorError::new(NextStep::Quarantine, "the answer to reading it by id left it out");
+                failed.push((row, error));
+            }
+        }
+    }
+    let mut fetched = Fetched::new(core, sync, side, lane, entries, answered)?;
+    for (row, error) in failed {
+        fetched.put_off_row(row, error);
+    }
+    carry_through(fetched).await
+}
+
+async fn carry_through(fetched: Fetched) -> Result<Report, Stop> {
+    let written = fetched.plan().await?.intend().await?.write().await;
+    written.into_commit().commit().await
+}
+
+fn difference(now: &Totals, before: &Totals) -> Totals {
+    let side = |now: PerSide<u64>, before: PerSide<u64>| PerSide::from_fn(|side| now[side].saturating_sub(before[side]));
+    Totals {
+        created: side(now.created, before.created),
+        updated: side(now.updated, before.updated),
+        deleted: side(now.deleted, before.deleted),
+        echoes: now.echoes.saturating_sub(before.echoes),
+        read: now.read.saturating_sub(before.read),
+        unchanged: now.unchanged.saturating_sub(before.unchanged),
+        matched: now.matched.saturating_sub(before.matched),
+        conflicts: now.conflicts.saturating_sub(before.conflicts),
+        quarantined: now.quarantined.saturating_sub(before.quarantined),
+        filtered: now.filtered.saturating_sub(before.filtered),
+        put_back: now.put_back.saturating_sub(before.put_back),
+    }
+}
+
+impl Actor for Connection {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        self.pump(ctx);
+    }
+}
+
+impl Handler<RunSync> for Connection {
+    type Result = ();
+
+    fn handle(&mut self, message: RunSync, ctx: &mut Context<Self>) {
+        let RunSync { sync, lane, full, done } = message;
+        if self.lifecycle == Lifecycle::Suspended && lane == Lane::Manual {
+            // A person asks: perhaps the credentials were renewed.
+            self.lifecycle = self.lifecycle.after(Event::Resume);
+        }
+        let chosen: Vec<usize> =
+            (0..self.syncs.len()).filter(|index| sync.as_ref().is_none_or(|name| *name == self.syncs[*index].sync.name)).collect();
+        let refused = match (&sync, chosen.is_empty(), self.lifecycle) {
+            (Some(name), true, _) => Some(format!("the connection has no sync '{name}'")),
+            (None, true, _) => Some("the connection has no sync".to_owned()),
+            (_, false, Lifecycle::Paused) => Some("the connection is paused".to_owned()),
+            (_, false, Lifecycle::Draining) => Some("the kernel is shutting down".to_owned()),
+            (_, false, Lifecycle::Ready | Lifecycle::BackingOff { .. } | Lifecycle::Suspended) => None,
+        };
+        if let Some(error) = refused {
+            if let Some(done) = done {
+                let _ = done.send(RunReport { error: Some(error), ..RunReport::default() });
+            }
+            return;
+        }
+        for index in &chosen {
+            self.want(*index, lane, full);
+        }
+        if let Some(done) = done {
+            let waiting = chosen.iter().map(|index| {
+                let (sender, receiver) = oneshot::channel();
+                self.syncs[*index].waiting.push(sender);
+                receiver
+            });
+            let waiting: Vec<_> = waiting.collect();
+            actix::spawn(async move {
+                let mut all = RunReport::default();
+                for report in waiting {
+                    let report = report.await.unwrap_or_else(|_| RunReport {
+                        error: Some("the connection was restarted".to_owned()),
+                        ..RunReport::default()
+                    });
+                    all.totals.add(&report.totals);
+                    all.pending = report.pending;
+                    all.quarantined = report.quarantined;
+                    all.error = all.error.or(report.error);
+                }
+                let _ = done.send(all);
+            });
+        }
+        self.pump(ctx);
+    }
+}
+
+impl Handler<Tick> for Connection {
+    type Result = ();
+
+    fn handle(&mut self, message: Tick, ctx: &mut Context<Self>) {
+        if let Some(index) = self.syncs.iter().position(|state| state.sync.name == message.sync) {
+            self.want(index, Lane::Schedule, false);
+            self.pump(ctx);
+        }
+    }
+}
+
+impl Handler<Wake> for Connection {
+    type Result = ();
+
+    fn handle(&mut self, message: Wake, ctx: &mut Context<Self>) {
+        for index in 0..self.syncs.len() {
+            let sync = &self.syncs[index].sync;
+            if sync.objects[message.side] == message.object {
+                self.want(index, Lane::Event, false);
+            }
+        }
+        self.pump(ctx);
+    }
+}
+
+impl Handler<MarkRecord> for Connection {
+    type Result = ResponseActFuture<Self, Result<(), MarkError>>;
+
+    fn handle(&mut self, message: MarkRecord, _: &mut Context<Self>) -> Self::Result {
+        let MarkRecord { sync, side, id, lane } = message;
+        let Some(index) = self.syncs.iter().position(|state| state.sync.name == sync) else {
+            return Box::pin(fut::ready(Err(MarkError::NoSync(sync))));
+        };
+        let no = self.syncs[index].sync.no;
+        let waiting = self.queue.waiting(no, side, &id);
+        let covered = waiting.is_some_and(|row| {
+            row.lane <= lane && row.pending.reason == PendingReason::Requested
+        });
+        if covered {
+            // A mark that nobody has started on covers this one.
+            return Box::pin(fut::ready(Ok(())));
+        }
+        let replaced = waiting.cloned();
+        let now_ms = self.core.env.now_ms();
+        let pending = Pending { side, id, reason: PendingReason::Requested, due_ms: now_ms, since_ms: now_ms, attempts: 0 };
+        let row = PendingRow { lane, seq: self.core.take_seq(), sync: no, pending };
+        let mut commit = self.core.right.new_commit();
+        if let Some(old) = &replaced {
+            commit.delete_pending(old.sync, old.lane, old.seq, old.pending.side, &old.pending.id);
+        }
+        commit.put_pending(row.sync, row.lane, row.seq, &row.pending);
+        self.release_parked(index, &row, &mut commit);
+        let core = Rc::clone(&self.core);
+        let stored = async move { core.commit(commit).await };
+        Box::pin(stored.into_actor(self).map(move |result, act, ctx| {
+            result.map_err(|error| MarkError::Store(error.to_string()))?;
+            if let Some(old) = replaced {
+                act.queue.remove(old.lane, old.seq);
+            }
+            act.queue.add(row);
+            act.pump(ctx);
+            Ok(())
+        }))
+    }
+}
+
+impl Connection {
+    /// A person who asks for a record whose create could not be looked up has looked
+    /// himself: the open write is given up and the record decided anew.
+    fn release_parked(&self, index: usize, row: &PendingRow, commit: &mut crate::store::Commit) {
+        let no = self.syncs[index].sync.no;
+        let Ok(snapshot) = self.core.snapshot() else { return };
+        let Ok(Some(pair)) = snapshot.pair_by_id(self.core.conn, no, row.pending.side, &row.pending.id) else { return };
+        let mut intents = self.core.intents.borrow_mut();
+        if intents.get(&(no, pair)).is_some_and(|intent| intent.state == IntentState::Parked) {
+            intents.remove(&(no, pair));
+            commit.delete_intent(no, pair);
+        }
+    }
+}
+
+impl Handler<SetPaused> for Connection {
+    type Result = ResponseActFuture<Self, Result<(), MarkError>>;
+
+    fn handle(&mut self, SetPaused(paused): SetPaused, _: &mut Context<Self>) -> Self::Result {
+        let result = self.core.store.set_paused(self.core.conn, paused).map_err(|error| MarkError::Store(error.to_string()));
+        Box::pin(fut::ready(()).into_actor(self).map(move |(), act: &mut Self, ctx| {
+            result?;
+            act.lifecycle = act.lifecycle.after(if paused { Event::Pause } else { Event::Resume });
+            if !paused {
+                for state in &mut act.syncs {
+                    state.not_before_ms = 0;
+                }
+            }
+            act.pump(ctx);
+            Ok(())
+        }))
+    }
+}
+
+impl Handler<Drain> for Connection {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, _: Drain, ctx: &mut Context<Self>) -> Self::Result {
+        self.lifecycle = self.lifecycle.after(Event::Drain);
+        let (sender, receiver) = oneshot::channel();
+        self.drained.push(sender);
+        self.pump(ctx);
+        Box::pin(async move {
+            // An actor that dies while draining is drained too: its work is in the store.
+            let _ = receiver.await;
+        })
+    }
+}
+
+impl Handler<GetStatus> for Connection {
+    type Result = MessageResult<GetStatus>;
+
+    fn handle(&mut self, _: GetStatus, _: &mut Context<Self>) -> Self::Result {
+        MessageResult(self.status().unwrap_or_else(|error| ConnectionStatus {
+            id: self.core.id.clone(),
+            state: self.lifecycle.as_str().to_owned(),
+            error: Some(error.to_string()),
+            epoch: self.core.right.epoch().0,
+            syncs: Vec::new(),
+            pending: self.queue.counts(),
+            open_writes: 0,
+            quarantined: 0,
+            quarantine: Vec::new(),
+            calls: PerSide::default(),
+            oldest_pending_ms: None,
+        }))
+    }
+}

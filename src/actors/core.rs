@@ -1,0 +1,276 @@
+//! What a connection's units of work share: the store, the budgets, the children, the
+//! leases. Lives on one arbiter; no lock, and no borrow over an await.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use actix::prelude::*;
+
+use crate::actors::env::Env;
+use crate::actors::mapper::Mapper;
+use crate::actors::message::{Carry, Fetch, Map, Mapped};
+use crate::actors::reader::{ReadSide, Reader};
+use crate::actors::writer::Writer;
+use crate::connectors::{Calls, Read};
+use crate::model::hash::Digest;
+use crate::model::ids::{ConnNo, ConnectionId, PairNo, RecordId, SyncNo};
+use crate::model::record::Page;
+use crate::model::side::{PerSide, Side};
+use crate::model::work::{Intent, Lane, Totals};
+use crate::model::write::{ConnectorError, NextStep, Outcome, Write};
+use crate::reconcile::case::Case;
+use crate::reconcile::sync::Sync;
+use crate::store::{Commit, CommitRight, Snapshot, Store, StoreError};
+
+/// What a connection's units of work share.
+pub struct Core {
+    /// The connection's name.
+    pub id: ConnectionId,
+    /// Its number.
+    pub conn: ConnNo,
+    /// Its syncs, by their order in the specification.
+    pub syncs: Vec<Arc<Sync>>,
+    /// The state file.
+    pub store: Store,
+    /// The right to change this connection's part of it.
+    pub right: CommitRight,
+    /// Time and chance.
+    pub env: Env,
+    /// The budgets.
+    pub calls: PerSide<Calls>,
+    /// Writes whose outcome is awaited or unknown.
+    pub intents: RefCell<HashMap<(SyncNo, PairNo), Intent>>,
+    /// What each sync has done.
+    pub totals: RefCell<HashMap<SyncNo, Totals>>,
+    /// How many records are held back; while there are none, none is looked for.
+    pub held_back: Cell<u64>,
+    sides: PerSide<ReadSide>,
+    children: RefCell<Children>,
+    leases: RefCell<HashSet<LeaseKey>>,
+    next_pair: Cell<u64>,
+    next_seq: Cell<u64>,
+    next_intent: Cell<u32>,
+    echoes: RefCell<HashSet<(SyncNo, PairNo, Side)>>,
+}
+
+struct Children {
+    reader: Addr<Reader>,
+    mapper: Addr<Mapper>,
+    writer: Addr<Writer>,
+}
+
+/// What one worker has for itself.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum LeaseKey {
+    /// A pair.
+    Pair(SyncNo, PairNo),
+    /// A record without a pair.
+    Record(SyncNo, Side, RecordId),
+    /// A match key about to be created.
+    Match(SyncNo, Digest),
+}
+
+/// Leases held by one unit of work; given back when it is dropped.
+pub struct Leases {
+    core: Rc<Core>,
+    held: Vec<LeaseKey>,
+}
+
+/// How many of our own writes are remembered to count their echoes; only a count
+/// depends on it.
+const MAX_ECHOES_REMEMBERED: usize = 100_000;
+
+impl Core {
+    /// Loads what a connection needs to start.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn load(
+        id: ConnectionId,
+        syncs: Vec<Arc<Sync>>,
+        store: Store,
+        right: CommitRight,
+        env: Env,
+        sides: PerSide<ReadSide>,
+    ) -> Result<Self, StoreError> {
+        let conn = right.conn();
+        let snapshot = store.snapshot()?;
+        let intents = snapshot.intents(conn)?.into_iter().map(|(sync, pair, intent)| ((sync, pair), intent)).collect();
+        let mut totals = HashMap::new();
+        for sync in &syncs {
+            totals.insert(sync.no, snapshot.totals(conn, sync.no)?.unwrap_or_default());
+        }
+        let next_pair = snapshot.next_pair(conn)?.0;
+        let next_seq = snapshot.next_pending_seq(conn)?;
+        let held_back = snapshot.quarantine_count(conn)?;
+        drop(snapshot);
+        let calls = PerSide { app: sides.app.calls.clone(), remote: sides.remote.calls.clone() };
+        let children = Children::start(&sides, env.rng(u64::from(conn.0)));
+        Ok(Self {
+            id,
+            conn,
+            syncs,
+            store,
+            right,
+            env,
+            calls,
+            intents: RefCell::new(intents),
+            totals: RefCell::new(totals),
+            held_back: Cell::new(held_back),
+            sides,
+            children: RefCell::new(children),
+            leases: RefCell::default(),
+            next_pair: Cell::new(next_pair),
+            next_seq: Cell::new(next_seq),
+            next_intent: Cell::new(0),
+            echoes: RefCell::default(),
+        })
+    }
+
+    /// A short look at the store.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn snapshot(&self) -> Result<Snapshot, StoreError> {
+        self.store.snapshot()
+    }
+
+    /// Commits, and waits until it is durable.
+    ///
+    /// # Errors
+    /// When the store refuses it or cannot write; then nothing of it was kept.
+    pub async fn commit(&self, commit: Commit) -> Result<(), StoreError> {
+        if commit.is_empty() {
+            return Ok(());
+        }
+        self.right.commit(commit).await
+    }
+
+    /// The sync of a number.
+    #[must_use]
+    pub fn sync(&self, no: SyncNo) -> Option<&Arc<Sync>> {
+        self.syncs.iter().find(|sync| sync.no == no)
+    }
+
+    /// A pair number nobody has.
+    pub fn take_pair(&self) -> PairNo {
+        let pair = self.next_pair.get();
+        self.next_pair.set(pair + 1);
+        PairNo(pair)
+    }
+
+    /// A number for a pending or history row.
+    pub fn take_seq(&self) -> u64 {
+        let seq = self.next_seq.get();
+        self.next_seq.set(seq + 1);
+        seq
+    }
+
+    /// A number for an intent, unique within this epoch.
+    pub fn take_intent(&self) -> u32 {
+        let number = self.next_intent.get();
+        self.next_intent.set(number.wrapping_add(1));
+        number
+    }
+
+    /// Leases for a unit of work, none yet.
+    #[must_use]
+    pub fn leases(self: &Rc<Self>) -> Leases {
+        Leases { core: Rc::clone(self), held: Vec::new() }
+    }
+
+    /// Remembers a write, so that its echo can be counted.
+    pub fn expect_echo(&self, sync: SyncNo, pair: PairNo, side: Side) {
+        let mut echoes = self.echoes.borrow_mut();
+        if echoes.len() < MAX_ECHOES_REMEMBERED {
+            echoes.insert((sync, pair, side));
+        }
+    }
+
+    /// Whether an unchanged record is the first news of our own write.
+    pub fn is_echo(&self, sync: SyncNo, pair: PairNo, side: Side) -> bool {
+        self.echoes.borrow_mut().remove(&(sync, pair, side))
+    }
+
+    /// Reads through the reader.
+    ///
+    /// # Errors
+    /// As the connector says; a reader that dies is started again and the read is to
+    /// be retried.
+    pub async fn fetch(&self, sync: &Sync, side: Side, read: Read, lane: Lane) -> Result<Page, ConnectorError> {
+        let reader = self.children.borrow().reader.clone();
+        let answer = reader.send(Fetch { side, object: sync.objects[side].clone(), read, lane }).await;
+        answer.unwrap_or_else(|_| {
+            self.restart_dead_children();
+            Err(ConnectorError::new(NextStep::Retry, format!("reading the {side} side crashed")))
+        })
+    }
+
+    /// Decides through the mapper. A mapper that dies is started again; its cases are
+    /// lost with it, which the caller treats as a failed unit.
+    ///
+    /// # Errors
+    /// When the mapper died.
+    pub async fn map(&self, sync: &Arc<Sync>, cases: Vec<Case>) -> Result<Vec<Mapped>, ConnectorError> {
+        let mapper = self.children.borrow().mapper.clone();
+        let now_ms = self.env.now_ms();
+        mapper.send(Map { sync: Arc::clone(sync), cases, now_ms }).await.map_err(|_| {
+            self.restart_dead_children();
+            ConnectorError::new(NextStep::Retry, "the mapper crashed")
+        })
+    }
+
+    /// Writes through the writer, in one call.
+    pub async fn carry(&self, sync: &Sync, side: Side, writes: Vec<Write>, lane: Lane) -> Vec<Outcome> {
+        let writer = self.children.borrow().writer.clone();
+        let wanted = writes.len();
+        let answer = writer.send(Carry { side, object: sync.objects[side].clone(), writes, lane }).await;
+        answer.unwrap_or_else(|_| {
+            self.restart_dead_children();
+            vec![Outcome::Unknown(format!("writing to the {side} side crashed")); wanted]
+        })
+    }
+
+    fn restart_dead_children(&self) {
+        let mut children = self.children.borrow_mut();
+        if !(children.reader.connected() && children.mapper.connected() && children.writer.connected()) {
+            tracing::error!(connection.id = %self.id, "a child actor died and was started again");
+            *children = Children::start(&self.sides, self.env.rng(u64::from(self.conn.0)));
+        }
+    }
+}
+
+impl Children {
+    fn start(sides: &PerSide<ReadSide>, rng: fastrand::Rng) -> Self {
+        Self {
+            reader: Reader::new(sides.clone(), rng).start(),
+            mapper: Mapper.start(),
+            writer: Writer::new(sides.clone()).start(),
+        }
+    }
+}
+
+impl Leases {
+    /// Takes a lease, unless another unit of work has it.
+    pub fn take(&mut self, key: LeaseKey) -> bool {
+        if self.held.contains(&key) {
+            return true;
+        }
+        let taken = self.core.leases.borrow_mut().insert(key.clone());
+        if taken {
+            self.held.push(key);
+        }
+        taken
+    }
+}
+
+impl Drop for Leases {
+    fn drop(&mut self) {
+        let mut leases = self.core.leases.borrow_mut();
+        for key in self.held.drain(..) {
+            leases.remove(&key);
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! The mapper: the connection's child that decides. No I/O.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use actix::prelude::*;
+
+use crate::actors::message::{Map, Mapped};
+use crate::reconcile::case::{Case, Partner};
+use crate::reconcile::plan::plan;
+use crate::reconcile::sync::Sync;
+
+/// Owns nothing. A record whose mapping panics becomes a held-back record.
+#[derive(Debug, Default)]
+pub struct Mapper;
+
+impl Actor for Mapper {
+    type Context = Context<Self>;
+}
+
+impl Handler<Map> for Mapper {
+    type Result = MessageResult<Map>;
+
+    fn handle(&mut self, message: Map, _: &mut Context<Self>) -> Self::Result {
+        let Map { sync, cases, now_ms } = message;
+        MessageResult(cases.into_iter().map(|case| step(&sync, case, now_ms)).collect())
+    }
+}
+
+fn step(sync: &Sync, mut case: Case, now_ms: i64) -> Mapped {
+    match catch_unwind(AssertUnwindSafe(|| plan(sync, &mut case, now_ms))) {
+        Ok(step) => Mapped::Stepped(Box::new(case), step),
+        Err(_) => {
+            // Only its name and its marker are looked at again, and both are whole.
+            case.partner = Partner::NotAsked;
+            Mapped::Crashed { side: case.origin, id: case.id.clone(), case: Box::new(case) }
+        }
+    }
+}

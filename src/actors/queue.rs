@@ -1,0 +1,191 @@
+//! Pending records in memory: a mirror of the connection's rows in the store, ordered
+//! by when and in which lane they are due. Loaded at start, changed only after a commit.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::model::ids::{RecordId, SyncNo};
+use crate::model::side::Side;
+use crate::model::work::{Lane, Pending, PendingReason};
+
+/// A pending row with its key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PendingRow {
+    /// Its lane.
+    pub lane: Lane,
+    /// Its number.
+    pub seq: u64,
+    /// The sync it belongs to.
+    pub sync: SyncNo,
+    /// The row.
+    pub pending: Pending,
+}
+
+/// All pending rows of a connection.
+#[derive(Debug, Default)]
+pub struct PendingQueue {
+    rows: BTreeMap<(Lane, u64), PendingRow>,
+    due: BTreeMap<(i64, Lane, u64), ()>,
+    by_id: HashMap<(SyncNo, Side, RecordId), (Lane, u64)>,
+    taken: BTreeMap<(Lane, u64), ()>,
+}
+
+impl PendingQueue {
+    /// Adds a stored row. A row for the same record is replaced; its key is returned
+    /// so that it can be deleted.
+    pub fn add(&mut self, row: PendingRow) {
+        let key = (row.lane, row.seq);
+        self.by_id.insert((row.sync, row.pending.side, row.pending.id.clone()), key);
+        self.due.insert((row.pending.due_ms, row.lane, row.seq), ());
+        self.rows.insert(key, row);
+    }
+
+    /// Takes a deleted row out.
+    pub fn remove(&mut self, lane: Lane, seq: u64) {
+        let key = (lane, seq);
+        self.taken.remove(&key);
+        let Some(row) = self.rows.remove(&key) else { return };
+        self.due.remove(&(row.pending.due_ms, lane, seq));
+        let id = (row.sync, row.pending.side, row.pending.id);
+        if self.by_id.get(&id) == Some(&key) {
+            self.by_id.remove(&id);
+        }
+    }
+
+    /// A row of this record that nobody is working on.
+    #[must_use]
+    pub fn waiting(&self, sync: SyncNo, side: Side, id: &RecordId) -> Option<&PendingRow> {
+        let key = self.by_id.get(&(sync, side, id.clone()))?;
+        self.rows.get(key).filter(|_| !self.taken.contains_key(key))
+    }
+
+    /// Takes due rows to work on: of the first lane that has any within `lanes`, of
+    /// one sync and side, at most `most`. Rows that wait for a run are taken once a
+    /// run of their sync that started after them has ended.
+    pub fn take(
+        &mut self,
+        lanes: impl Fn(Lane) -> bool,
+        now_ms: i64,
+        most: usize,
+        ran_since: impl Fn(SyncNo) -> Option<i64>,
+    ) -> Vec<PendingRow> {
+        let ready = |row: &PendingRow| match row.pending.reason {
+            PendingReason::AwaitPartner => ran_since(row.sync).is_some_and(|started| started > row.pending.since_ms),
+            PendingReason::Requested
+            | PendingReason::Retry
+            | PendingReason::Changed
+            | PendingReason::OpenCreate
+            | PendingReason::StaleRead => true,
+        };
+        let mut due: Vec<&PendingRow> = self
+            .due
+            .range(..=(now_ms, Lane::Audit, u64::MAX))
+            .filter_map(|((_, lane, seq), ())| self.rows.get(&(*lane, *seq)))
+            .filter(|row| lanes(row.lane) && !self.taken.contains_key(&(row.lane, row.seq)) && ready(row))
+            .take(most.saturating_mul(20))
+            .collect();
+        due.sort_by_key(|row| (row.lane, row.seq));
+        let Some(first) = due.first() else { return Vec::new() };
+        let (sync, side, lane) = (first.sync, first.pending.side, first.lane);
+        let alike = |row: &&&PendingRow| row.sync == sync && row.pending.side == side && row.lane == lane;
+        // A record that failed before goes alone, so that it cannot spoil its neighbours.
+        let most = if first.pending.attempts > 0 { 1 } else { most };
+        let fresh = |row: &&&PendingRow| row.pending.attempts == 0 || most == 1;
+        let taken: Vec<PendingRow> = due.iter().filter(alike).filter(fresh).take(most).map(|row| (*row).clone()).collect();
+        for row in &taken {
+            self.taken.insert((row.lane, row.seq), ());
+        }
+        taken
+    }
+
+    /// Gives rows back that were taken and not finished.
+    pub fn give_back(&mut self, rows: &[PendingRow]) {
+        for row in rows {
+            self.taken.remove(&(row.lane, row.seq));
+        }
+    }
+
+    /// Whether a sync has rows in work, or due by a time after fewer than so many
+    /// failed attempts.
+    #[must_use]
+    pub fn has_due(&self, sync: SyncNo, until_ms: i64, attempts: u32) -> bool {
+        let in_work = self.taken.keys().filter_map(|key| self.rows.get(key)).any(|row| row.sync == sync);
+        let due = self.due.range(..=(until_ms, Lane::Audit, u64::MAX));
+        let mut due = due.filter_map(|((_, lane, seq), ())| self.rows.get(&(*lane, *seq)));
+        in_work || due.any(|row| row.sync == sync && row.pending.attempts < attempts)
+    }
+
+    /// When the next row is due that nobody works on; rows that wait for a run do not
+    /// count, as the run's end looks at them.
+    #[must_use]
+    pub fn next_due_ms(&self) -> Option<i64> {
+        let waiting = self.due.iter().find(|((_, lane, seq), ())| {
+            let key = (*lane, *seq);
+            let awaits_run = self.rows.get(&key).is_some_and(|row| row.pending.reason == PendingReason::AwaitPartner);
+            !awaits_run && !self.taken.contains_key(&key)
+        });
+        waiting.map(|((due_ms, _, _), ())| *due_ms)
+    }
+
+    /// How many rows there are in each lane.
+    #[must_use]
+    pub fn counts(&self) -> Vec<(Lane, u64)> {
+        let count = |lane: Lane| self.rows.range((lane, 0)..=(lane, u64::MAX)).count() as u64;
+        Lane::ALL.into_iter().map(|lane| (lane, count(lane))).filter(|(_, count)| *count > 0).collect()
+    }
+
+    /// How many rows there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// Since when the oldest is waiting, in milliseconds since 1970.
+    #[must_use]
+    pub fn oldest_ms(&self) -> Option<i64> {
+        self.rows.values().map(|row| row.pending.since_ms).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(lane: Lane, seq: u64, id: &str, due_ms: i64, reason: PendingReason) -> PendingRow {
+        let pending = Pending { side: Side::App, id: id.into(), reason, due_ms, since_ms: 10, attempts: 0 };
+        PendingRow { lane, seq, sync: SyncNo(1), pending }
+    }
+
+    #[test]
+    fn the_first_lane_goes_first_and_rows_in_work_are_not_taken_twice() {
+        let mut queue = PendingQueue::default();
+        queue.add(row(Lane::Schedule, 1, "a", 0, PendingReason::Retry));
+        queue.add(row(Lane::Manual, 2, "b", 5, PendingReason::Requested));
+        queue.add(row(Lane::Manual, 3, "c", 99, PendingReason::Requested));
+        let ids = |rows: &[PendingRow]| rows.iter().map(|row| row.pending.id.to_string()).collect::<Vec<_>>();
+        let taken = queue.take(|_| true, 10, 10, |_| None);
+        assert_eq!(ids(&taken), ["b"]);
+        assert_eq!(ids(&queue.take(|_| true, 10, 10, |_| None)), ["a"]);
+        assert!(queue.take(|_| true, 10, 10, |_| None).is_empty());
+        assert_eq!(queue.next_due_ms(), Some(99));
+        queue.give_back(&taken);
+        assert_eq!(ids(&queue.take(|_| true, 10, 10, |_| None)), ["b"]);
+        queue.remove(Lane::Manual, 2);
+        assert_eq!(queue.counts(), [(Lane::Manual, 1), (Lane::Schedule, 1)]);
+    }
+
+    #[test]
+    fn a_row_that_awaits_a_partner_waits_for_a_run_that_started_after_it() {
+        let mut queue = PendingQueue::default();
+        queue.add(row(Lane::Manual, 1, "a", 0, PendingReason::AwaitPartner));
+        assert!(queue.take(|_| true, 100, 10, |_| None).is_empty());
+        assert!(queue.take(|_| true, 100, 10, |_| Some(10)).is_empty());
+        assert_eq!(queue.next_due_ms(), None);
+        assert_eq!(queue.take(|_| true, 100, 10, |_| Some(11)).len(), 1);
+    }
+}

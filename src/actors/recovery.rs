@@ -1,0 +1,364 @@
+//! Recovery of writes whose outcome is unknown, before any other write to their record.
+//!
+//! A create is recovered by what its side offers, best first: the id we chose, the
+//! idempotency key, an external id, or waiting until it must be visible and searching
+//! by match key. Where nothing can be looked up, a person decides.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::actors::batch::{self, Report, Stop, drop_marker, put_marker};
+use crate::actors::core::{Core, LeaseKey};
+use crate::actors::queue::PendingRow;
+use crate::connectors::Read;
+use crate::model::ids::{PairNo, RecordId};
+use crate::model::marker::{BaseValue, LinkState, Marker};
+use crate::model::path::Path;
+use crate::model::record::{DeletionCause, Entry, Record};
+use crate::model::side::Side;
+use crate::model::value::Value;
+use crate::model::work::{
+    Intent, IntentOperation, IntentState, Lane, Pending, PendingReason, QuarantineKind, Quarantined,
+};
+use crate::model::write::{ConnectorError, Create, CreateRecovery, NextStep, Outcome, Write};
+use crate::reconcile::mapping::FieldRead;
+use crate::reconcile::plan::bury;
+use crate::reconcile::sync::Sync;
+use crate::store::Commit;
+
+/// How long before an idempotency key expires it is no longer relied upon, in
+/// milliseconds: a request may be under way for its whole timeout and then some.
+const KEY_MARGIN_MS: i64 = 300_000;
+
+/// When an open write may be recovered, in milliseconds since 1970.
+#[must_use]
+pub fn due_ms(sync: &Sync, intent: &Intent) -> i64 {
+    match (&intent.operation, sync.capabilities[intent.target].create) {
+        (IntentOperation::Delete { .. }, _) => intent.opened_ms + 1_000,
+        (IntentOperation::Create { .. }, CreateRecovery::Find { settle_ms }) => {
+            intent.opened_ms.saturating_add(i64::try_from(settle_ms).unwrap_or(i64::MAX))
+        }
+        (
+            IntentOperation::Create { .. },
+            CreateRecovery::ClientId
+            | CreateRecovery::IdempotencyKey { .. }
+            | CreateRecovery::ExternalId
+            | CreateRecovery::Park,
+        ) => intent.opened_ms + 1_000,
+    }
+}
+
+/// What was found out about an unknown write.
+enum Found {
+    /// The record was created: this is it. Others that could be it are named.
+    Created(Box<Record>, Vec<RecordId>),
+    /// It was answered now, by sending the same again.
+    Answered(Outcome),
+    /// Nothing was created.
+    NotCreated,
+    /// The record is gone.
+    Gone,
+    /// The record still stands.
+    Stands,
+    /// Nobody can tell.
+    Undecidable(&'static str),
+}
+
+/// Recovers one unknown write.
+///
+/// # Errors
+/// When a side cannot be asked, or the state file cannot be used.
+pub async fn recover(core: &Rc<Core>, sync: &Arc<Sync>, pair: PairNo, intent: Intent) -> Result<Report, Stop> {
+    let mut leases = core.leases();
+    if !leases.take(LeaseKey::Pair(sync.no, pair)) {
+        return Ok(Report::default());
+    }
+    let Some(marker) = core.snapshot()?.marker(core.conn, sync.no, pair)? else {
+        return close_without_marker(core, sync, pair).await;
+    };
+    let found = ask(core, sync, pair, &marker, &intent).await?;
+    let mut recovery = Recovery {
+        core: Rc::clone(core),
+        sync: Arc::clone(sync),
+        pair,
+        intent,
+        marker,
+        commit: core.right.new_commit(),
+        report: Report::default(),
+        parked: false,
+    };
+    recovery.conclude(found);
+    recovery.commit().await
+}
+
+async fn close_without_marker(core: &Rc<Core>, sync: &Sync, pair: PairNo) -> Result<Report, Stop> {
+    let mut commit = core.right.new_commit();
+    commit.delete_intent(sync.no, pair);
+    core.commit(commit).await?;
+    core.intents.borrow_mut().remove(&(sync.no, pair));
+    Ok(Report::default())
+}
+
+async fn ask(core: &Core, sync: &Sync, pair: PairNo, marker: &Marker, intent: &Intent) -> Result<Found, Stop> {
+    match &intent.operation {
+        IntentOperation::Delete { id } => {
+            let entry = read_one(core, sync, intent.target, id).await?;
+            Ok(match entry {
+                Entry::Deleted { .. } => Found::Gone,
+                Entry::Live(_) | Entry::Bad(_) => Found::Stands,
+            })
+        }
+        IntentOperation::Create { create, .. } => match sync.capabilities[intent.target].create {
+            CreateRecovery::ClientId => {
+                let id = RecordId::new(create.external_id.as_str());
+                Ok(match read_one(core, sync, intent.target, &id).await? {
+                    Entry::Live(record) => Found::Created(Box::new(record), Vec::new()),
+                    Entry::Deleted { .. } => Found::NotCreated,
+                    Entry::Bad(_) => Found::Undecidable("the record it may have made cannot be read"),
+                })
+            }
+            CreateRecovery::IdempotencyKey { life_ms } => {
+                let age_ms = core.env.now_ms().saturating_sub(intent.opened_ms);
+                let life_ms = i64::try_from(life_ms).unwrap_or(i64::MAX);
+                if age_ms < life_ms.saturating_sub(KEY_MARGIN_MS) {
+                    Ok(Found::Answered(send_again(core, sync, intent.target, create).await))
+                } else {
+                    find_by_match(core, sync, pair, marker, intent.target).await
+                }
+            }
+            CreateRecovery::ExternalId => {
+                let read = Read::ExternalId(create.external_id.clone());
+                let page = core.fetch(sync, intent.target, read, Lane::Manual).await.map_err(Stop::Connector)?;
+                Ok(oldest(live(page.entries)))
+            }
+            CreateRecovery::Find { .. } => find_by_match(core, sync, pair, marker, intent.target).await,
+            CreateRecovery::Park => Ok(Found::Undecidable("this side offers nothing to look it up by")),
+        },
+    }
+}
+
+async fn read_one(core: &Core, sync: &Sync, side: Side, id: &RecordId) -> Result<Entry, Stop> {
+    let mut found = batch::fetch_ids(core, sync, side, vec![id.clone()], Lane::Manual).await;
+    match found.remove(id) {
+        Some(Ok(entry)) => Ok(entry),
+        Some(Err(error)) => Err(Stop::Connector(error)),
+        None => Err(Stop::Connector(ConnectorError::new(
+            NextStep::Retry,
+            format!("reading {side} record {id} was answered with another record"),
+        ))),
+    }
+}
+
+/// Sends the same create again. The key makes it the same request, not a second one.
+async fn send_again(core: &Core, sync: &Sync, side: Side, create: &Create) -> Outcome {
+    let outcomes = core.carry(sync, side, vec![Write::Create(create.clone())], Lane::Manual).await;
+    outcomes.into_iter().next().unwrap_or_else(|| Outcome::Unknown("no outcome was reported".to_owned()))
+}
+
+fn live(entries: Vec<Entry>) -> Vec<Record> {
+    let mut records: Vec<Record> = entries
+        .into_iter()
+        .filter_map(|entry| match entry {
+            Entry::Live(record) => Some(record),
+            Entry::Deleted { .. } | Entry::Bad(_) => None,
+        })
+        .collect();
+    records.sort_by(|a, b| (a.modified, &a.id).cmp(&(b.modified, &b.id)));
+    records
+}
+
+fn oldest(mut records: Vec<Record>) -> Found {
+    if records.is_empty() {
+        return Found::NotCreated;
+    }
+    let first = records.remove(0);
+    Found::Created(Box::new(first), records.into_iter().map(|record| record.id).collect())
+}
+
+/// Looks for a record with the source's match values that no pair has yet.
+async fn find_by_match(core: &Core, sync: &Sync, pair: PairNo, marker: &Marker, target: Side) -> Result<Found, Stop> {
+    let Some(wanted) = match_values(sync, marker, target) else {
+        return Ok(Found::Undecidable("it has no match key to look it up by"));
+    };
+    if !wanted.iter().all(|(path, _)| sync.capabilities[target].find.contains(path)) {
+        return Ok(Found::Undecidable("its match fields cannot be searched on this side"));
+    }
+    let page = core.fetch(sync, target, Read::Find(wanted), Lane::Manual).await.map_err(Stop::Connector)?;
+    let snapshot = core.snapshot()?;
+    let mut free = Vec::new();
+    for record in live(page.entries) {
+        let taken = snapshot.pair_by_id(core.conn, sync.no, target, &record.id)?;
+        let other = match taken {
+            Some(other) if other != pair => snapshot.marker(core.conn, sync.no, other)?,
+            Some(_) | None => None,
+        };
+        if other.is_none_or(|other| other.known_half() == Some(target)) {
+            free.push(record);
+        }
+    }
+    Ok(oldest(free))
+}
+
+/// The match fields of the source as the target would store them, from the half
+/// marker's base.
+fn match_values(sync: &Sync, marker: &Marker, target: Side) -> Option<Vec<(Path, Value)>> {
+    let source = target.other();
+    let mut wanted = Vec::new();
+    for &index in &sync.mapping.match_fields {
+        let field = &sync.mapping.fields[index];
+        let Some(BaseValue::Inline(value)) = marker.base(source, field.no) else { return None };
+        let value = sync.mapping.to_side(target, index, Some(value)).ok().flatten()?;
+        wanted.push((field.paths[target].clone(), value));
+    }
+    (!wanted.is_empty()).then_some(wanted)
+}
+
+struct Recovery {
+    core: Rc<Core>,
+    sync: Arc<Sync>,
+    pair: PairNo,
+    intent: Intent,
+    marker: Marker,
+    commit: Commit,
+    report: Report,
+    parked: bool,
+}
+
+impl Recovery {
+    fn conclude(&mut self, found: Found) {
+        let target = self.intent.target;
+        match found {
+            Found::Created(record, others) => {
+                self.adopt(&record);
+                for id in others {
+                    let reason = format!("possible duplicate of {target} record {}: both match one create", record.id);
+                    self.hold_back(target, &id, QuarantineKind::Ambiguous, reason);
+                }
+            }
+            Found::Answered(Outcome::Written(stored)) => match stored.body {
+                Some(body) => {
+                    let record = Record { id: stored.id, version: stored.version, modified: stored.modified, body };
+                    self.adopt(&record);
+                }
+                None => self.look_again(target, &stored.id),
+            },
+            Found::Answered(Outcome::Unknown(_) | Outcome::NotSent(_)) => {
+                // Still unknown: it stays open, and is asked about again later.
+                self.intent.state = IntentState::Unknown;
+                self.commit.put_intent(self.sync.no, self.pair, &self.intent);
+                self.parked = true;
+                self.report.trouble = Some(ConnectorError::new(NextStep::Retry, "an unknown create is still unknown"));
+            }
+            Found::Answered(_) | Found::NotCreated | Found::Stands => self.look_again_at_source(),
+            Found::Gone => {
+                let now_ms = self.core.env.now_ms();
+                let tomb = bury(&self.marker, target.other(), true, DeletionCause::Kernel, now_ms);
+                put_marker(&mut self.commit, self.sync.no, self.pair, Some(&self.marker), &tomb);
+                self.report.tally.deleted[target] += 1;
+            }
+            Found::Undecidable(why) => {
+                self.intent.state = IntentState::Parked;
+                self.commit.put_intent(self.sync.no, self.pair, &self.intent);
+                self.parked = true;
+                if let Some(id) = self.marker.sides[target.other()].id.clone() {
+                    let reason = format!(
+                        "whether it was created on the {target} side is unknown, and {why}; \
+                         look there, then sync this record by hand"
+                    );
+                    self.hold_back(target.other(), &id, QuarantineKind::UnknownCreate, reason);
+                }
+            }
+        }
+    }
+
+    /// Links the record that the create made. Its base is what it stores now.
+    fn adopt(&mut self, record: &Record) {
+        let (target, source) = (self.intent.target, self.intent.target.other());
+        let old = self.marker.clone();
+        let mut marker = old.clone();
+        let Ok(fields) = self.sync.mapping.read(target, &record.body) else {
+            self.look_again_at_source();
+            return;
+        };
+        let mut bases = crate::model::side::PerSide::<Vec<_>>::default();
+        for (index, field) in self.sync.mapping.fields.iter().enumerate() {
+            let own = old.base(source, field.no).cloned().unwrap_or(BaseValue::Absent);
+            bases[source].push((field.no, own));
+            let stored = match fields.get(index) {
+                FieldRead::Value(value) => BaseValue::of(value.as_ref()),
+                FieldRead::Fault(_) => BaseValue::Absent,
+            };
+            bases[target].push((field.no, stored));
+        }
+        self.give_up_half_of(target, &record.id);
+        marker.state = LinkState::Linked;
+        marker.set_bases(bases);
+        let state = &mut marker.sides[target];
+        state.id = Some(record.id.clone());
+        state.version.clone_from(&record.version);
+        state.raw_hash = Some(record.body.raw_hash());
+        state.match_key = self.sync.mapping.match_key(&fields);
+        state.written_at_ms = Some(self.intent.opened_ms);
+        put_marker(&mut self.commit, self.sync.no, self.pair, Some(&old), &marker);
+        self.report.tally.created[target] += 1;
+        // The source may have changed since the create was decided.
+        if let Some(id) = old.sides[source].id {
+            self.look_again(source, &id);
+        }
+    }
+
+    /// A listing may have seen the new record first and kept it as a half marker.
+    fn give_up_half_of(&mut self, side: Side, id: &RecordId) {
+        let Ok(snapshot) = self.core.snapshot() else { return };
+        let (conn, no) = (self.core.conn, self.sync.no);
+        if let Ok(Some(other)) = snapshot.pair_by_id(conn, no, side, id)
+            && other != self.pair
+            && let Ok(Some(half)) = snapshot.marker(conn, no, other)
+        {
+            drop_marker(&mut self.commit, no, other, &half);
+        }
+    }
+
+    fn look_again_at_source(&mut self) {
+        if let Some(id) = self.marker.sides[self.intent.target.other()].id.clone() {
+            self.look_again(self.intent.target.other(), &id);
+        }
+    }
+
+    fn look_again(&mut self, side: Side, id: &RecordId) {
+        let now_ms = self.core.env.now_ms();
+        let pending =
+            Pending { side, id: id.clone(), reason: PendingReason::OpenCreate, due_ms: now_ms, since_ms: now_ms, attempts: 0 };
+        let row = PendingRow { lane: Lane::Schedule, seq: self.core.take_seq(), sync: self.sync.no, pending };
+        self.commit.put_pending(row.sync, row.lane, row.seq, &row.pending);
+        self.report.added.push(row);
+    }
+
+    fn hold_back(&mut self, side: Side, id: &RecordId, kind: QuarantineKind, reason: String) {
+        let since_ms = self.core.env.now_ms();
+        tracing::warn!(connection.id = %self.core.id, sync = %self.sync.name, %side, record.id = %id, "record held back: {reason}");
+        let held = Quarantined { kind, reason, path: None, raw_hash: None, since_ms };
+        self.commit.put_quarantine(self.sync.no, side, id.as_str(), &held);
+        self.report.tally.quarantined += 1;
+        self.report.held_back += 1;
+    }
+
+    async fn commit(mut self) -> Result<Report, Stop> {
+        if !self.parked {
+            self.commit.delete_intent(self.sync.no, self.pair);
+        }
+        self.core.commit(self.commit).await?;
+        let key = (self.sync.no, self.pair);
+        if self.parked {
+            self.core.intents.borrow_mut().insert(key, self.intent);
+        } else {
+            self.core.intents.borrow_mut().remove(&key);
+        }
+        let held_back = self.core.held_back.get().saturating_add_signed(self.report.held_back);
+        self.core.held_back.set(held_back);
+        if let Some(totals) = self.core.totals.borrow_mut().get_mut(&self.sync.no) {
+            totals.add(&self.report.tally);
+        }
+        Ok(self.report)
+    }
+}

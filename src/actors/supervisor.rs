@@ -1,0 +1,301 @@
+//! The supervisor: starts each connection's actor from the store, and starts it again,
+//! after a backoff and with a new epoch, when it dies.
+//!
+//! actix's own `Supervisor` restarts only on `stop`, at once and with the same struct;
+//! a panic kills its actor for good. So death is told by a dropped sender, watched by a
+//! task of its own, and a restart is a fresh struct loaded from the store.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use tokio::sync::oneshot;
+
+use crate::actors::batch::backoff_ms;
+use crate::actors::connection::Connection;
+use crate::actors::core::Core;
+use crate::actors::env::Env;
+use crate::actors::message::{ConnectionStatus, Drain, GetStatus, MarkError, Ran};
+use crate::actors::reader::ReadSide;
+use crate::actors::spec::{ConnectionSpec, SyncSpec};
+use crate::connectors::{Calls, ConnectorScope};
+use crate::model::ids::ConnectionId;
+use crate::model::side::{PerSide, Side};
+use crate::model::work::Lane;
+use crate::reconcile::sync::Sync;
+use crate::store::Store;
+
+/// Starts what wakes a connection by itself, and says whom to tell when a run is over.
+/// Given by the shell, so that actors need not know the triggers.
+pub type StartTriggers =
+    Arc<dyn Fn(&ConnectionSpec, WeakAddr<Connection>, fastrand::Rng) -> Option<Recipient<Ran>> + Send + Sync>;
+
+/// How connections are found from any thread.
+pub type Routes = Arc<dashmap::DashMap<ConnectionId, Addr<Connection>>>;
+
+/// After this long without dying, a connection's restarts count from one again.
+const CALM_MS: i64 = 600_000;
+
+/// Owns the connections of one arbiter.
+pub struct Supervisor {
+    store: Store,
+    env: Env,
+    routes: Routes,
+    triggers: StartTriggers,
+    connections: BTreeMap<ConnectionId, Supervised>,
+    draining: bool,
+}
+
+struct Supervised {
+    spec: ConnectionSpec,
+    calls: PerSide<Calls>,
+    generation: u64,
+    deaths: u32,
+    started_ms: i64,
+    error: Option<String>,
+}
+
+impl Supervisor {
+    /// A supervisor without connections.
+    #[must_use]
+    pub fn new(store: Store, env: Env, routes: Routes, triggers: StartTriggers) -> Self {
+        Self { store, env, routes, triggers, connections: BTreeMap::new(), draining: false }
+    }
+
+    fn start(&mut self, id: &ConnectionId, ctx: &mut Context<Self>) {
+        let Some(supervised) = self.connections.get_mut(id) else { return };
+        supervised.generation += 1;
+        supervised.started_ms = self.env.now_ms();
+        let generation = supervised.generation;
+        let (gone, told) = oneshot::channel();
+        let (spec, calls) = (supervised.spec.clone(), supervised.calls.clone());
+        let (store, env, triggers) = (self.store.clone(), self.env.clone(), Arc::clone(&self.triggers));
+        // Making connectors runs foreign code, which may panic.
+        let started = catch_unwind(AssertUnwindSafe(|| spawn(spec, calls, &store, &env, &triggers, gone)))
+            .unwrap_or_else(|_| Err("starting it crashed".to_owned()));
+        match started {
+            Ok(address) => {
+                supervised.error = None;
+                self.routes.insert(id.clone(), address);
+            }
+            Err(error) => {
+                tracing::error!(connection.id = %id, "could not start: {error}");
+                supervised.error = Some(error);
+            }
+        }
+        // A task of its own: thousands of futures inside one actor would all be polled
+        // at its every wake. Weak, so that it does not keep the supervisor alive.
+        let (supervisor, id) = (ctx.address().downgrade(), id.clone());
+        actix::spawn(async move {
+            let _ = told.await;
+            if let Some(supervisor) = supervisor.upgrade() {
+                supervisor.do_send(Gone { id, generation });
+            }
+        });
+    }
+}
+
+/// Builds a connection's family from the store and its specification.
+fn spawn(
+    spec: ConnectionSpec,
+    calls: PerSide<Calls>,
+    store: &Store,
+    env: &Env,
+    triggers: &StartTriggers,
+    gone: oneshot::Sender<()>,
+) -> Result<Addr<Connection>, String> {
+    let text = |error: &dyn std::fmt::Display| error.to_string();
+    let scope = ConnectorScope { scope: spec.scope.clone() };
+    let make = |side: Side| {
+        let connector = spec.connectors[side].make(&scope).map_err(|error| format!("the {side} side: {error}"))?;
+        Ok::<_, String>(ReadSide { connector: Rc::from(connector), calls: calls[side].clone() })
+    };
+    let sides = PerSide { app: make(Side::App)?, remote: make(Side::Remote)? };
+    let mut syncs = Vec::with_capacity(spec.syncs.len());
+    for declared in &spec.syncs {
+        syncs.push(Arc::new(number(declared, store, &sides)?));
+    }
+    let conn = store.intern_connection(&spec.id).map_err(|error| text(&error))?;
+    let right = store.start_epoch(conn).map_err(|error| text(&error))?;
+    let paused = store.snapshot().and_then(|snapshot| snapshot.paused(conn)).map_err(|error| text(&error))?;
+    let core = Core::load(spec.id.clone(), syncs, store.clone(), right, env.clone(), sides).map_err(|error| text(&error))?;
+    let connection = Connection::load(core, paused, gone).map_err(|error| text(&error))?;
+    let rng = env.rng(u64::from(conn.0) + (1 << 40));
+    let triggers = Arc::clone(triggers);
+    Ok(Connection::create(move |ctx| match triggers(&spec, ctx.address().downgrade(), rng) {
+        Some(ran) => connection.telling(ran),
+        None => connection,
+    }))
+}
+
+/// Gives a declared sync its numbers and asks each side what it can do.
+fn number(declared: &SyncSpec, store: &Store, sides: &PerSide<ReadSide>) -> Result<Sync, String> {
+    let no = store.intern_sync(&declared.name).map_err(|error| error.to_string())?;
+    let mut mapping = declared.mapping.clone();
+    let numbers = store.intern_fields(no, &mapping.field_identities()).map_err(|error| error.to_string())?;
+    mapping.number_fields(&numbers);
+    let capabilities = |side: Side| {
+        let object = &declared.objects[side];
+        sides[side].connector.capabilities(object).map_err(|error| format!("sync '{}', {side} object '{object}': {error}", declared.name))
+    };
+    Ok(Sync {
+        no,
+        name: declared.name.clone(),
+        objects: declared.objects.clone(),
+        direction: declared.direction,
+        mapping: Arc::new(mapping),
+        initial: declared.initial,
+        tie: declared.tie,
+        capabilities: PerSide { app: capabilities(Side::App)?, remote: capabilities(Side::Remote)? },
+    })
+}
+
+impl Actor for Supervisor {
+    type Context = Context<Self>;
+}
+
+/// Kernel to supervisor: look after this connection.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<(), String>")]
+pub struct Add(pub ConnectionSpec);
+
+impl Handler<Add> for Supervisor {
+    type Result = Result<(), String>;
+
+    fn handle(&mut self, Add(spec): Add, ctx: &mut Context<Self>) -> Self::Result {
+        if self.draining {
+            return Err("the kernel is shutting down".to_owned());
+        }
+        if self.connections.contains_key(&spec.id) {
+            return Err(format!("connection '{}' is there already", spec.id));
+        }
+        let id = spec.id.clone();
+        if spec.paused {
+            let paused = self.store.intern_connection(&id).and_then(|conn| self.store.set_paused(conn, true));
+            paused.map_err(|error| error.to_string())?;
+        }
+        let app = spec.shared_app_calls.clone().unwrap_or_else(|| Calls::new(&spec.limits.app));
+        let calls = PerSide { app, remote: Calls::new(&spec.limits.remote) };
+        let supervised =
+            Supervised { spec, calls, generation: 0, deaths: 0, started_ms: 0, error: None };
+        self.connections.insert(id.clone(), supervised);
+        self.start(&id, ctx);
+        Ok(())
+    }
+}
+
+/// Kernel to supervisor: let go of this connection once it has drained.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<(), MarkError>")]
+pub struct Remove(pub ConnectionId);
+
+impl Handler<Remove> for Supervisor {
+    type Result = ResponseFuture<Result<(), MarkError>>;
+
+    fn handle(&mut self, Remove(id): Remove, _: &mut Context<Self>) -> Self::Result {
+        let Some(_) = self.connections.remove(&id) else {
+            return Box::pin(async move { Err(MarkError::NoConnection(id)) });
+        };
+        let address = self.routes.remove(&id).map(|(_, address)| address);
+        Box::pin(async move {
+            if let Some(address) = address {
+                // Closed means that it is gone already.
+                let _ = address.send(Drain).await;
+            }
+            Ok(())
+        })
+    }
+}
+
+/// A watcher to the supervisor: this connection's actor is gone.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+struct Gone {
+    id: ConnectionId,
+    generation: u64,
+}
+
+impl Handler<Gone> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, Gone { id, generation }: Gone, ctx: &mut Context<Self>) {
+        let now_ms = self.env.now_ms();
+        let Some(supervised) = self.connections.get_mut(&id) else { return };
+        if supervised.generation != generation || self.draining {
+            return;
+        }
+        self.routes.remove(&id);
+        let calm = now_ms.saturating_sub(supervised.started_ms) > CALM_MS;
+        supervised.deaths = if calm { 1 } else { supervised.deaths.saturating_add(1) };
+        let wait_ms = backoff_ms(supervised.deaths);
+        tracing::error!(connection.id = %id, deaths = supervised.deaths, wait_ms, "connection died; it is loaded again from the store");
+        ctx.run_later(Duration::from_millis(wait_ms), move |act, ctx| act.start(&id, ctx));
+    }
+}
+
+/// Kernel to supervisor: drain all, take no more.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct DrainAll;
+
+impl Handler<DrainAll> for Supervisor {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, _: DrainAll, _: &mut Context<Self>) -> Self::Result {
+        self.draining = true;
+        let addresses: Vec<Addr<Connection>> =
+            self.connections.keys().filter_map(|id| self.routes.get(id).map(|address| address.clone())).collect();
+        Box::pin(async move {
+            let drains = addresses.iter().map(|address| address.send(Drain));
+            futures_util::future::join_all(drains).await;
+        })
+    }
+}
+
+/// Kernel to supervisor: how are all your connections.
+#[derive(Debug, Message)]
+#[rtype(result = "Vec<ConnectionStatus>")]
+pub struct GetAllStatus;
+
+impl Handler<GetAllStatus> for Supervisor {
+    type Result = ResponseFuture<Vec<ConnectionStatus>>;
+
+    fn handle(&mut self, _: GetAllStatus, _: &mut Context<Self>) -> Self::Result {
+        let connections: Vec<(ConnectionStatus, Option<Addr<Connection>>)> = self
+            .connections
+            .iter()
+            .map(|(id, supervised)| {
+                let address = self.routes.get(id).map(|address| address.clone());
+                (restarting(id, supervised), address)
+            })
+            .collect();
+        Box::pin(async move {
+            let asked = connections.into_iter().map(|(fallback, address)| async move {
+                match address {
+                    Some(address) => address.send(GetStatus).await.unwrap_or(fallback),
+                    None => fallback,
+                }
+            });
+            futures_util::future::join_all(asked).await
+        })
+    }
+}
+
+fn restarting(id: &ConnectionId, supervised: &Supervised) -> ConnectionStatus {
+    ConnectionStatus {
+        id: id.clone(),
+        state: "restarting".to_owned(),
+        error: supervised.error.clone(),
+        epoch: 0,
+        syncs: Vec::new(),
+        pending: Vec::<(Lane, u64)>::new(),
+        open_writes: 0,
+        quarantined: 0,
+        quarantine: Vec::new(),
+        calls: PerSide::from_fn(|side| supervised.calls[side].made()),
+        oldest_pending_ms: None,
+    }
+}

@@ -1,0 +1,579 @@
+//! The app's own state: records, what reads show of them, and what was asked.
+//!
+//! Everything here is synchronous and told the time; the connector around it waits,
+//! and speaks of pages and outcomes.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use fastrand::Rng;
+use tokio::time::Instant;
+
+use super::behaviour::{Behaviour, Cursors, new_id};
+use super::faults::{CallShape, Fault, Faults, Scripted};
+use super::log::LogEntry;
+use crate::model::ids::{ObjectName, RecordId, Version};
+use crate::model::path::Path;
+use crate::model::record::{Body, Record};
+use crate::model::value::Value;
+use crate::model::write::{
+    Capabilities, ConnectorError, Create, CreateRecovery, Delete, NextStep, Outcome, Stored, Update, UpdateStyle, Write,
+};
+
+/// The app's clock starts here, so that modified times do not depend on the day.
+const FIRST_MOMENT_MS: i64 = 1_704_067_200_000;
+
+/// What an object's validation says to a record: `None` to take it, else why not.
+pub type Validation = Arc<dyn Fn(&Value) -> Option<Rejection> + Send + Sync>;
+
+/// Why the app refuses a record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejection {
+    /// What it says.
+    pub reason: String,
+    /// The field it names.
+    pub path: Option<String>,
+}
+
+pub(super) struct World {
+    origin: Instant,
+    pub rng: Rng,
+    pub behaviour: Behaviour,
+    pub faults: Faults,
+    pub scripts: Vec<Scripted>,
+    pub log: Vec<LogEntry>,
+    pub blind_overwrites: u64,
+    pub impatient_calls: u64,
+    pub expired_tokens: BTreeSet<String>,
+    pub reads_begun: u64,
+    objects: BTreeMap<ObjectName, Object>,
+    late: Vec<Late>,
+    changes: u64,
+    ids_given: u64,
+    calls: u64,
+    arrivals: VecDeque<u64>,
+    paused_until_ms: u64,
+}
+
+/// One object: its records and what the app knows of them.
+pub(super) struct Object {
+    pub capabilities: Capabilities,
+    pub unique: Option<Path>,
+    pub validation: Option<Validation>,
+    pub poisoned: BTreeSet<RecordId>,
+    slots: BTreeMap<RecordId, Slot>,
+    keys: BTreeMap<String, Remembered>,
+    /// The change which the other end last saw of each record, by reading or writing.
+    seen: BTreeMap<RecordId, u64>,
+}
+
+/// A record id with its state, and what a stale replica still shows.
+struct Slot {
+    now: State,
+    before: Option<State>,
+    shown_at_ms: u64,
+    /// The first change that stays unseen until then.
+    hidden_from: u64,
+    indexed_at_ms: u64,
+}
+
+/// What one change left behind.
+#[derive(Debug, Clone)]
+pub(super) struct State {
+    pub change: u64,
+    pub modified_ms: u64,
+    /// `None` once deleted.
+    pub live: Option<Live>,
+}
+
+/// A record that exists.
+#[derive(Debug, Clone)]
+pub(super) struct Live {
+    pub value: Value,
+    /// A text to answer with instead of the value: broken JSON, say.
+    pub raw: Option<Body>,
+    /// The external id that its create carried, findable or not.
+    pub created_for: Option<String>,
+}
+
+/// What the app remembers of an idempotency key.
+struct Remembered {
+    until_ms: u64,
+    record: Value,
+    id: RecordId,
+}
+
+/// A write that the app carries out after its caller has given up.
+struct Late {
+    due_ms: u64,
+    object: ObjectName,
+    write: Write,
+    /// Its line in the log, while that is kept.
+    entry: Option<usize>,
+}
+
+/// What came of one write inside the app.
+pub(super) struct Applied {
+    pub outcome: Outcome,
+    pub changed: bool,
+    /// The record it was about, where there is one.
+    pub id: Option<RecordId>,
+    /// The version it met.
+    pub found: Option<Version>,
+}
+
+impl World {
+    pub fn new(seed: u64) -> Self {
+        Self {
+            origin: Instant::now(),
+            rng: Rng::with_seed(seed),
+            behaviour: Behaviour::default(),
+            faults: Faults::default(),
+            scripts: Vec::new(),
+            log: Vec::new(),
+            blind_overwrites: 0,
+            impatient_calls: 0,
+            expired_tokens: BTreeSet::new(),
+            reads_begun: 0,
+            objects: BTreeMap::new(),
+            late: Vec::new(),
+            changes: 0,
+            ids_given: 0,
+            calls: 0,
+            arrivals: VecDeque::new(),
+            paused_until_ms: 0,
+        }
+    }
+
+    pub fn now_ms(&self) -> u64 {
+        u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// The number of the last change.
+    pub fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    pub fn object(&mut self, name: &ObjectName) -> &mut Object {
+        self.objects.entry(name.clone()).or_insert_with(Object::new)
+    }
+
+    pub fn objects(&self) -> impl Iterator<Item = &Object> {
+        self.objects.values()
+    }
+
+    /// Forgets what was asked. Late writes under way have no line to mark any more.
+    pub fn clear_log(&mut self) {
+        self.log.clear();
+        self.late.iter_mut().for_each(|late| late.entry = None);
+        self.blind_overwrites = 0;
+        self.impatient_calls = 0;
+    }
+
+    // ---- time and calls ----
+
+    /// Carries out the late writes that are due. Called before anything looks.
+    pub fn settle(&mut self) {
+        let now_ms = self.now_ms();
+        while let Some(at) = self.late.iter().position(|late| late.due_ms <= now_ms) {
+            let Late { object, write, entry, due_ms: _ } = self.late.remove(at);
+            let applied = self.apply(&object, &write, 0);
+            if let Some(entry) = entry {
+                self.log[entry].applied = applied.changed;
+            }
+        }
+    }
+
+    /// Notes a write that will be carried out later.
+    pub fn put_off(&mut self, after_ms: u64, object: &ObjectName, write: Write, entry: usize) {
+        let due_ms = self.now_ms() + after_ms;
+        self.late.push(Late { due_ms, object: object.clone(), write, entry: Some(entry) });
+        // Carried out in the order of their times; a stable sort keeps the order of arrival.
+        self.late.sort_by_key(|late| late.due_ms);
+    }
+
+    /// A call arrives: its number, and what goes wrong with it. With a script's fault
+    /// comes the part of the call that it is about.
+    pub fn arrive(&mut self, call: &CallShape<'_>) -> (u64, Option<(Fault, Option<usize>)>) {
+        let now_ms = self.now_ms();
+        self.calls += 1;
+        if now_ms < self.paused_until_ms {
+            self.impatient_calls += 1;
+        }
+        let fault = self.over_the_limit(now_ms).map(|fault| (fault, None)).or_else(|| self.misfortune(call));
+        if let Some((Fault::RateLimited { retry_after_ms }, _)) = &fault {
+            self.paused_until_ms = self.paused_until_ms.max(now_ms + retry_after_ms);
+        }
+        (self.calls, fault)
+    }
+
+    fn over_the_limit(&mut self, now_ms: u64) -> Option<Fault> {
+        let window = self.behaviour.rate_limit?;
+        while self.arrivals.front().is_some_and(|at| at + window.per_ms <= now_ms) {
+            self.arrivals.pop_front();
+        }
+        if self.arrivals.len() < usize::try_from(window.requests).unwrap_or(usize::MAX) {
+            self.arrivals.push_back(now_ms);
+            return None;
+        }
+        let oldest = self.arrivals.front().copied().unwrap_or(now_ms);
+        Some(Fault::RateLimited { retry_after_ms: (oldest + window.per_ms - now_ms).max(1) })
+    }
+
+    fn misfortune(&mut self, call: &CallShape<'_>) -> Option<(Fault, Option<usize>)> {
+        for script in &mut self.scripts {
+            if let Some(fault) = script.meets(call) {
+                let part = call.parts.iter().position(|part| script.is_about(part));
+                self.scripts.retain(|script| !script.spent());
+                return Some((fault, part));
+            }
+        }
+        self.faults.draw(call.kind, &mut self.rng).map(|fault| (fault, None))
+    }
+
+    // ---- what reads show ----
+
+    /// The version of a state, as told to the other end.
+    pub fn version(&self, state: &State) -> Option<Version> {
+        self.behaviour.versions.then(|| Version::new(format!("v{}", state.change)))
+    }
+
+    pub fn modified(&self, state: &State) -> Option<DateTime<Utc>> {
+        if !self.behaviour.modified {
+            return None;
+        }
+        DateTime::from_timestamp_millis(FIRST_MOMENT_MS.saturating_add_unsigned(state.modified_ms))
+    }
+
+    pub fn record(&self, id: &RecordId, state: &State, live: &Live) -> Record {
+        Record {
+            id: id.clone(),
+            version: self.version(state),
+            modified: self.modified(state),
+            body: live.raw.clone().unwrap_or_else(|| Body::from_value(&live.value)),
+        }
+    }
+
+    /// What reads show of each record now, by id.
+    pub fn shown(&mut self, name: &ObjectName) -> Vec<(RecordId, State)> {
+        let now_ms = self.now_ms();
+        let slots = &self.object(name).slots;
+        slots.iter().filter_map(|(id, slot)| Some((id.clone(), slot.shown(now_ms)?.clone()))).collect()
+    }
+
+    /// What a read by id shows.
+    pub fn shown_one(&mut self, name: &ObjectName, id: &RecordId) -> Option<State> {
+        let now_ms = self.now_ms();
+        self.object(name).slots.get(id)?.shown(now_ms).cloned()
+    }
+
+    /// Whether a record's last change has reached the search index.
+    pub fn is_indexed(&mut self, name: &ObjectName, id: &RecordId) -> bool {
+        let now_ms = self.now_ms();
+        self.object(name).slots.get(id).is_some_and(|slot| slot.indexed_at_ms <= now_ms)
+    }
+
+    /// The last change up to which every change of an object is shown.
+    pub fn last_shown_change(&mut self, name: &ObjectName) -> u64 {
+        let now_ms = self.now_ms();
+        let slots = self.object(name).slots.values();
+        let first_hidden = slots.filter(|slot| now_ms < slot.shown_at_ms).map(|slot| slot.hidden_from).min();
+        first_hidden.map_or(self.changes, |change| change - 1)
+    }
+
+    /// The other end has seen this state of a record.
+    pub fn note_seen(&mut self, name: &ObjectName, id: &RecordId, change: u64) {
+        self.object(name).seen.insert(id.clone(), change);
+    }
+
+    /// The real state of a record, whatever reads show.
+    pub fn real(&mut self, name: &ObjectName, id: &RecordId) -> Option<&State> {
+        self.object(name).slots.get(id).map(|slot| &slot.now)
+    }
+
+    /// The real records of an object.
+    pub fn real_all(&mut self, name: &ObjectName) -> Vec<(RecordId, Live)> {
+        let slots = &self.object(name).slots;
+        slots.iter().filter_map(|(id, slot)| Some((id.clone(), slot.now.live.clone()?))).collect()
+    }
+
+    // ---- changing records ----
+
+    /// Stores a record, or its deletion, as the next change.
+    pub fn store(&mut self, name: &ObjectName, id: &RecordId, live: Option<Live>, stale_ms: u64) -> State {
+        self.changes += 1;
+        let now_ms = self.now_ms();
+        let modified_ms = match self.behaviour.cursors {
+            Cursors::Sequence => now_ms,
+            Cursors::Time { granularity_ms, inclusive: _, lookback_ms: _ } => now_ms - now_ms % granularity_ms.max(1),
+        };
+        let stale_ms = stale_ms.max(self.faults.draw_stale_ms(&mut self.rng));
+        let indexed_at_ms = now_ms + self.behaviour.index_lag_ms;
+        let state = State { change: self.changes, modified_ms, live };
+        let slots = &mut self.object(name).slots;
+        let (before, shown_at_ms, hidden_from) = match slots.remove(id) {
+            None => (None, now_ms + stale_ms, state.change),
+            // A replica catches up in order: what hides an earlier change hides this one.
+            Some(old) if now_ms < old.shown_at_ms => {
+                (old.before, old.shown_at_ms.max(now_ms + stale_ms), old.hidden_from)
+            }
+            Some(old) => (Some(old.now), now_ms + stale_ms, state.change),
+        };
+        let slot = Slot { now: state.clone(), before, shown_at_ms, hidden_from, indexed_at_ms };
+        slots.insert(id.clone(), slot);
+        state
+    }
+
+    /// An id that no record of this object ever had.
+    pub fn free_id(&mut self, name: &ObjectName) -> RecordId {
+        loop {
+            self.ids_given += 1;
+            let id = RecordId::from(new_id(self.behaviour.ids, self.ids_given));
+            if self.real(name, &id).is_none() {
+                return id;
+            }
+        }
+    }
+
+    /// Carries out one write of the other end. `stale_ms`: for how long reads do not
+    /// show it.
+    pub fn apply(&mut self, name: &ObjectName, write: &Write, stale_ms: u64) -> Applied {
+        if !self.object(name).capabilities.writable {
+            return Applied::refused(Outcome::Rejected { reason: format!("{name} is read-only"), path: None });
+        }
+        match write {
+            Write::Create(create) => self.apply_create(name, create, stale_ms),
+            Write::Update(update) => self.apply_update(name, update, stale_ms),
+            Write::Delete(delete) => self.apply_delete(name, delete, stale_ms),
+        }
+    }
+
+    fn apply_create(&mut self, name: &ObjectName, create: &Create, stale_ms: u64) -> Applied {
+        let recovery = self.object(name).capabilities.create;
+        if let Some(applied) = self.earlier_attempt(name, recovery, create) {
+            return applied;
+        }
+        let value = self.behaviour.normalise.apply(create.record.clone());
+        if let Some(outcome) = self.refuse(name, &value, None) {
+            return Applied::refused(outcome);
+        }
+        let id = match recovery {
+            CreateRecovery::ClientId => RecordId::from(create.external_id.as_str()),
+            CreateRecovery::IdempotencyKey { .. }
+            | CreateRecovery::ExternalId
+            | CreateRecovery::Find { .. }
+            | CreateRecovery::Park => self.free_id(name),
+        };
+        let live = Live { value, raw: None, created_for: Some(create.external_id.clone()) };
+        let state = self.store(name, &id, Some(live), stale_ms);
+        if let CreateRecovery::IdempotencyKey { life_ms } = recovery {
+            let until_ms = self.now_ms().saturating_add(life_ms);
+            let remembered = Remembered { until_ms, record: create.record.clone(), id: id.clone() };
+            self.object(name).keys.insert(create.idempotency_key.clone(), remembered);
+        }
+        self.written(name, id, &state, None)
+    }
+
+    /// What an app says to a create that it has carried out before.
+    fn earlier_attempt(&mut self, name: &ObjectName, recovery: CreateRecovery, create: &Create) -> Option<Applied> {
+        let now_ms = self.now_ms();
+        match recovery {
+            CreateRecovery::ClientId => {
+                let id = RecordId::from(create.external_id.as_str());
+                self.real(name, &id)?.live.as_ref()?;
+                Some(self.duplicate(id))
+            }
+            CreateRecovery::IdempotencyKey { .. } => {
+                let remembered = self.object(name).keys.get(&create.idempotency_key)?;
+                if remembered.until_ms <= now_ms {
+                    return None;
+                }
+                if remembered.record != create.record {
+                    let reason = "the idempotency key was used with another record".to_owned();
+                    return Some(Applied::refused(Outcome::Rejected { reason, path: None }));
+                }
+                let id = remembered.id.clone();
+                // The answer of the first attempt again; of the record only the id, since
+                // it may have changed or gone meanwhile.
+                let stored = Stored { id: id.clone(), version: None, modified: None, body: None };
+                Some(Applied { outcome: Outcome::Written(stored), changed: false, id: Some(id), found: None })
+            }
+            CreateRecovery::ExternalId => {
+                let id = self.with_external_id(name, &create.external_id)?;
+                Some(self.duplicate(id))
+            }
+            CreateRecovery::Find { .. } | CreateRecovery::Park => None,
+        }
+    }
+
+    /// The real record whose create carried an external id.
+    pub fn with_external_id(&mut self, name: &ObjectName, external_id: &str) -> Option<RecordId> {
+        let slots = &self.object(name).slots;
+        let carries =
+            |slot: &Slot| slot.now.live.as_ref().is_some_and(|l| l.created_for.as_deref() == Some(external_id));
+        slots.iter().find(|(_, slot)| carries(slot)).map(|(id, _)| id.clone())
+    }
+
+    fn duplicate(&self, id: RecordId) -> Applied {
+        let named = self.behaviour.duplicate_names_id.then(|| id.clone());
+        Applied { outcome: Outcome::Duplicate(named), changed: false, id: Some(id), found: None }
+    }
+
+    fn apply_update(&mut self, name: &ObjectName, update: &Update, stale_ms: u64) -> Applied {
+        let Some((state, live)) = self.live(name, &update.id) else {
+            return Applied::refused(Outcome::Missing);
+        };
+        let found = self.version(&state);
+        let refused = |outcome| Applied { found: found.clone(), ..Applied::refused(outcome) };
+        if self.has_changed(name, update.expected.as_ref(), &found) {
+            return refused(Outcome::Changed);
+        }
+        let mut value = match self.object(name).capabilities.update {
+            UpdateStyle::Fields => live.value,
+            UpdateStyle::Whole => match update.current.as_ref().map(Body::decode) {
+                Some(Ok(current)) => current,
+                Some(Err(_)) | None => {
+                    let message = format!("{name} replaces whole records: an update must bring the current one");
+                    return refused(Outcome::NotSent(ConnectorError::new(NextStep::Fail, message)));
+                }
+            },
+        };
+        for change in &update.changes {
+            match &change.value {
+                Some(new) => value.set(&change.path, new.clone()),
+                None => value.remove(&change.path),
+            }
+        }
+        let value = self.behaviour.normalise.apply(value);
+        if let Some(outcome) = self.refuse(name, &value, Some(&update.id)) {
+            return refused(outcome);
+        }
+        self.count_if_blind(name, &update.id, update.expected.as_ref(), &found, state.change);
+        let live = Live { value, raw: None, created_for: live.created_for };
+        let state = self.store(name, &update.id, Some(live), stale_ms);
+        self.written(name, update.id.clone(), &state, found)
+    }
+
+    fn apply_delete(&mut self, name: &ObjectName, delete: &Delete, stale_ms: u64) -> Applied {
+        let id = Some(delete.id.clone());
+        let Some((state, _)) = self.live(name, &delete.id) else {
+            return Applied { outcome: Outcome::Deleted, changed: false, id, found: None };
+        };
+        let found = self.version(&state);
+        if self.has_changed(name, delete.expected.as_ref(), &found) {
+            return Applied { outcome: Outcome::Changed, changed: false, id, found };
+        }
+        self.count_if_blind(name, &delete.id, delete.expected.as_ref(), &found, state.change);
+        let state = self.store(name, &delete.id, None, stale_ms);
+        self.note_seen(name, &delete.id, state.change);
+        Applied { outcome: Outcome::Deleted, changed: true, id, found }
+    }
+
+    fn live(&mut self, name: &ObjectName, id: &RecordId) -> Option<(State, Live)> {
+        let state = self.real(name, id)?.clone();
+        let live = state.live.clone()?;
+        Some((state, live))
+    }
+
+    /// Whether a conditional write must be refused.
+    fn has_changed(&mut self, name: &ObjectName, expected: Option<&Version>, found: &Option<Version>) -> bool {
+        self.object(name).capabilities.conditional && expected.is_some() && expected != found.as_ref()
+    }
+
+    /// Counts a write to a record that had changed since the writer last saw it.
+    fn count_if_blind(
+        &mut self,
+        name: &ObjectName,
+        id: &RecordId,
+        expected: Option<&Version>,
+        found: &Option<Version>,
+        change: u64,
+    ) {
+        let saw_it = match expected {
+            Some(expected) => Some(expected) == found.as_ref(),
+            None => self.object(name).seen.get(id) == Some(&change),
+        };
+        if !saw_it {
+            self.blind_overwrites += 1;
+        }
+    }
+
+    /// What the app has against a record, if anything.
+    fn refuse(&mut self, name: &ObjectName, value: &Value, own_id: Option<&RecordId>) -> Option<Outcome> {
+        if !matches!(value, Value::Object(_)) {
+            let reason = format!("a record is an object, not a {}", value.kind());
+            return Some(Outcome::Rejected { reason, path: None });
+        }
+        let object = self.object(name);
+        if let Some(Rejection { reason, path }) = object.validation.as_ref().and_then(|validation| validation(value)) {
+            return Some(Outcome::Rejected { reason, path });
+        }
+        let path = object.unique.clone()?;
+        let other = object.holder_of(&path, value.get(&path)?, own_id)?;
+        Some(match own_id {
+            None => Outcome::Duplicate(self.behaviour.duplicate_names_id.then_some(other)),
+            Some(_) => {
+                Outcome::Rejected { reason: format!("{path} is taken by another record"), path: Some(path.to_string()) }
+            }
+        })
+    }
+
+    fn written(&mut self, name: &ObjectName, id: RecordId, state: &State, found: Option<Version>) -> Applied {
+        self.note_seen(name, &id, state.change);
+        let body = match (&state.live, self.behaviour.returns_body) {
+            (Some(live), true) => Some(Body::from_value(&live.value)),
+            (Some(_) | None, _) => None,
+        };
+        let stored = Stored { id: id.clone(), version: self.version(state), modified: self.modified(state), body };
+        Applied { outcome: Outcome::Written(stored), changed: true, id: Some(id), found }
+    }
+}
+
+impl Applied {
+    fn refused(outcome: Outcome) -> Self {
+        Self { outcome, changed: false, id: None, found: None }
+    }
+}
+
+impl Object {
+    fn new() -> Self {
+        Self {
+            capabilities: Capabilities {
+                changes: true,
+                read_ids: 100,
+                conditional: true,
+                create: CreateRecovery::ExternalId,
+                ..Capabilities::default()
+            },
+            unique: None,
+            validation: None,
+            poisoned: BTreeSet::new(),
+            slots: BTreeMap::new(),
+            keys: BTreeMap::new(),
+            seen: BTreeMap::new(),
+        }
+    }
+
+    /// The live record, other than one's own, that holds a value at a path.
+    fn holder_of(&self, path: &Path, value: &Value, own_id: Option<&RecordId>) -> Option<RecordId> {
+        let holds = |slot: &Slot| {
+            slot.now.live.as_ref().is_some_and(|live| live.value.get(path).is_some_and(|other| other.same(value)))
+        };
+        self.slots.iter().find(|(id, slot)| Some(*id) != own_id && holds(slot)).map(|(id, _)| id.clone())
+    }
+
+    /// External ids that more than one live record was created for.
+    pub fn created_more_than_once(&self) -> BTreeSet<String> {
+        let mut seen = BTreeSet::new();
+        let live = self.slots.values().filter_map(|slot| slot.now.live.as_ref());
+        let names = live.filter_map(|live| live.created_for.as_ref());
+        names.filter(|name| !seen.insert((*name).clone())).cloned().collect()
+    }
+}
+
+impl Slot {
+    fn shown(&self, now_ms: u64) -> Option<&State> {
+        if now_ms < self.shown_at_ms { self.before.as_ref() } else { Some(&self.now) }
+    }
+}

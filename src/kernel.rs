@@ -1,0 +1,338 @@
+//! The kernel: connections kept in agreement inside a running actix system.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use actix::prelude::*;
+use tokio::sync::oneshot;
+
+use crate::actors::connection::Connection;
+use crate::actors::env::Env;
+use crate::actors::message::{ConnectionStatus, MarkError, MarkRecord, RunReport, RunSync, SetPaused, Wake};
+use crate::actors::spec::ConnectionSpec;
+use crate::actors::supervisor::{Add, DrainAll, GetAllStatus, Remove, Routes, StartTriggers, Supervisor};
+use crate::model::ids::{ConnectionId, ObjectName, RecordId, Scope, SyncName};
+use crate::model::side::Side;
+use crate::model::work::Lane;
+use crate::store::{Store, StoreError, StoreOptions};
+use crate::triggers::schedule;
+
+/// A running kernel. Cheap to clone; usable from any thread.
+///
+/// ```no_run
+/// # async fn run(connection: syncline::ConnectionSpec) -> Result<(), syncline::KernelError> {
+/// let kernel = syncline::Kernel::builder().state("acme.redb").connection(connection).start().await?;
+/// let report = kernel.sync_now(&"acme".into(), None).await?;
+/// println!("{} writes", report.totals.writes());
+/// kernel.shutdown().await;
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Kernel {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: Store,
+    supervisors: Vec<Addr<Supervisor>>,
+    arbiters: Vec<ArbiterHandle>,
+    routes: Routes,
+    apps: dashmap::DashMap<ConnectionId, Option<Scope>>,
+}
+
+/// Why the kernel could not do something.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KernelError {
+    /// The state file could not be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A connection was not accepted.
+    #[error("connection '{id}': {reason}")]
+    Connection {
+        /// Which.
+        id: ConnectionId,
+        /// Why.
+        reason: String,
+    },
+    /// A request was not accepted.
+    #[error(transparent)]
+    Mark(#[from] MarkError),
+}
+
+/// Builds a [`Kernel`].
+#[must_use]
+pub struct KernelBuilder {
+    state: PathBuf,
+    store: Option<Store>,
+    options: StoreOptions,
+    env: Env,
+    arbiters: usize,
+    schedules: bool,
+    connections: Vec<ConnectionSpec>,
+}
+
+impl KernelBuilder {
+    /// Where the state is kept; `syncline.redb` by default.
+    pub fn state(mut self, path: impl AsRef<Path>) -> Self {
+        path.as_ref().clone_into(&mut self.state);
+        self
+    }
+
+    /// An open store, instead of a path.
+    pub fn store(mut self, store: Store) -> Self {
+        self.store = Some(store);
+        self
+    }
+
+    /// Cache size and committer of the store.
+    pub fn store_options(mut self, options: StoreOptions) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// Time and chance; the machine's by default.
+    pub fn env(mut self, env: Env) -> Self {
+        self.env = env;
+        self
+    }
+
+    /// How many threads of its own the kernel spreads connections over; 0, the
+    /// default, runs them on the thread that starts it.
+    pub fn arbiters(mut self, arbiters: usize) -> Self {
+        self.arbiters = arbiters;
+        self
+    }
+
+    /// Whether syncs run by the clock (default), or only when asked.
+    pub fn schedules(mut self, schedules: bool) -> Self {
+        self.schedules = schedules;
+        self
+    }
+
+    /// A connection to start with.
+    pub fn connection(mut self, connection: ConnectionSpec) -> Self {
+        self.connections.push(connection);
+        self
+    }
+
+    /// Starts it. Needs a running actix system.
+    ///
+    /// # Errors
+    /// When the state file cannot be used, or a connection is not accepted.
+    pub async fn start(self) -> Result<Kernel, KernelError> {
+        let store = match self.store {
+            Some(store) => store,
+            None => Store::open(&self.state, self.options)?,
+        };
+        let routes = Routes::default();
+        let mut supervisors = Vec::new();
+        let mut arbiters = Vec::new();
+        let triggers = if self.schedules { schedule::starter() } else { no_triggers() };
+        let new = |store: &Store, routes: &Routes| {
+            Supervisor::new(store.clone(), self.env.clone(), Arc::clone(routes), Arc::clone(&triggers))
+        };
+        if self.arbiters == 0 {
+            supervisors.push(new(&store, &routes).start());
+        }
+        for _ in 0..self.arbiters {
+            let arbiter = Arbiter::new().handle();
+            let supervisor = new(&store, &routes);
+            supervisors.push(Supervisor::start_in_arbiter(&arbiter, move |_| supervisor));
+            arbiters.push(arbiter);
+        }
+        let inner = Inner { store, supervisors, arbiters, routes, apps: dashmap::DashMap::new() };
+        let kernel = Kernel { inner: Arc::new(inner) };
+        for connection in self.connections {
+            kernel.add(connection).await?;
+        }
+        Ok(kernel)
+    }
+}
+
+fn no_triggers() -> StartTriggers {
+    Arc::new(|_, _, _| None)
+}
+
+impl Kernel {
+    /// A kernel to be configured.
+    pub fn builder() -> KernelBuilder {
+        KernelBuilder {
+            state: PathBuf::from("syncline.redb"),
+            store: None,
+            options: StoreOptions::default(),
+            env: Env::system(),
+            arbiters: 0,
+            schedules: true,
+            connections: Vec::new(),
+        }
+    }
+
+    /// The state file.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.inner.store
+    }
+
+    /// Adds a connection while running.
+    ///
+    /// # Errors
+    /// When there is one of that name, or it shares unscoped records with another.
+    pub async fn add(&self, spec: ConnectionSpec) -> Result<(), KernelError> {
+        let (id, scope) = (spec.id.clone(), spec.scope.clone());
+        self.check_scope(&spec)?;
+        let refuse = |reason: String| KernelError::Connection { id: id.clone(), reason };
+        let added = self.supervisor_of(&id).send(Add(spec)).await;
+        added.map_err(|_| refuse("the supervisor is gone".to_owned()))?.map_err(refuse)?;
+        self.inner.apps.insert(id, scope);
+        Ok(())
+    }
+
+    /// Two connections must not share your app's records: without a scope of its own,
+    /// one customer's records would reach another's app.
+    fn check_scope(&self, spec: &ConnectionSpec) -> Result<(), KernelError> {
+        let clash = self.inner.apps.iter().find(|other| other.key() != &spec.id && *other.value() == spec.scope);
+        match clash {
+            None => Ok(()),
+            Some(other) => Err(KernelError::Connection {
+                id: spec.id.clone(),
+                reason: match &spec.scope {
+                    Some(scope) => format!("its scope '{scope}' is also that of connection '{}'", other.key()),
+                    None => format!("neither it nor connection '{}' has a scope; give each its own", other.key()),
+                },
+            }),
+        }
+    }
+
+    /// Removes a connection once its work in flight has ended. `purge` also forgets
+    /// all its state.
+    ///
+    /// # Errors
+    /// When there is no such connection, or its state cannot be purged.
+    pub async fn remove(&self, id: &ConnectionId, purge: bool) -> Result<(), KernelError> {
+        let removed = self.supervisor_of(id).send(Remove(id.clone())).await;
+        removed.map_err(|_| MarkError::Restarting)??;
+        self.inner.apps.remove(id);
+        if purge {
+            let conn = self.inner.store.intern_connection(id)?;
+            self.inner.store.purge(conn).await?;
+        }
+        Ok(())
+    }
+
+    /// Pauses a connection; it stays so over restarts.
+    ///
+    /// # Errors
+    /// When there is no such connection, or it cannot be stored.
+    pub async fn pause(&self, id: &ConnectionId) -> Result<(), MarkError> {
+        self.connection(id)?.send(SetPaused(true)).await.map_err(|_| MarkError::Restarting)?
+    }
+
+    /// Resumes a paused or suspended connection.
+    ///
+    /// # Errors
+    /// When there is no such connection, or it cannot be stored.
+    pub async fn resume(&self, id: &ConnectionId) -> Result<(), MarkError> {
+        self.connection(id)?.send(SetPaused(false)).await.map_err(|_| MarkError::Restarting)?
+    }
+
+    /// Runs a sync, or all of a connection's, now; returns when it and what it left
+    /// pending is over.
+    ///
+    /// # Errors
+    /// When there is no such connection, or it is being restarted.
+    pub async fn sync_now(&self, id: &ConnectionId, sync: Option<SyncName>) -> Result<RunReport, MarkError> {
+        self.run(id, sync, false).await
+    }
+
+    /// Reads everything again, keeping links.
+    ///
+    /// # Errors
+    /// When there is no such connection, or it is being restarted.
+    pub async fn resync(&self, id: &ConnectionId, sync: Option<SyncName>) -> Result<RunReport, MarkError> {
+        self.run(id, sync, true).await
+    }
+
+    async fn run(&self, id: &ConnectionId, sync: Option<SyncName>, full: bool) -> Result<RunReport, MarkError> {
+        let (done, report) = oneshot::channel();
+        let message = RunSync { sync, lane: Lane::Manual, full, done: Some(done) };
+        self.connection(id)?.send(message).await.map_err(|_| MarkError::Restarting)?;
+        report.await.map_err(|_| MarkError::Restarting)
+    }
+
+    /// Looks at one record. Returns when the request is durable; its effect follows.
+    ///
+    /// # Errors
+    /// When there is no such connection or sync, or it cannot be stored.
+    pub async fn sync_record(
+        &self,
+        id: &ConnectionId,
+        sync: SyncName,
+        side: Side,
+        record: RecordId,
+    ) -> Result<(), MarkError> {
+        let mark = MarkRecord { sync, side, id: record, lane: Lane::Manual };
+        self.connection(id)?.send(mark).await.map_err(|_| MarkError::Restarting)?
+    }
+
+    /// Tells the connections of a scope that an object of your app has changed. Only a
+    /// wake-up: the change is found in your app's change list.
+    pub fn app_changed(&self, scope: &Scope, object: &ObjectName) {
+        let ids: Vec<ConnectionId> =
+            self.inner.apps.iter().filter(|app| app.value().as_ref() == Some(scope)).map(|app| app.key().clone()).collect();
+        for id in ids {
+            if let Ok(connection) = self.connection(&id) {
+                connection.do_send(Wake { side: Side::App, object: object.clone() });
+            }
+        }
+    }
+
+    /// How every connection is, by name.
+    pub async fn status(&self) -> Vec<ConnectionStatus> {
+        let asked = self.inner.supervisors.iter().map(|supervisor| supervisor.send(GetAllStatus));
+        let answers = futures_util::future::join_all(asked).await;
+        let mut all: Vec<ConnectionStatus> = answers.into_iter().flatten().flatten().collect();
+        all.sort_by(|a, b| a.id.cmp(&b.id));
+        all
+    }
+
+    /// Names of all connections.
+    #[must_use]
+    pub fn connections(&self) -> Vec<ConnectionId> {
+        let mut ids: Vec<ConnectionId> = self.inner.apps.iter().map(|app| app.key().clone()).collect();
+        ids.sort();
+        ids
+    }
+
+    /// Finishes what is in flight, takes nothing new, and closes the state file.
+    pub async fn shutdown(&self) {
+        let drains = self.inner.supervisors.iter().map(|supervisor| supervisor.send(DrainAll));
+        futures_util::future::join_all(drains).await;
+        self.inner.routes.clear();
+        self.inner.store.close().await;
+        for arbiter in &self.inner.arbiters {
+            arbiter.stop();
+        }
+    }
+
+    fn connection(&self, id: &ConnectionId) -> Result<Addr<Connection>, MarkError> {
+        match self.inner.routes.get(id) {
+            Some(address) => Ok(address.clone()),
+            None if self.inner.apps.contains_key(id) => Err(MarkError::Restarting),
+            None => Err(MarkError::NoConnection(id.clone())),
+        }
+    }
+
+    /// A connection's family lives on one arbiter, chosen by its name.
+    fn supervisor_of(&self, id: &ConnectionId) -> &Addr<Supervisor> {
+        let hash = xxhash_rust::xxh3::xxh3_64(id.as_str().as_bytes());
+        let index = usize::try_from(hash % self.inner.supervisors.len() as u64).unwrap_or(0);
+        &self.inner.supervisors[index]
+    }
+}
+
+impl std::fmt::Debug for Kernel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Kernel").field("connections", &self.connections()).finish_non_exhaustive()
+    }
+}

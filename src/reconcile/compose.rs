@@ -1,0 +1,379 @@
+//! Turns field verdicts into writes and the bases they will leave behind.
+
+use crate::model::ids::FieldNo;
+use crate::model::marker::{BaseValue, LinkState, Marker, Previous};
+use crate::model::record::Entry;
+use crate::model::side::{PerSide, Side};
+use crate::model::value::Value;
+use crate::model::work::QuarantineKind;
+use crate::model::write::{Change, UpdateStyle};
+use crate::reconcile::case::{Case, Step};
+use crate::reconcile::mapping::{Field, FieldFault, FieldRead, Fields};
+use crate::reconcile::spec::{ConflictPolicy, Owner};
+use crate::reconcile::merge::{Cause, Held, Initial, Rule, Verdict, Winner, merge};
+use crate::reconcile::plan::{Creation, Effect, Fault, SideUpdate, Updates, account, fields_of, quick, tally};
+use crate::reconcile::sync::Sync;
+
+/// A value that loses, to be kept in the history.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Lost {
+    /// The field.
+    pub field: String,
+    /// The side whose value wins.
+    pub winner: Side,
+    /// The losing value; `None` when it was absent.
+    pub lost: Option<Value>,
+    /// The winning value.
+    pub kept: Option<Value>,
+}
+
+/// What to do with fields that have no base.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NoBase {
+    /// Leave both as they are: a changed mapping added them to an old pair.
+    Leave,
+    /// The pair is new: the initial policy decides.
+    Decide(Option<Initial>),
+}
+
+/// All fields of a pair, merged.
+#[derive(Debug, Default)]
+pub(super) struct Merged {
+    pub changes: PerSide<Vec<(usize, Change)>>,
+    pub bases: PerSide<Vec<(FieldNo, BaseValue)>>,
+    pub lost: Vec<Lost>,
+    pub conflicts: u64,
+    pub put_back: u64,
+}
+
+/// What came of composing.
+pub(super) enum Composed {
+    Merged(Merged),
+    Read(Side),
+    Fault(Fault),
+}
+
+/// Merges all fields of a pair. `marker` supplies the bases.
+pub(super) fn compose(sync: &Sync, case: &Case, marker: &Marker, no_base: NoBase) -> Composed {
+    let fields = PerSide::from_fn(|side| case.seen[side].as_ref().and_then(fields_of));
+    let mut merged = Merged::default();
+    for index in 0..sync.mapping.fields.len() {
+        let field = FieldCase { sync, marker, fields, index, no_base, newer: case.newer() };
+        match field.merge_into(&mut merged) {
+            Ok(()) => {}
+            Err(Stop::Read(side)) => return Composed::Read(side),
+            Err(Stop::Fault(fault)) => return Composed::Fault(fault),
+        }
+    }
+    Composed::Merged(merged)
+}
+
+enum Stop {
+    Read(Side),
+    Fault(Fault),
+}
+
+struct FieldCase<'a> {
+    sync: &'a Sync,
+    marker: &'a Marker,
+    fields: PerSide<Option<&'a Fields>>,
+    index: usize,
+    no_base: NoBase,
+    newer: Option<std::cmp::Ordering>,
+}
+
+/// A side's value of one field as far as it is known.
+#[derive(Clone, Copy)]
+enum Known<'a> {
+    Value(Option<&'a Value>),
+    /// Only its digest is known.
+    Digest,
+    /// It could not be read under the field's lens, and its side does not decide it.
+    Broken,
+}
+
+impl<'a> FieldCase<'a> {
+    fn field(&self) -> &'a Field {
+        &self.sync.mapping.fields[self.index]
+    }
+
+    fn merge_into(&self, merged: &mut Merged) -> Result<(), Stop> {
+        let field = self.field();
+        let known = PerSide { app: self.known(Side::App)?, remote: self.known(Side::Remote)? };
+        let bases = PerSide::from_fn(|side| match self.no_base {
+            NoBase::Leave => self.marker.base(side, field.no),
+            NoBase::Decide(_) => None,
+        });
+        let same = match (known.app, known.remote) {
+            (Known::Value(app), Known::Value(remote)) => self.sync.mapping.same(self.index, app, remote),
+            (Known::Digest, _) | (_, Known::Digest) | (Known::Broken, _) | (_, Known::Broken) => false,
+        };
+        let held = PerSide::from_fn(|side| self.held(side, known[side]));
+        match merge(self.rule(), bases, held, same, self.newer) {
+            Verdict::Keep | Verdict::LeaveEdit => {
+                for side in Side::BOTH {
+                    let base = bases[side].cloned().unwrap_or(BaseValue::Absent);
+                    merged.bases[side].push((field.no, base));
+                }
+                Ok(())
+            }
+            Verdict::Adopt => {
+                for side in Side::BOTH {
+                    merged.bases[side].push((field.no, self.present_base(side, known[side])?));
+                }
+                Ok(())
+            }
+            Verdict::Copy { winner, cause } => self.copy(merged, known, winner, cause),
+            Verdict::Undecided => Err(Stop::Fault(Fault {
+                kind: QuarantineKind::Undecided,
+                reason: format!("both sides hold different values of '{}' and the policy is to ask", field.name),
+                path: Some(field.paths.app.to_string()),
+            })),
+        }
+    }
+
+    fn known(&self, side: Side) -> Result<Known<'a>, Stop> {
+        let field = self.field();
+        if let Some(fields) = self.fields[side] {
+            return match fields.get(self.index) {
+                FieldRead::Value(value) => Ok(Known::Value(value.as_ref())),
+                FieldRead::Fault(_) if owner_side(field.owner) == Some(side.other()) => Ok(Known::Broken),
+                FieldRead::Fault(fault) => Err(Stop::Fault(invalid(side, fault))),
+            };
+        }
+        match self.marker.base(side, field.no) {
+            Some(BaseValue::Absent) => Ok(Known::Value(None)),
+            Some(BaseValue::Inline(value)) => Ok(Known::Value(Some(value))),
+            Some(BaseValue::Digest(_)) => Ok(Known::Digest),
+            None => Err(Stop::Read(side)),
+        }
+    }
+
+    fn held(&self, side: Side, known: Known<'a>) -> Held<'a> {
+        match known {
+            // At first contact the half's base stands in for a read of that side.
+            Known::Value(value) if self.fields[side].is_some() || self.no_base != NoBase::Leave => Held::Read(value),
+            Known::Value(_) | Known::Digest => Held::AsBase,
+            Known::Broken => Held::Read(Some(&BROKEN)),
+        }
+    }
+
+    fn present_base(&self, side: Side, known: Known<'a>) -> Result<BaseValue, Stop> {
+        match known {
+            Known::Value(value) => Ok(BaseValue::of(value)),
+            Known::Digest | Known::Broken => match self.marker.base(side, self.field().no) {
+                Some(base) => Ok(base.clone()),
+                None => Err(Stop::Read(side)),
+            },
+        }
+    }
+
+    fn copy(&self, merged: &mut Merged, known: PerSide<Known<'a>>, winner: Side, cause: Cause) -> Result<(), Stop> {
+        let field = self.field();
+        let loser = winner.other();
+        let Known::Value(kept) = known[winner] else { return Err(Stop::Read(winner)) };
+        let lost = match (known[loser], cause) {
+            (_, Cause::Change) | (Known::Broken, _) => None,
+            (Known::Digest, _) => return Err(Stop::Read(loser)),
+            (Known::Value(value), Cause::Initial) if value.is_none_or(Value::is_blank) => None,
+            (Known::Value(value), Cause::Initial | Cause::Conflict | Cause::PutBack) => Some(value),
+        };
+        let written = with_default(field, kept);
+        let mapping = &self.sync.mapping;
+        if !mapping.can_write(self.index, loser) {
+            // A constant comes from that side: there is nothing to write there.
+            for side in Side::BOTH {
+                merged.bases[side].push((field.no, self.present_base(side, known[side])?));
+            }
+            return Ok(());
+        }
+        mapping.check(self.index, written).map_err(|fault| Stop::Fault(invalid(winner, &fault)))?;
+        let value = mapping.to_side(loser, self.index, written).map_err(|fault| Stop::Fault(invalid(winner, &fault)))?;
+        let present = match known[loser] {
+            Known::Value(present) => mapping.to_side(loser, self.index, present).ok(),
+            Known::Digest | Known::Broken => None,
+        };
+        merged.bases[winner].push((field.no, BaseValue::of(kept)));
+        if present.is_some_and(|present| same_option(present.as_ref(), value.as_ref())) {
+            merged.bases[loser].push((field.no, self.present_base(loser, known[loser])?));
+            return Ok(());
+        }
+        merged.bases[loser].push((field.no, BaseValue::of(written)));
+        merged.changes[loser].push((self.index, Change { path: field.paths[loser].clone(), value }));
+        if let Some(lost) = lost {
+            merged.lost.push(Lost { field: field.name.clone(), winner, lost: lost.cloned(), kept: kept.cloned() });
+        }
+        merged.conflicts += u64::from(cause == Cause::Conflict);
+        merged.put_back += u64::from(cause == Cause::PutBack);
+        Ok(())
+    }
+
+    fn rule(&self) -> Rule {
+        let field = self.field();
+        let sync = self.sync;
+        let owner = owner_side(field.owner);
+        let conflict = match field.conflict {
+            ConflictPolicy::MergeThenTie => Winner::Side(sync.tie),
+            ConflictPolicy::AppWins => Winner::Side(Side::App),
+            ConflictPolicy::RemoteWins => Winner::Side(Side::Remote),
+            ConflictPolicy::NewestWins => Winner::Newest,
+        };
+        let initial = match self.no_base {
+            NoBase::Leave => Initial::Leave,
+            NoBase::Decide(Some(initial)) => initial,
+            NoBase::Decide(None) => Initial::Side(sync.tie),
+        };
+        Rule { direction: sync.direction, owner, conflict, initial, tie: sync.tie }
+    }
+}
+
+/// Stands in for a value that could not be read on a side that does not decide it, so
+/// that it differs from everything and is put right by the owner.
+static BROKEN: Value = Value::Array(Vec::new());
+
+fn owner_side(owner: Owner) -> Option<Side> {
+    match owner {
+        Owner::App => Some(Side::App),
+        Owner::Remote => Some(Side::Remote),
+        Owner::Shared => None,
+    }
+}
+
+fn same_option(a: Option<&Value>, b: Option<&Value>) -> bool {
+    match (a, b) {
+        (None, None) => true,
+        (Some(a), Some(b)) => a.same(b),
+        (None, Some(_)) | (Some(_), None) => false,
+    }
+}
+
+fn with_default<'a>(field: &'a Field, value: Option<&'a Value>) -> Option<&'a Value> {
+    match value {
+        None | Some(Value::Null) => field.default.as_ref().or(value),
+        Some(_) => value,
+    }
+}
+
+fn invalid(side: Side, fault: &FieldFault) -> Fault {
+    Fault {
+        kind: QuarantineKind::Invalid,
+        reason: format!("field '{}' of the {side} record: {}", fault.field, fault.reason),
+        path: Some(fault.path.clone()),
+    }
+}
+
+/// Makes the plan for a merged pair. `marker` becomes the pair's marker.
+pub(super) fn into_step(sync: &Sync, case: &Case, marker: Marker, merged: Merged, old: Option<&Marker>) -> Step {
+    let before = marker.clone();
+    let mut marker = marker;
+    marker.state = LinkState::Linked;
+    marker.mapping_hash = sync.mapping.hash;
+    marker.set_bases(merged.bases);
+    for side in Side::BOTH {
+        account(sync, &mut marker.sides[side], case, side);
+    }
+    let mut changes = merged.changes;
+    let writes = PerSide::from_fn(|side| {
+        let changes = std::mem::take(&mut changes[side]);
+        if changes.is_empty() { None } else { side_update(sync, case, &before, side, changes) }
+    });
+    let needs_current = Side::BOTH.into_iter().find(|&side| {
+        writes[side].is_some() && sync.capabilities[side].update == UpdateStyle::Whole && case.seen[side].is_none()
+    });
+    if let Some(side) = needs_current
+        && let Some(id) = &marker.sides[side].id
+    {
+        return Step::Read(side, id.clone());
+    }
+    let effect = if writes.app.is_none() && writes.remote.is_none() {
+        Effect::Keep((old != Some(&marker)).then(|| Box::new(marker)))
+    } else {
+        Effect::Update(Box::new(Updates { marker, writes }))
+    };
+    let mut step = quick(case, effect);
+    tally(&mut step, |totals| {
+        totals.conflicts += merged.conflicts;
+        totals.put_back += merged.put_back;
+    });
+    if let Step::Plan(plan) = &mut step {
+        plan.lost = merged.lost;
+    }
+    step
+}
+
+fn side_update(
+    sync: &Sync,
+    case: &Case,
+    marker: &Marker,
+    side: Side,
+    changes: Vec<(usize, Change)>,
+) -> Option<SideUpdate> {
+    let state = &marker.sides[side];
+    let (id, version, current, digest) = match &case.seen[side] {
+        Some(observation) => match &observation.entry {
+            Entry::Live(record) => {
+                let digest = fields_of(observation).map(Fields::digest)?;
+                (record.id.clone(), record.version.clone(), Some(record.body.clone()), digest)
+            }
+            Entry::Deleted { .. } | Entry::Bad(_) => return None,
+        },
+        None => (state.id.clone()?, state.version.clone(), None, digest_base(sync, marker, side)),
+    };
+    let (fields, changes) = changes.into_iter().unzip();
+    let expected = version.clone().filter(|_| sync.guarded(side));
+    Some(SideUpdate { id, expected, current, changes, fields, before: Previous { digest, version } })
+}
+
+/// Digest of all mapped fields of a side that was not read, from its base. Long values
+/// are kept as digests there, so such a side cannot be told apart this way; the digest
+/// then matches nothing, and a stale read is merely looked at as an edit.
+fn digest_base(sync: &Sync, marker: &Marker, side: Side) -> crate::model::hash::Digest {
+    let mut bytes = Vec::with_capacity(256);
+    for field in &sync.mapping.fields {
+        match marker.base(side, field.no) {
+            Some(BaseValue::Inline(value)) => value.write_canonical(&mut bytes),
+            Some(BaseValue::Absent) | None => bytes.push(b'-'),
+            Some(BaseValue::Digest(digest)) => bytes.extend_from_slice(&digest.0),
+        }
+    }
+    crate::model::hash::Digest::of(&bytes)
+}
+
+/// Plans a record's creation on a side. `marker` is the source's half marker.
+pub(super) fn create(sync: &Sync, case: &Case, mut marker: Marker, target: Side) -> Step {
+    let source = target.other();
+    let Some(fields) = case.seen[source].as_ref().and_then(fields_of) else {
+        return match case.id_on(source) {
+            Some(id) => Step::Read(source, id.clone()),
+            None => quick(case, Effect::Forget),
+        };
+    };
+    let mut record = Value::Object(Vec::new());
+    let mut bases: PerSide<Vec<(FieldNo, BaseValue)>> = PerSide::default();
+    for (index, field) in sync.mapping.fields.iter().enumerate() {
+        let value = match fields.get(index) {
+            FieldRead::Value(value) => value.as_ref(),
+            FieldRead::Fault(_) if owner_side(field.owner) == Some(target) => None,
+            FieldRead::Fault(fault) => return quick(case, Effect::Quarantine(invalid(source, fault))),
+        };
+        bases[source].push((field.no, BaseValue::of(value)));
+        if !sync.mapping.can_write(index, target) {
+            // The target owns it, so it is the target's to fill.
+            bases[target].push((field.no, BaseValue::Absent));
+            continue;
+        }
+        let written = with_default(field, value);
+        let put = sync.mapping.check(index, written).and_then(|()| sync.mapping.to_side(target, index, written));
+        match put {
+            Ok(Some(value)) => record.set(&field.paths[target], value),
+            Ok(None) => {}
+            Err(fault) => return quick(case, Effect::Quarantine(invalid(source, &fault))),
+        }
+        bases[target].push((field.no, BaseValue::of(written)));
+    }
+    account(sync, &mut marker.sides[source], case, source);
+    marker.mapping_hash = sync.mapping.hash;
+    marker.sides[source].base.clone_from(&bases[source]);
+    let match_key = sync.mapping.match_key(fields);
+    quick(case, Effect::Create(Box::new(Creation { target, record, marker, bases, match_key })))
+}

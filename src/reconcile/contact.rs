@@ -1,0 +1,233 @@
+//! First contact: a live record without a partner is paired, created on the other
+//! side, or held. Never a duplicate: where it is not clear, it is refused with the
+//! rows named.
+
+use crate::model::ids::{PairNo, RecordId};
+use crate::model::marker::{BaseValue, LinkState, Marker, SideState};
+use crate::model::record::Entry;
+use crate::model::side::Side;
+use crate::model::work::{PendingReason, QuarantineKind};
+use crate::model::write::UpdateStyle;
+use crate::reconcile::case::{Candidate, Case, Due, Hold, Partner, Stage, Step};
+use crate::reconcile::compose::{self, Composed, NoBase};
+use crate::reconcile::mapping::{FieldRead, Fields};
+use crate::reconcile::merge::Initial;
+use crate::reconcile::plan::{Effect, Fault, account, fields_of, quick, tally};
+use crate::reconcile::sync::Sync;
+
+/// Plans a live record of one side that has no partner.
+pub(super) fn contact(sync: &Sync, case: &mut Case, side: Side) -> Step {
+    let Some(fields) = case.seen[side].as_ref().and_then(fields_of) else {
+        return quick(case, Effect::Keep(None));
+    };
+    let target = side.other();
+    let Some(key) = sync.mapping.match_key(fields) else {
+        return without_key(sync, case, side);
+    };
+    let Partner::Known { others, siblings, searched } = &case.partner else { return Step::Partner(key) };
+    if others.iter().any(|other| other.open_write) {
+        return hold(sync, case, side, PendingReason::OpenCreate, Due::WithOpenCreate);
+    }
+    let taken = |other: &&Candidate| other.marker.as_ref().is_some_and(|m| m.known_half().is_none());
+    if let Some(linked) = others.iter().find(taken) {
+        return ambiguous(sync, case, side, &format!("{target} record {}, which is linked with another", linked.id));
+    }
+    if !siblings.is_empty() && (case.stage != Stage::Hold || !others.is_empty()) {
+        return ambiguous(sync, case, side, &names(side, siblings.iter()));
+    }
+    match others.len() {
+        0 if !sync.direction.writes(target) || case.stage == Stage::Hold => half(sync, case, side),
+        0 if case.stage == Stage::Prove && !searched => prove(sync, case, side),
+        0 => create(sync, case, side),
+        1 => pair(sync, case, side),
+        _ => ambiguous(sync, case, side, &names(target, others.iter().map(|other| &other.id))),
+    }
+}
+
+/// Nothing to match by: nobody can be its partner.
+fn without_key(sync: &Sync, case: &mut Case, side: Side) -> Step {
+    if case.unkeyed_create_open {
+        return hold(sync, case, side, PendingReason::OpenCreate, Due::WithOpenCreate);
+    }
+    if sync.direction.writes(side.other()) { create(sync, case, side) } else { half(sync, case, side) }
+}
+
+/// Nobody has shown that the other side has no partner: search it, or wait for its
+/// next read.
+fn prove(sync: &Sync, case: &Case, side: Side) -> Step {
+    let target = side.other();
+    let searchable = &sync.capabilities[target].find;
+    let Some(fields) = case.seen[side].as_ref().and_then(fields_of) else {
+        return quick(case, Effect::Keep(None));
+    };
+    let mut wanted = Vec::new();
+    for &index in &sync.mapping.match_fields {
+        let path = &sync.mapping.fields[index].paths[target];
+        let FieldRead::Value(value) = fields.get(index) else { return hold(sync, case, side, PendingReason::AwaitPartner, Due::AfterRun) };
+        match sync.mapping.to_side(target, index, value.as_ref()) {
+            Ok(Some(value)) if searchable.contains(path) => wanted.push((path.clone(), value)),
+            Ok(_) | Err(_) => return hold(sync, case, side, PendingReason::AwaitPartner, Due::AfterRun),
+        }
+    }
+    Step::Find(target, wanted)
+}
+
+fn create(sync: &Sync, case: &Case, side: Side) -> Step {
+    let mut marker = case.marker.clone().unwrap_or_else(|| Marker::new(sync.mapping.hash));
+    marker.state = LinkState::Half;
+    compose::create(sync, case, marker, side.other())
+}
+
+/// Keeps a record as a half marker, so that its partner can find it.
+fn half(sync: &Sync, case: &Case, side: Side) -> Step {
+    let marker = half_marker(sync, case, side);
+    quick(case, Effect::Half(Box::new(marker)))
+}
+
+fn half_marker(sync: &Sync, case: &Case, side: Side) -> Marker {
+    let mut marker = case.marker.clone().unwrap_or_else(|| Marker::new(sync.mapping.hash));
+    marker.mapping_hash = sync.mapping.hash;
+    account(sync, &mut marker.sides[side], case, side);
+    if let Some(fields) = case.seen[side].as_ref().and_then(fields_of) {
+        marker.sides[side].base = base_of(sync, fields);
+    }
+    marker
+}
+
+fn base_of(sync: &Sync, fields: &Fields) -> Vec<(crate::model::ids::FieldNo, BaseValue)> {
+    let values = sync.mapping.fields.iter().zip(fields.iter());
+    values
+        .map(|(field, read)| match read {
+            FieldRead::Value(value) => (field.no, BaseValue::of(value.as_ref())),
+            FieldRead::Fault(_) => (field.no, BaseValue::Absent),
+        })
+        .collect()
+}
+
+fn hold(sync: &Sync, case: &Case, side: Side, reason: PendingReason, due: Due) -> Step {
+    let marker = half_marker(sync, case, side);
+    quick(case, Effect::Hold(Hold { reason, due }, Some(Box::new(marker))))
+}
+
+/// Refuses an unclear match. The first time it is only held: what makes it unclear may
+/// be a deletion or another record of the same page, not yet accounted for.
+fn ambiguous(sync: &Sync, case: &Case, side: Side, others: &str) -> Step {
+    if case.attempts == 0 {
+        return hold(sync, case, side, PendingReason::Retry, Due::Now);
+    }
+    let text = case.seen[side].as_ref().and_then(fields_of).map(|fields| sync.mapping.match_text(fields)).unwrap_or_default();
+    let fault = Fault {
+        kind: QuarantineKind::Ambiguous,
+        reason: format!("{side} record {} ({text}) has the same match key as {others}", case.id),
+        path: sync.mapping.match_fields.first().map(|&index| sync.mapping.fields[index].paths[side].to_string()),
+    };
+    quick(case, Effect::Quarantine(fault))
+}
+
+fn names<'a>(side: Side, ids: impl Iterator<Item = &'a RecordId>) -> String {
+    let ids: Vec<&str> = ids.map(RecordId::as_str).collect();
+    format!("{side} record{} {}", if ids.len() == 1 { "" } else { "s" }, ids.join(", "))
+}
+
+/// Links the record with the one candidate.
+fn pair(sync: &Sync, case: &mut Case, side: Side) -> Step {
+    let target = side.other();
+    let Partner::Known { others, siblings, searched } = std::mem::replace(&mut case.partner, Partner::NotAsked) else {
+        return quick(case, Effect::Keep(None));
+    };
+    let Some(candidate) = others.into_iter().next() else { return quick(case, Effect::Keep(None)) };
+    let step = pair_with(sync, case, side, &candidate);
+    if matches!(step, Step::Read(..)) {
+        // Brought back with the read: the same candidate again.
+        case.partner = Partner::Known { others: vec![candidate], siblings, searched };
+    } else if let Some(observation) = candidate.observation {
+        case.seen[target].get_or_insert(observation);
+    }
+    step
+}
+
+fn pair_with(sync: &Sync, case: &Case, side: Side, candidate: &Candidate) -> Step {
+    let target = side.other();
+    let half = candidate.marker.as_ref().map(|marker| &marker.sides[target]);
+    if case.seen[target].is_none() && !(candidate.marker.is_some() && readable_from_base(sync, half, target)) {
+        return Step::Read(target, candidate.id.clone());
+    }
+    match case.seen[target].as_ref().map(|observation| &observation.entry) {
+        Some(Entry::Deleted { .. } | Entry::Bad(_)) => {
+            return hold(sync, case, side, PendingReason::Retry, Due::AfterMs(1_000));
+        }
+        Some(Entry::Live(_)) => {
+            let key = |side: Side| case.seen[side].as_ref().and_then(fields_of).and_then(|fields| sync.mapping.match_key(fields));
+            if key(side) != key(target) {
+                return hold(sync, case, side, PendingReason::Retry, Due::AfterMs(1_000));
+            }
+        }
+        None => {}
+    }
+    let own = case.marker.clone().zip(case.pair);
+    let mut joined = candidate.marker.clone().unwrap_or_else(|| Marker::new(sync.mapping.hash));
+    joined.sides[target].id = Some(candidate.id.clone());
+    joined.sides[side] = SideState::default();
+    let (pair, absorbed) = match (candidate.pair, own) {
+        (Some(pair), own) => (Some(pair), own.map(|(marker, pair)| (pair, marker))),
+        (None, Some((_, pair))) => (Some(pair), None),
+        (None, None) => (None, None),
+    };
+    // The old marker of the pair that goes on: the candidate's, else the record's own.
+    let old = if candidate.pair.is_some() { candidate.marker.clone() } else { case.marker.clone() };
+    finish_link(sync, case, joined, pair, old, absorbed, sync.initial)
+}
+
+/// Whether a half's base can stand in for reading it: every value is there whole, and
+/// a write on its known version is refused when it has changed since.
+fn readable_from_base(sync: &Sync, half: Option<&SideState>, side: Side) -> bool {
+    let capabilities = &sync.capabilities[side];
+    half.is_some_and(|half| {
+        !capabilities.local
+            && capabilities.conditional
+            && capabilities.update == UpdateStyle::Fields
+            && half.version.is_some()
+            && sync.mapping.fields.iter().all(|field| {
+                half.base.iter().any(|(no, value)| *no == field.no && !matches!(value, BaseValue::Digest(_)))
+            })
+    })
+}
+
+/// Links a buried pair anew; both records were just read by id.
+pub(super) fn link(sync: &Sync, case: &Case, initial: Option<Initial>) -> Step {
+    let Some(marker) = case.marker.clone() else { return quick(case, Effect::Keep(None)) };
+    let pair = case.pair;
+    finish_link(sync, case, marker.clone(), pair, Some(marker), None, initial)
+}
+
+fn finish_link(
+    sync: &Sync,
+    case: &Case,
+    joined: Marker,
+    pair: Option<PairNo>,
+    old: Option<Marker>,
+    absorbed: Option<(PairNo, Marker)>,
+    initial: Option<Initial>,
+) -> Step {
+    let mut step = match compose::compose(sync, case, &joined, NoBase::Decide(initial)) {
+        Composed::Read(side) => match joined.sides[side].id.clone() {
+            Some(id) => return Step::Read(side, id),
+            None => quick(case, Effect::Keep(None)),
+        },
+        Composed::Fault(fault) => quick(case, Effect::Quarantine(fault)),
+        Composed::Merged(merged) => compose::into_step(sync, case, joined, merged, old.as_ref()),
+    };
+    match &mut step {
+        Step::Plan(plan) if !matches!(plan.effect, Effect::Quarantine(_)) => {
+            plan.pair = pair;
+            plan.old = old;
+            plan.absorbed = absorbed;
+        }
+        Step::Plan(_) => {}
+        Step::Read(..) | Step::Partner(_) | Step::Find(..) => return step,
+    }
+    if !matches!(&step, Step::Plan(plan) if matches!(plan.effect, Effect::Quarantine(_))) {
+        tally(&mut step, |totals| totals.matched += 1);
+    }
+    step
+}

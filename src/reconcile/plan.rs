@@ -1,0 +1,527 @@
+//! From a case to a plan: classify each side, decide, merge, and say what to write.
+//!
+//! Pure: whatever is missing (a read of the other side, the index, a search) is asked
+//! for with a [`Step`], and the case is brought back.
+
+use crate::model::hash::{Digest, RawHash};
+use crate::model::ids::{FieldNo, PairNo, RecordId, Version};
+use crate::model::marker::{BaseValue, LinkState, Marker, Previous, SideState};
+use crate::model::record::{DeletionCause, Entry, Record};
+use crate::model::side::{PerSide, Side};
+use crate::model::value::Value;
+use crate::model::work::{PendingReason, QuarantineKind, Totals};
+use crate::model::write::{Change, UpdateStyle};
+use crate::reconcile::case::{Case, Due, Hold, Observation, Step};
+use crate::reconcile::compose::{self, Composed, Lost};
+use crate::reconcile::contact;
+use crate::reconcile::decide::{Decision, Link, Seen, decide};
+use crate::reconcile::mapping::{FieldRead, Fields};
+use crate::reconcile::sync::Sync;
+
+/// What to do with one record.
+#[derive(Debug)]
+pub struct Plan {
+    /// The side whose news started it.
+    pub origin: Side,
+    /// The record's id there.
+    pub id: RecordId,
+    /// Hash of its text as seen.
+    pub raw_hash: Option<RawHash>,
+    /// Its pair, where it has one already.
+    pub pair: Option<PairNo>,
+    /// The marker it had.
+    pub old: Option<Marker>,
+    /// A half marker that is given up because its record joins this pair.
+    pub absorbed: Option<(PairNo, Marker)>,
+    /// What to do.
+    pub effect: Effect,
+    /// Values that lose.
+    pub lost: Vec<Lost>,
+    /// What to count.
+    pub tally: Totals,
+    /// How often it was tried before.
+    pub attempts: u32,
+    /// It was held back before.
+    pub was_held_back: bool,
+    /// It was held back before and no longer is.
+    pub released: bool,
+}
+
+impl Plan {
+    /// A plan that takes nothing from the case but its names.
+    #[must_use]
+    pub fn bare(case: &Case, effect: Effect) -> Self {
+        let raw_hash = match seen_entry(case, case.origin) {
+            Some(Entry::Live(record)) => Some(record.body.raw_hash()),
+            Some(Entry::Bad(bad)) => Some(bad.raw_hash),
+            Some(Entry::Deleted { .. }) | None => None,
+        };
+        let was_held_back = case.held_back.is_some();
+        Self {
+            origin: case.origin,
+            id: case.id.clone(),
+            raw_hash,
+            pair: case.pair,
+            old: case.marker.clone(),
+            absorbed: None,
+            was_held_back,
+            released: was_held_back && !matches!(effect, Effect::Quarantine(_) | Effect::Hold(..)),
+            effect,
+            lost: Vec::new(),
+            tally: Totals { read: 1, ..Totals::default() },
+            attempts: case.attempts,
+        }
+    }
+}
+
+/// The effect of a plan.
+#[derive(Debug)]
+pub enum Effect {
+    /// Nothing is written; the books are kept where a marker is given.
+    Keep(Option<Box<Marker>>),
+    /// A new half marker was taken and its creation is awaited by the run.
+    Half(Box<Marker>),
+    /// Fields are written on one or both sides.
+    Update(Box<Updates>),
+    /// A record is created.
+    Create(Box<Creation>),
+    /// A record is deleted.
+    Delete(Box<Deletion>),
+    /// The marker is given up.
+    Forget,
+    /// It is looked at again later. The marker, when given, is kept meanwhile.
+    Hold(Hold, Option<Box<Marker>>),
+    /// It is held back.
+    Quarantine(Fault),
+    /// It is outside the filter. A linked pair's marker says so.
+    OutOfScope(Option<Box<Marker>>),
+}
+
+/// Fields to write.
+#[derive(Debug)]
+pub struct Updates {
+    /// The marker to keep once both are written; its bases hold what is expected to
+    /// be stored.
+    pub marker: Marker,
+    /// What to write on each side.
+    pub writes: PerSide<Option<SideUpdate>>,
+}
+
+/// Fields to write on one side.
+#[derive(Debug, Clone)]
+pub struct SideUpdate {
+    /// The record.
+    pub id: RecordId,
+    /// The revision this was decided on.
+    pub expected: Option<Version>,
+    /// The whole record, where the side replaces whole records.
+    pub current: Option<crate::model::record::Body>,
+    /// What changes.
+    pub changes: Vec<Change>,
+    /// Which fields these are, by index.
+    pub fields: Vec<usize>,
+    /// Digest of all mapped fields before this write.
+    pub before: Previous,
+}
+
+/// A record to create.
+#[derive(Debug)]
+pub struct Creation {
+    /// On this side.
+    pub target: Side,
+    /// All its mapped fields.
+    pub record: Value,
+    /// Half marker of the source, to be kept with the intent.
+    pub marker: Marker,
+    /// The bases once it is created.
+    pub bases: PerSide<Vec<(FieldNo, BaseValue)>>,
+    /// The source's match key.
+    pub match_key: Option<Digest>,
+}
+
+/// A record to delete.
+#[derive(Debug)]
+pub struct Deletion {
+    /// On this side.
+    pub target: Side,
+    /// The record.
+    pub id: RecordId,
+    /// The revision this was decided on.
+    pub expected: Option<Version>,
+    /// The tomb to keep once it is deleted.
+    pub tomb: Marker,
+    /// The marker until then.
+    pub marker: Marker,
+}
+
+/// Why a record is held back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// The class.
+    pub kind: QuarantineKind,
+    /// For a person.
+    pub reason: String,
+    /// The field or place.
+    pub path: Option<String>,
+}
+
+/// Takes a case one step on.
+#[must_use]
+pub fn plan(sync: &Sync, case: &mut Case, now_ms: i64) -> Step {
+    if case.open_write {
+        return quick(case, Effect::Hold(Hold { reason: PendingReason::OpenCreate, due: Due::WithOpenCreate }, None));
+    }
+    if let Some(step) = skip_unchanged(sync, case) {
+        return step;
+    }
+    if let Some(fault) = read_fields(sync, case) {
+        return quick(case, Effect::Quarantine(fault));
+    }
+    if let Some(step) = suspicious(sync, case, now_ms) {
+        return step;
+    }
+    let seen = PerSide::from_fn(|side| classify(sync, case, side));
+    if let Some(step) = scope(sync, case) {
+        return step;
+    }
+    let link = link(case.marker.as_ref());
+    let decision = decide(link, seen.app, seen.remote, sync.direction, trusted(sync, case, seen));
+    carry_out(sync, case, seen, decision, now_ms)
+}
+
+fn carry_out(sync: &Sync, case: &mut Case, seen: PerSide<Seen>, decision: Decision, now_ms: i64) -> Step {
+    match decision {
+        Decision::Nothing => nothing(sync, case, seen),
+        Decision::ReadFirst(side) => read_first(case, side),
+        Decision::Contact(side) => contact::contact(sync, case, side),
+        Decision::Merge => merge_linked(sync, case, seen),
+        Decision::Delete(target) => delete(sync, case, target, now_ms),
+        Decision::Recreate(target) => match need_read(case, target.other()) {
+            Some(step) => step,
+            None => recreate(sync, case, target),
+        },
+        Decision::Bury { side, both } => {
+            let tomb = case.marker.as_ref().map(|marker| Box::new(bury(marker, side, both, cause(case, side), now_ms)));
+            quick(case, Effect::Keep(tomb))
+        }
+        Decision::Relink => match Side::BOTH.into_iter().find_map(|side| need_read(case, side)) {
+            Some(step) => step,
+            None => contact::link(sync, case, sync.initial),
+        },
+        Decision::Forget => quick(case, Effect::Forget),
+    }
+}
+
+/// Asks for a read by id, when the side has not been read that way.
+pub(super) fn need_read(case: &Case, side: Side) -> Option<Step> {
+    match &case.seen[side] {
+        Some(observation) if observation.by_id || side == case.origin && !is_tomb(case) => None,
+        Some(_) | None => Some(read_first(case, side)),
+    }
+}
+
+fn is_tomb(case: &Case) -> bool {
+    case.marker.as_ref().is_some_and(|marker| matches!(marker.state, LinkState::Tomb { .. }))
+}
+
+fn read_first(case: &Case, side: Side) -> Step {
+    match case.id_on(side) {
+        Some(id) => Step::Read(side, id.clone()),
+        // Only linked or buried pairs ask for this, and both ids of such a pair are known.
+        None => quick(case, Effect::Hold(Hold { reason: PendingReason::Retry, due: Due::AfterMs(1_000) }, None)),
+    }
+}
+
+fn link(marker: Option<&Marker>) -> Link {
+    match marker {
+        None => Link::Unknown,
+        Some(marker) => match &marker.state {
+            LinkState::Half => Link::Half,
+            LinkState::Linked => Link::Linked,
+            LinkState::Tomb { side, both, .. } => Link::Tomb { side: *side, both: *both },
+        },
+    }
+}
+
+/// A record whose text is the one accounted for needs no look, unless something about
+/// its pair is open.
+fn skip_unchanged(sync: &Sync, case: &mut Case) -> Option<Step> {
+    if case.force || case.attempts > 0 || case.seen[case.origin.other()].is_some() {
+        return None;
+    }
+    let Some(Observation { entry: Entry::Live(record), .. }) = &case.seen[case.origin] else { return None };
+    let hash = record.body.raw_hash();
+    if let Some((Some(held), kind)) = &case.held_back
+        && *held == hash
+        && !matches!(kind, QuarantineKind::Ambiguous | QuarantineKind::Undecided | QuarantineKind::DeadLetter)
+    {
+        let mut step = quick(case, Effect::Keep(None));
+        if let Step::Plan(plan) = &mut step {
+            plan.released = false;
+        }
+        return Some(step);
+    }
+    let marker = case.marker.as_ref()?;
+    let linked = matches!(marker.state, LinkState::Linked) && marker.out_of_scope.is_none();
+    if !linked || marker.mapping_hash != sync.mapping.hash || marker.sides[case.origin].raw_hash != Some(hash) {
+        return None;
+    }
+    let mut step = quick(case, Effect::Keep(None));
+    tally(&mut step, |totals| totals.unchanged += 1);
+    Some(step)
+}
+
+/// Reads the mapped fields of every observation that has none yet.
+fn read_fields(sync: &Sync, case: &mut Case) -> Option<Fault> {
+    for side in Side::BOTH {
+        let Some(observation) = &mut case.seen[side] else { continue };
+        match &observation.entry {
+            Entry::Live(record) => {
+                let fields = observation.fields.get_or_insert_with(|| sync.mapping.read(side, &record.body));
+                if let Err(fault) = fields {
+                    let fault = fault.clone();
+                    return Some(Fault {
+                        kind: QuarantineKind::Unreadable,
+                        reason: format!("{side} record {}: {}", record.id, fault.reason),
+                        path: Some(fault.place),
+                    });
+                }
+            }
+            Entry::Bad(bad) => {
+                return Some(Fault {
+                    kind: QuarantineKind::Unreadable,
+                    reason: format!("{side} record: {}", bad.reason),
+                    path: Some(bad.place.clone()),
+                });
+            }
+            Entry::Deleted { .. } => {}
+        }
+    }
+    None
+}
+
+/// Holds back from believing what may be stale: a buried record in a list, and a
+/// record that looks exactly as it did before our own last write.
+fn suspicious(sync: &Sync, case: &Case, now_ms: i64) -> Option<Step> {
+    let marker = case.marker.as_ref()?;
+    for side in Side::BOTH {
+        let Some(observation) = &case.seen[side] else { continue };
+        let Entry::Live(record) = &observation.entry else { continue };
+        let buried = match &marker.state {
+            LinkState::Tomb { side: gone, both, .. } => *both || *gone == side,
+            LinkState::Half | LinkState::Linked => false,
+        };
+        if buried && !observation.by_id {
+            return Some(Step::Read(side, record.id.clone()));
+        }
+        if let Some(due) = looks_like_before(sync, marker, side, observation, record, now_ms) {
+            return Some(quick(case, Effect::Hold(Hold { reason: PendingReason::StaleRead, due }, None)));
+        }
+    }
+    None
+}
+
+fn looks_like_before(
+    sync: &Sync,
+    marker: &Marker,
+    side: Side,
+    observation: &Observation,
+    record: &Record,
+    now_ms: i64,
+) -> Option<Due> {
+    let lag_ms = i64::try_from(sync.capabilities[side].read_after_write_lag_ms).unwrap_or(i64::MAX);
+    let state = &marker.sides[side];
+    let (previous, written_at_ms) = (state.previous.as_ref()?, state.written_at_ms?);
+    let left_ms = written_at_ms.saturating_add(lag_ms).saturating_sub(now_ms);
+    if left_ms <= 0 || record.version.is_some() && record.version == state.version {
+        return None;
+    }
+    let fields = fields_of(observation)?;
+    (fields.digest() == previous.digest).then(|| Due::AfterMs(u64::try_from(left_ms).unwrap_or(0)))
+}
+
+pub(super) fn fields_of(observation: &Observation) -> Option<&Fields> {
+    observation.fields.as_ref()?.as_ref().ok()
+}
+
+fn classify(sync: &Sync, case: &Case, side: Side) -> Seen {
+    let Some(observation) = &case.seen[side] else { return Seen::NotRead };
+    match &observation.entry {
+        Entry::Deleted { .. } => Seen::Absent,
+        Entry::Bad(_) => Seen::NotRead,
+        Entry::Live(_) => match (fields_of(observation), &case.marker) {
+            (Some(fields), Some(marker)) if as_base(sync, marker, side, fields) => Seen::Same,
+            (_, _) => Seen::Changed,
+        },
+    }
+}
+
+fn as_base(sync: &Sync, marker: &Marker, side: Side, fields: &Fields) -> bool {
+    sync.mapping.fields.iter().zip(fields.iter()).all(|(field, read)| match (marker.base(side, field.no), read) {
+        (Some(base), FieldRead::Value(value)) => base.same(value.as_ref()),
+        (None, _) | (_, FieldRead::Fault(_)) => false,
+    })
+}
+
+/// Records outside the filter are left alone. A pair that left it stays out until both
+/// sides are seen to be inside.
+fn scope(sync: &Sync, case: &mut Case) -> Option<Step> {
+    let outside = Side::BOTH.into_iter().find(|&side| {
+        let counts = sync.direction.target() != Some(side);
+        counts && case.seen[side].as_ref().and_then(fields_of).is_some_and(|fields| !sync.mapping.in_scope(fields))
+    });
+    let was_outside = case.marker.as_ref().and_then(|marker| marker.out_of_scope);
+    let linked = case.marker.as_ref().is_some_and(|marker| matches!(marker.state, LinkState::Linked));
+    match (outside, was_outside) {
+        (None, None) => None,
+        (Some(side), _) => {
+            let marker = case.marker.clone().filter(|_| linked).map(|mut marker| {
+                marker.out_of_scope = Some(side);
+                Box::new(marker)
+            });
+            let mut step = quick(case, Effect::OutOfScope(marker));
+            tally(&mut step, |totals| totals.filtered += 1);
+            Some(step)
+        }
+        (None, Some(side)) => {
+            if Side::BOTH.into_iter().any(|side| matches!(seen_entry(case, side), Some(Entry::Deleted { .. }))) {
+                // Deleted while outside the filter: not ours to carry over.
+                return Some(quick(case, Effect::Keep(None)));
+            }
+            let source = sync.direction.target().map_or(side, Side::other);
+            let missing = [source, side].into_iter().find(|&side| case.seen[side].is_none());
+            if let Some(side) = missing.filter(|&side| sync.direction.target() != Some(side)) {
+                return Some(read_first(case, side));
+            }
+            if let Some(marker) = &mut case.marker {
+                marker.out_of_scope = None;
+            }
+            None
+        }
+    }
+}
+
+fn seen_entry(case: &Case, side: Side) -> Option<&Entry> {
+    case.seen[side].as_ref().map(|observation| &observation.entry)
+}
+
+/// Whether the side nobody read may be taken to be as its base says, because a write
+/// to it is refused when it is not.
+fn trusted(sync: &Sync, case: &Case, seen: PerSide<Seen>) -> bool {
+    let Some(unread) = Side::BOTH.into_iter().find(|&side| seen[side] == Seen::NotRead) else { return false };
+    let Some(marker) = &case.marker else { return false };
+    let capabilities = &sync.capabilities[unread];
+    !case.force
+        && !capabilities.local
+        && capabilities.conditional
+        && capabilities.update == UpdateStyle::Fields
+        && marker.sides[unread].version.is_some()
+        && sync.mapping.fields.iter().all(|field| marker.base(unread, field.no).is_some())
+}
+
+/// Nothing to write. The marker is refreshed where its book-keeping moved.
+fn nothing(sync: &Sync, case: &Case, seen: PerSide<Seen>) -> Step {
+    let echo = seen[case.origin] == Seen::Same;
+    let refreshed = case.marker.as_ref().and_then(|old| {
+        let mut marker = old.clone();
+        for side in Side::BOTH {
+            if seen[side] == Seen::Same {
+                account(sync, &mut marker.sides[side], case, side);
+            }
+        }
+        (marker != *old).then(|| Box::new(marker))
+    });
+    let mut step = quick(case, Effect::Keep(refreshed));
+    if echo {
+        tally(&mut step, |totals| totals.unchanged += 1);
+    }
+    step
+}
+
+/// Takes over what a read says about a side besides its fields.
+pub(super) fn account(sync: &Sync, state: &mut SideState, case: &Case, side: Side) {
+    let Some(Observation { entry: Entry::Live(record), fields, .. }) = &case.seen[side] else { return };
+    state.id = Some(record.id.clone());
+    state.version.clone_from(&record.version);
+    state.raw_hash = Some(record.body.raw_hash());
+    if let Some(Ok(fields)) = fields {
+        state.match_key = sync.mapping.match_key(fields);
+    }
+}
+
+fn merge_linked(sync: &Sync, case: &mut Case, seen: PerSide<Seen>) -> Step {
+    let Some(marker) = case.marker.clone() else { return quick(case, Effect::Keep(None)) };
+    let same_mapping = marker.mapping_hash == sync.mapping.hash;
+    if !same_mapping && let Some(side) = Side::BOTH.into_iter().find(|&side| seen[side] == Seen::NotRead) {
+        return read_first(case, side);
+    }
+    match compose::compose(sync, case, &marker, compose::NoBase::Leave) {
+        Composed::Read(side) => read_first(case, side),
+        Composed::Fault(fault) => quick(case, Effect::Quarantine(fault)),
+        Composed::Merged(merged) => compose::into_step(sync, case, marker.clone(), merged, Some(&marker)),
+    }
+}
+
+fn delete(sync: &Sync, case: &mut Case, target: Side, now_ms: i64) -> Step {
+    let Some(marker) = case.marker.clone() else { return quick(case, Effect::Keep(None)) };
+    let Some(id) = marker.sides[target].id.clone() else { return quick(case, Effect::Forget) };
+    let gone = target.other();
+    let tomb = bury(&marker, gone, true, cause(case, gone), now_ms);
+    // In a one-way sync the target's edits do not count, so its revision does not either.
+    let two_way = sync.direction.target().is_none();
+    let version = match seen_entry(case, target) {
+        Some(Entry::Live(record)) => record.version.clone(),
+        Some(Entry::Deleted { .. } | Entry::Bad(_)) | None => marker.sides[target].version.clone(),
+    };
+    let expected = version.filter(|_| two_way && sync.guarded(target));
+    quick(case, Effect::Delete(Box::new(Deletion { target, id, expected, tomb, marker })))
+}
+
+/// The marker of a pair one side of which is gone.
+#[must_use]
+pub fn bury(marker: &Marker, side: Side, both: bool, cause: DeletionCause, now_ms: i64) -> Marker {
+    let mut tomb = marker.clone();
+    tomb.state = LinkState::Tomb { side, both, at_ms: now_ms, cause };
+    for buried in Side::BOTH {
+        if both || buried == side {
+            tomb.sides[buried].match_key = None;
+            tomb.sides[buried].raw_hash = None;
+        }
+    }
+    tomb
+}
+
+fn cause(case: &Case, side: Side) -> DeletionCause {
+    match seen_entry(case, side) {
+        Some(Entry::Deleted { cause, .. }) => *cause,
+        Some(Entry::Live(_) | Entry::Bad(_)) | None => DeletionCause::NotFound,
+    }
+}
+
+/// Makes the record again on a side where it was deleted before the other was edited.
+fn recreate(sync: &Sync, case: &mut Case, target: Side) -> Step {
+    let Some(mut marker) = case.marker.take() else { return quick(case, Effect::Keep(None)) };
+    let old = marker.clone();
+    marker.state = LinkState::Half;
+    marker.sides[target] = SideState::default();
+    let step = compose::create(sync, case, marker, target);
+    case.marker = Some(old.clone());
+    with_old(step, old)
+}
+
+fn with_old(mut step: Step, old: Marker) -> Step {
+    if let Step::Plan(plan) = &mut step {
+        plan.old = Some(old);
+    }
+    step
+}
+
+pub(super) fn quick(case: &Case, effect: Effect) -> Step {
+    Step::Plan(Box::new(Plan::bare(case, effect)))
+}
+
+pub(super) fn tally(step: &mut Step, count: impl FnOnce(&mut Totals)) {
+    if let Step::Plan(plan) = step {
+        count(&mut plan.tally);
+    }
+}

@@ -1,0 +1,182 @@
+//! A running sandbox, as those in the same process use it: they read and write records
+//! past the API, which is neither counted nor limited.
+
+use std::sync::Arc;
+
+use actix_web::dev::ServerHandle;
+use serde_json::value::RawValue;
+
+use super::collection::{Edit, Record};
+use super::refusal::Refusal;
+use super::state::{Account, Done, raw_of};
+use super::stats::{Logged, Stats};
+use super::{SandboxError, Shared, seed};
+use crate::model::value::Value;
+
+/// A running sandbox. Dropping it stops the server.
+#[derive(Debug)]
+pub struct SandboxHandle {
+    base_url: String,
+    shared: Arc<Shared>,
+    server: ServerHandle,
+}
+
+/// A record of the sandbox, for those in the same process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SandboxRecord {
+    /// Its id.
+    pub id: String,
+    /// Its properties.
+    pub properties: Value,
+    /// When it was last written, in milliseconds since 1970.
+    pub updated_at_ms: i64,
+    /// Its entity tag, quotes included.
+    pub etag: String,
+}
+
+impl SandboxHandle {
+    pub(super) fn new(base_url: String, shared: Arc<Shared>, server: ServerHandle) -> Self {
+        Self { base_url, shared, server }
+    }
+
+    /// `http://127.0.0.1:<port>`, without the `/v1`.
+    #[must_use]
+    pub fn base_url(&self) -> &str {
+        &self.base_url
+    }
+
+    /// `http://127.0.0.1:<port>/v1`, where the objects are.
+    #[must_use]
+    pub fn api_url(&self) -> String {
+        format!("{}/v1", self.base_url)
+    }
+
+    /// Stops listening and drops open connections. May be called again.
+    pub async fn stop(&self) {
+        self.server.stop(false).await;
+    }
+
+    /// What was asked so far.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.shared.lock().tally.stats(&self.shared.settings.accounts)
+    }
+
+    /// The last `num` requests, oldest first.
+    #[must_use]
+    pub fn log(&self, num: usize) -> Vec<Logged> {
+        self.shared.lock().tally.log(&self.shared.settings.accounts, num)
+    }
+
+    /// Forgets what was asked so far, keeping the records.
+    pub fn clear_stats(&self) {
+        self.shared.lock().tally.clear();
+    }
+
+    /// Adds generated records, written now.
+    ///
+    /// # Errors
+    /// When there is no such account or object.
+    pub fn seed(&self, account: &str, object: &str, num: u64, seed: u64) -> Result<(), SandboxError> {
+        self.shared.with(account, |state, now_ms| {
+            for record in seed::generate(object, 0, num, seed) {
+                state.create(object, &raw_of(&record)?, None, now_ms)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Replaces the record that has the same value of `match_property`, or makes one.
+    ///
+    /// # Errors
+    /// When there is no such account or object, or the API would refuse the record.
+    pub fn upsert(
+        &self,
+        account: &str,
+        object: &str,
+        match_property: &str,
+        properties: &Value,
+    ) -> Result<SandboxRecord, SandboxError> {
+        self.write(account, object, properties, |state, raw, now_ms| state.upsert(object, match_property, raw, now_ms))
+    }
+
+    /// Makes a record.
+    ///
+    /// # Errors
+    /// As [`SandboxHandle::upsert`].
+    pub fn create(&self, account: &str, object: &str, properties: &Value) -> Result<SandboxRecord, SandboxError> {
+        self.write(account, object, properties, |state, raw, now_ms| state.create(object, raw, None, now_ms))
+    }
+
+    /// Merges properties into a record; null takes one away.
+    ///
+    /// # Errors
+    /// As [`SandboxHandle::upsert`], and when there is no such record.
+    pub fn patch(
+        &self,
+        account: &str,
+        object: &str,
+        id: &str,
+        properties: &Value,
+    ) -> Result<SandboxRecord, SandboxError> {
+        self.write(account, object, properties, |state, raw, now_ms| {
+            state.edit(object, id, None, (Edit::Merge, raw), now_ms)
+        })
+    }
+
+    /// Deletes a record, leaving a tombstone.
+    ///
+    /// # Errors
+    /// When there is no such account, object or record.
+    pub fn delete(&self, account: &str, object: &str, id: &str) -> Result<(), SandboxError> {
+        self.shared.with(account, |state, now_ms| state.delete(object, id, None, now_ms).map(drop))
+    }
+
+    /// One record.
+    ///
+    /// # Errors
+    /// When there is no such account, object or record.
+    pub fn record(&self, account: &str, object: &str, id: &str) -> Result<SandboxRecord, SandboxError> {
+        self.shared.with(account, |state, _| state.get(object, id).map(SandboxRecord::of))
+    }
+
+    /// Every record, by id; deleted ones are left out.
+    ///
+    /// # Errors
+    /// When there is no such account or object.
+    pub fn records(&self, account: &str, object: &str) -> Result<Vec<SandboxRecord>, SandboxError> {
+        self.shared.with(account, |state, _| Ok(state.collection(object)?.live().map(SandboxRecord::of).collect()))
+    }
+
+    fn write(
+        &self,
+        account: &str,
+        object: &str,
+        properties: &Value,
+        run: impl FnOnce(&mut Account, &RawValue, i64) -> Result<Done, Refusal>,
+    ) -> Result<SandboxRecord, SandboxError> {
+        self.shared.with(account, |state, now_ms| {
+            let done = run(state, &raw_of(properties)?, now_ms)?;
+            state.get(object, &done.id.to_string()).map(SandboxRecord::of)
+        })
+    }
+}
+
+impl Drop for SandboxHandle {
+    fn drop(&mut self) {
+        // The order to stop is sent by the call itself; only waiting for it is async.
+        drop(self.server.stop(false));
+    }
+}
+
+impl SandboxRecord {
+    fn of(record: &Record) -> Self {
+        Self {
+            id: record.id.to_string(),
+            properties: record.properties.to_value(),
+            updated_at_ms: record.updated_ms,
+            etag: record.etag(),
+        }
+    }
+}

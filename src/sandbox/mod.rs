@@ -1,0 +1,151 @@
+//! The sandbox: a CRM to try things on. A real HTTP server with the API of a typical
+//! connected app, everything in memory, used by the demo, by tests and benchmarks, and
+//! by anyone who writes a first connector file.
+//!
+//! `state` and what it is made of hold what the sandbox knows, without HTTP or a
+//! clock; `api` is the HTTP in front of it; [`Settings`] is what can be chosen, as
+//! plain data.
+//!
+//! # The API
+//!
+//! Every request under `/v1` carries `Authorization: Bearer sandbox-token-<account>`.
+//!
+//! | Request | Answer |
+//! |---|---|
+//! | `GET /v1/account` | whose token it is |
+//! | `GET /v1/{object}` | a page of records |
+//! | `GET /v1/{object}/search?property=email&value=x` | records with exactly this value; several pairs must all hold |
+//! | `GET /v1/{object}/{id}` | one record, 404 when missing or deleted |
+//! | `POST /v1/{object}` | 201; an `Idempotency-Key` gives the same answer for 24 hours |
+//! | `PATCH /v1/{object}/{id}` | merges properties, null takes a key away; `If-Match` |
+//! | `PUT /v1/{object}/{id}` | replaces all properties; `If-Match` |
+//! | `DELETE /v1/{object}/{id}` | 204; `If-Match` |
+//! | `POST /v1/{object}/batch/create`, `update`, `delete` | 200, or 207 when an input was refused |
+//! | `GET /_sandbox/stats?log=20` | what was asked, with the last requests; this machine only, no token |
+//! | `GET /_sandbox/dump?account=acme` | all records, by id |
+//! | `POST /_sandbox/reset?what=all` | back to the seeded records; `what=stats` clears the counts only |
+//!
+//! A page goes on behind the last entry of the one before (`after` is taken from
+//! `paging.next.after`), so records that come and go meanwhile neither hide nor repeat
+//! others; `page=2` instead counts pages and drifts, as such APIs do. The same place is
+//! given as `paging.next.link` and as a `Link` header. With `updated_since` (inclusive)
+//! the order is that of `updated_at`, and deleted records are in the list as
+//! `{"id":"101","archived":true,…}`; `sort` and `include_archived` say otherwise.
+
+mod api;
+mod builder;
+mod collection;
+mod handle;
+mod limits;
+mod properties;
+mod query;
+mod refusal;
+pub mod seed;
+mod settings;
+mod state;
+mod stats;
+#[cfg(test)]
+mod tests;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+pub use self::builder::SandboxBuilder;
+pub use self::handle::{SandboxHandle, SandboxRecord};
+pub use self::limits::KEY_LIFE_MS;
+pub use self::settings::{Check, Clock, ObjectSettings, RateLimit, RetryAfter, Seed, Settings, Stamps};
+pub use self::state::token;
+pub use self::stats::{Count, Logged, Stats, Writes};
+
+use self::refusal::Refusal;
+use self::state::{Account, State};
+
+/// Where sandboxes are made.
+#[derive(Debug)]
+pub struct Sandbox;
+
+/// Why a sandbox did not start, or did not do something.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SandboxError {
+    /// The port cannot be had.
+    #[error("failed to listen on 127.0.0.1:{port}: {source}; choose another port, or 0 for a free one")]
+    Listen {
+        /// The port asked for.
+        port: u16,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The server's thread cannot be started.
+    #[error("failed to start the sandbox's thread: {source}")]
+    Thread {
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The settings do not fit together.
+    #[error("sandbox settings: {reason}")]
+    Settings {
+        /// What to change.
+        reason: String,
+    },
+    /// There is no such account.
+    #[error("the sandbox has no account '{account}'")]
+    UnknownAccount {
+        /// The name asked for.
+        account: String,
+    },
+    /// The API would have refused it.
+    #[error("the sandbox refuses it with {status}: {message}")]
+    Refused {
+        /// Status that the API would have answered.
+        status: u16,
+        /// Why.
+        message: String,
+    },
+}
+
+/// What the server and the handle share.
+struct Shared {
+    settings: Arc<Settings>,
+    clock: Clock,
+    // A std lock: held for one request, never over an await.
+    state: Mutex<State>,
+}
+
+impl Shared {
+    fn new(settings: Settings, clock: Clock) -> Result<Self, SandboxError> {
+        settings.check()?;
+        let settings = Arc::new(settings);
+        let state = State::new(Arc::clone(&settings), clock())?;
+        Ok(Self { settings, clock, state: Mutex::new(state) })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A write is whole or not begun at every point that can panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs something on one account, at one time.
+    fn with<T>(
+        &self,
+        account: &str,
+        run: impl FnOnce(&mut Account, i64) -> Result<T, Refusal>,
+    ) -> Result<T, SandboxError> {
+        let now_ms = (self.clock)();
+        let mut state = self.lock();
+        let number = state.account_named(account);
+        let number = number.ok_or_else(|| SandboxError::UnknownAccount { account: account.to_owned() })?;
+        Ok(run(state.account(number), now_ms)?)
+    }
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+impl From<Refusal> for SandboxError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused { status: refusal.status(), message: refusal.message() }
+    }
+}

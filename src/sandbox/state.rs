@@ -1,0 +1,288 @@
+//! Everything the sandbox knows, as one plain state machine: accounts with their
+//! records, versions, tombstones, idempotency keys and rate windows. No HTTP, no
+//! clock: each call is told the time.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use actix_web::web::Bytes;
+use serde_json::value::RawValue;
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::collection::{Collection, Edit, Edited, Record, Stamper};
+use super::limits::{Kept, Keys, Window};
+use super::properties::Properties;
+use super::refusal::Refusal;
+use super::seed::{generate, padded};
+use super::settings::{Seed, Settings};
+use super::stats::{Tally, Written};
+use crate::model::value::Value;
+
+/// Number of the first record of an account.
+const FIRST_ID: u64 = 101;
+
+/// How far apart seeded records were written, in milliseconds. They lie in the past,
+/// so that a write after the start is later than all of them.
+const SEED_SPACING_MS: i64 = 1_000;
+
+/// All accounts and what was asked of them.
+#[derive(Debug)]
+pub(super) struct State {
+    settings: Arc<Settings>,
+    by_token: HashMap<String, usize>,
+    accounts: Vec<Account>,
+    pub(super) tally: Tally,
+}
+
+/// One account.
+#[derive(Debug)]
+pub(super) struct Account {
+    collections: Vec<Collection>,
+    stamper: Stamper,
+    next_id: u64,
+    bump_unchanged: bool,
+    pub(super) keys: Keys,
+    pub(super) window: Window,
+}
+
+/// A write that was carried out, or answered from an idempotency key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Done {
+    pub(super) id: u64,
+    /// `None` when this is the answer to an earlier request.
+    pub(super) written: Option<Written>,
+    /// Tag and JSON of the record; none after a deletion.
+    pub(super) record: Option<(String, Bytes)>,
+}
+
+/// The token of an account: `sandbox-token-<account>`.
+#[must_use]
+pub fn token(account: &str) -> String {
+    format!("sandbox-token-{account}")
+}
+
+impl State {
+    /// Accounts with their seeded records.
+    pub(super) fn new(settings: Arc<Settings>, now_ms: i64) -> Result<Self, Refusal> {
+        let num_accounts = settings.accounts.len();
+        let by_token = settings.accounts.iter().enumerate().map(|(i, name)| (token(name), i)).collect();
+        let accounts = (0..num_accounts).map(|_| Account::new(&settings)).collect();
+        let tally = Tally::new(num_accounts, settings.log_size);
+        let mut state = Self { settings: Arc::clone(&settings), by_token, accounts, tally };
+        for (i, name) in settings.accounts.iter().enumerate() {
+            state.accounts[i].seed_all(settings.seeds.iter().filter(|seed| seed.account() == name), now_ms)?;
+        }
+        Ok(state)
+    }
+
+    /// Back to the seeded records, with nothing counted.
+    pub(super) fn reset(&mut self, now_ms: i64) -> Result<(), Refusal> {
+        *self = Self::new(Arc::clone(&self.settings), now_ms)?;
+        Ok(())
+    }
+
+    pub(super) fn account_of_token(&self, token: &str) -> Option<usize> {
+        self.by_token.get(token).copied()
+    }
+
+    pub(super) fn account_named(&self, name: &str) -> Option<usize> {
+        self.settings.accounts.iter().position(|other| other == name)
+    }
+
+    pub(super) fn account(&mut self, number: usize) -> &mut Account {
+        &mut self.accounts[number]
+    }
+}
+
+impl Account {
+    fn new(settings: &Settings) -> Self {
+        Self {
+            collections: settings.objects.iter().cloned().map(Collection::new).collect(),
+            stamper: Stamper::new(settings.stamps),
+            next_id: FIRST_ID,
+            bump_unchanged: settings.bump_unchanged,
+            keys: Keys::default(),
+            window: Window::default(),
+        }
+    }
+
+    pub(super) fn collections(&self) -> &[Collection] {
+        &self.collections
+    }
+
+    pub(super) fn collection(&self, object: &str) -> Result<&Collection, Refusal> {
+        let found = self.collections.iter().find(|collection| collection.settings().name == object);
+        found.ok_or_else(|| Refusal::UnknownObject { object: object.to_owned() })
+    }
+
+    /// A record by the id in a URL or an input.
+    pub(super) fn get(&self, object: &str, id: &str) -> Result<&Record, Refusal> {
+        let collection = self.collection(object)?;
+        let record = parse_id(id).and_then(|id| collection.get(id));
+        record.ok_or_else(|| collection.settings().not_found(id))
+    }
+
+    /// Makes a record; with a key that was used before, answers as then.
+    pub(super) fn create(
+        &mut self,
+        object: &str,
+        properties: &RawValue,
+        key: Option<&str>,
+        now_ms: i64,
+    ) -> Result<Done, Refusal> {
+        let fingerprint = || xxh3_128(format!("{object}\0create\0{}", properties.get()).as_bytes());
+        let keyed = key.map(|key| (key, fingerprint()));
+        if let Some((key, fingerprint)) = keyed
+            && let Some(kept) = self.keys.find(key, fingerprint, now_ms)?
+        {
+            return Ok(kept.again());
+        }
+        let properties = Properties::parse(properties, self.collection(object)?.settings())?;
+        let stamp_ms = self.stamper.next(now_ms);
+        let done = self.create_at(object, properties, stamp_ms)?;
+        if let (Some((key, fingerprint)), Some((etag, json))) = (keyed, &done.record) {
+            let record = Some((done.id, etag.clone()));
+            self.keys.keep(key, Kept { fingerprint, status: 201, record, body: json.clone() }, now_ms);
+        }
+        Ok(done)
+    }
+
+    fn create_at(&mut self, object: &str, properties: Properties, stamp_ms: i64) -> Result<Done, Refusal> {
+        let id = self.next_id;
+        let (collection, ..) = self.parts(object)?;
+        let done = Done::with(collection.create(id, properties, stamp_ms), Written::Created);
+        self.next_id += 1;
+        Ok(done)
+    }
+
+    /// Merges or replaces the properties of a record.
+    pub(super) fn edit(
+        &mut self,
+        object: &str,
+        id: &str,
+        expected: Option<&str>,
+        (edit, properties): (Edit, &RawValue),
+        now_ms: i64,
+    ) -> Result<Done, Refusal> {
+        let (collection, stamper, bump_unchanged) = self.parts(object)?;
+        let properties = Properties::parse(properties, collection.settings())?;
+        let id = parse_id(id).ok_or_else(|| collection.settings().not_found(id))?;
+        let (record, edited) =
+            collection.edit(id, expected, (edit, properties), || stamper.next(now_ms), bump_unchanged)?;
+        let written = match edited {
+            Edited::Changed => Written::Updated,
+            Edited::Unchanged => Written::Unchanged,
+        };
+        Ok(Done::with(record, written))
+    }
+
+    /// Deletes a record, leaving a tombstone.
+    pub(super) fn delete(
+        &mut self,
+        object: &str,
+        id: &str,
+        expected: Option<&str>,
+        now_ms: i64,
+    ) -> Result<Done, Refusal> {
+        let (collection, stamper, _) = self.parts(object)?;
+        let id = parse_id(id).ok_or_else(|| collection.settings().not_found(id))?;
+        collection.delete(id, expected, || stamper.next(now_ms))?;
+        Ok(Done { id, written: Some(Written::Deleted), record: None })
+    }
+
+    /// Replaces the properties of the record with the same value of one property, or
+    /// makes one.
+    pub(super) fn upsert(
+        &mut self,
+        object: &str,
+        match_property: &str,
+        properties: &RawValue,
+        now_ms: i64,
+    ) -> Result<Done, Refusal> {
+        let collection = self.collection(object)?;
+        let wanted = Properties::parse(properties, collection.settings())?;
+        let Some(value) = wanted.get(match_property) else {
+            return Err(Refusal::bad_request(format!("the record has no property '{match_property}' to match by")));
+        };
+        let found = collection.live().find(|record| record.properties.has(match_property, value)).map(|found| found.id);
+        match found {
+            Some(id) => self.edit(object, &id.to_string(), None, (Edit::Replace, properties), now_ms),
+            None => self.create(object, properties, None, now_ms),
+        }
+    }
+
+    fn parts(&mut self, object: &str) -> Result<(&mut Collection, &mut Stamper, bool), Refusal> {
+        let found = self.collections.iter_mut().find(|collection| collection.settings().name == object);
+        let collection = found.ok_or_else(|| Refusal::UnknownObject { object: object.to_owned() })?;
+        Ok((collection, &mut self.stamper, self.bump_unchanged))
+    }
+
+    fn seed_all<'a>(&mut self, seeds: impl Iterator<Item = &'a Seed>, now_ms: i64) -> Result<(), Refusal> {
+        let mut records = Vec::new();
+        for seed in seeds {
+            records.extend(seed.records()?.into_iter().map(|record| (seed.object(), record)));
+        }
+        let span_ms = i64::try_from(records.len()).unwrap_or(i64::MAX).saturating_mul(SEED_SPACING_MS);
+        let mut at_ms = now_ms.saturating_sub(span_ms).max(0);
+        for (object, record) in records {
+            let properties = Properties::parse(&record, self.collection(object)?.settings())?;
+            let stamp_ms = self.stamper.next(at_ms);
+            self.create_at(object, properties, stamp_ms)?;
+            at_ms = at_ms.saturating_add(SEED_SPACING_MS);
+        }
+        Ok(())
+    }
+}
+
+impl Done {
+    fn with(record: &Record, written: Written) -> Self {
+        Self { id: record.id, written: Some(written), record: Some((record.etag(), record.json.clone())) }
+    }
+}
+
+impl Kept {
+    fn again(&self) -> Done {
+        let (id, etag) = self.record.clone().unwrap_or_default();
+        Done { id, written: None, record: Some((etag, self.body.clone())) }
+    }
+}
+
+impl Seed {
+    pub(super) fn account(&self) -> &str {
+        match self {
+            Seed::Generated { account, .. } | Seed::Lines { account, .. } => account,
+        }
+    }
+
+    pub(super) fn object(&self) -> &str {
+        match self {
+            Seed::Generated { object, .. } | Seed::Lines { object, .. } => object,
+        }
+    }
+
+    pub(super) fn records(&self) -> Result<Vec<Box<RawValue>>, Refusal> {
+        match self {
+            Seed::Generated { account: _, object, start, num, seed, bytes } => {
+                generate(object, *start, *num, *seed).map(|record| raw_of(&padded(record, *bytes))).collect()
+            }
+            Seed::Lines { account: _, object: _, lines } => {
+                let lines = lines.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+                let parse = |(i, line): (usize, &str)| {
+                    RawValue::from_string(line.trim().to_owned())
+                        .map_err(|error| Refusal::bad_request(format!("line {}: {error}", i + 1)))
+                };
+                lines.map(parse).collect()
+            }
+        }
+    }
+}
+
+/// The raw JSON of a value.
+pub(super) fn raw_of(value: &Value) -> Result<Box<RawValue>, Refusal> {
+    RawValue::from_string(value.to_json()).map_err(|error| Refusal::bad_request(error.to_string()))
+}
+
+/// Only the spelling that the server itself gives out names a record.
+fn parse_id(text: &str) -> Option<u64> {
+    text.parse().ok().filter(|id: &u64| id.to_string() == text)
+}
