@@ -13,7 +13,7 @@ use super::shown;
 use crate::model::path::Path;
 
 /// The paths of one side's fields, by key. No field lies on or under another.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Trie(Vec<(String, Node)>);
 
 #[derive(Debug, Clone)]
@@ -34,7 +34,7 @@ pub(super) enum Found<'b> {
 }
 
 /// Where a record's text is not what a record must be, and why.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct BadText {
     pub(super) place: String,
     pub(super) reason: String,

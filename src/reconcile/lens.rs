@@ -17,7 +17,7 @@ use crate::model::value::{Number, Value};
 const MAX_LISTED: usize = 10;
 
 /// A chain of steps.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Lens {
     steps: Vec<Step>,
 }
