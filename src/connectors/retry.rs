@@ -55,11 +55,9 @@ fn delay_after(policy: &RetryPolicy, attempt: u32, random01: f64, next: NextStep
             let pause = Duration::from_millis(millis);
             (attempt < policy.tries && pause <= policy.longest_wait).then_some(pause)
         }
-        NextStep::Reauthorise
-        | NextStep::Quarantine
-        | NextStep::Fail
-        | NextStep::Resync
-        | NextStep::TreatAsDeleted => None,
+        NextStep::Reauthorise | NextStep::Quarantine | NextStep::Fail | NextStep::Resync | NextStep::TreatAsDeleted => {
+            None
+        }
     }
 }
 

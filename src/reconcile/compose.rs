@@ -9,9 +9,9 @@ use crate::model::work::QuarantineKind;
 use crate::model::write::{Change, UpdateStyle};
 use crate::reconcile::case::{Case, Step};
 use crate::reconcile::mapping::{Field, FieldFault, FieldRead, Fields};
-use crate::reconcile::spec::{ConflictPolicy, Owner};
 use crate::reconcile::merge::{Cause, Held, Initial, Rule, Verdict, Winner, merge};
 use crate::reconcile::plan::{Creation, Effect, Fault, SideUpdate, Updates, account, fields_of, quick, tally};
+use crate::reconcile::spec::{ConflictPolicy, Owner};
 use crate::reconcile::sync::Sync;
 
 /// A value that loses, to be kept in the history.
@@ -188,7 +188,8 @@ impl<'a> FieldCase<'a> {
             return Ok(());
         }
         mapping.check(self.index, written).map_err(|fault| Stop::Fault(invalid(winner, &fault)))?;
-        let value = mapping.to_side(loser, self.index, written).map_err(|fault| Stop::Fault(invalid(winner, &fault)))?;
+        let value =
+            mapping.to_side(loser, self.index, written).map_err(|fault| Stop::Fault(invalid(winner, &fault)))?;
         let present = match known[loser] {
             Known::Value(present) => mapping.to_side(loser, self.index, present).ok(),
             Known::Digest | Known::Broken => None,

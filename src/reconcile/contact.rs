@@ -63,7 +63,9 @@ fn prove(sync: &Sync, case: &Case, side: Side) -> Step {
     let mut wanted = Vec::new();
     for &index in &sync.mapping.match_fields {
         let path = &sync.mapping.fields[index].paths[target];
-        let FieldRead::Value(value) = fields.get(index) else { return hold(sync, case, side, PendingReason::AwaitPartner, Due::AfterRun) };
+        let FieldRead::Value(value) = fields.get(index) else {
+            return hold(sync, case, side, PendingReason::AwaitPartner, Due::AfterRun);
+        };
         match sync.mapping.to_side(target, index, value.as_ref()) {
             Ok(Some(value)) if searchable.contains(path) => wanted.push((path.clone(), value)),
             Ok(_) | Err(_) => return hold(sync, case, side, PendingReason::AwaitPartner, Due::AfterRun),
@@ -115,7 +117,8 @@ fn ambiguous(sync: &Sync, case: &Case, side: Side, others: &str) -> Step {
     if case.attempts == 0 {
         return hold(sync, case, side, PendingReason::Retry, Due::Now);
     }
-    let text = case.seen[side].as_ref().and_then(fields_of).map(|fields| sync.mapping.match_text(fields)).unwrap_or_default();
+    let text =
+        case.seen[side].as_ref().and_then(fields_of).map(|fields| sync.mapping.match_text(fields)).unwrap_or_default();
     let fault = Fault {
         kind: QuarantineKind::Ambiguous,
         reason: format!("{side} record {} ({text}) has the same match key as {others}", case.id),
@@ -157,7 +160,9 @@ fn pair_with(sync: &Sync, case: &Case, side: Side, candidate: &Candidate) -> Ste
             return hold(sync, case, side, PendingReason::Retry, Due::AfterMs(1_000));
         }
         Some(Entry::Live(_)) => {
-            let key = |side: Side| case.seen[side].as_ref().and_then(fields_of).and_then(|fields| sync.mapping.match_key(fields));
+            let key = |side: Side| {
+                case.seen[side].as_ref().and_then(fields_of).and_then(|fields| sync.mapping.match_key(fields))
+            };
             if key(side) != key(target) {
                 return hold(sync, case, side, PendingReason::Retry, Due::AfterMs(1_000));
             }

@@ -26,7 +26,7 @@ pub(super) fn list(table: Table<'_>, has_modified: bool) -> Option<ListSpec> {
     };
     let cursor = sub(&table, "cursor", "cursor").and_then(|table| cursor(table, has_modified));
     table.finish();
-    Some(ListSpec { endpoint: endpoint?, records, page: page?, cursor })
+    Some(ListSpec { endpoint, records, page: page?, cursor })
 }
 
 fn one_page() -> PageSpec {
@@ -114,8 +114,7 @@ enum CursorWord {
 }
 
 fn cursor(table: Table<'_>, has_modified: bool) -> Option<CursorSpec> {
-    let words =
-        [("time", CursorWord::Time), ("integer", CursorWord::Integer), ("opaque", CursorWord::Opaque)];
+    let words = [("time", CursorWord::Time), ("integer", CursorWord::Integer), ("opaque", CursorWord::Opaque)];
     if table.item("kind").is_none() {
         table.problems().add(table.span(), "'kind' is missing in 'cursor'");
     }
@@ -139,7 +138,9 @@ fn cursor(table: Table<'_>, has_modified: bool) -> Option<CursorSpec> {
             }
             Some(CursorKind::Opaque { next })
         }
-        Some(word) => ordered(&table, word == CursorWord::Time, has_modified, header.is_some()).map(CursorKind::Ordered),
+        Some(word) => {
+            ordered(&table, word == CursorWord::Time, has_modified, header.is_some()).map(CursorKind::Ordered)
+        }
         None => None,
     };
     let query = pairs(&table, "query");
@@ -159,10 +160,13 @@ fn ordered(table: &Table<'_>, is_time: bool, has_modified: bool, has_header: boo
     let field = path(table, "field");
     if field.is_none() && !has_modified && !has_header {
         let message = "the cursor has no field to follow";
-        table.problems().add_with_help(table.span(), message, "declare modified = \"path\" of the object, or field here");
+        table.problems().add_with_help(
+            table.span(),
+            message,
+            "declare modified = \"path\" of the object, or field here",
+        );
     }
-    let units =
-        [("iso", Unit::Iso), ("s", Unit::Seconds), ("ms", Unit::Millis), ("us", Unit::Micros)];
+    let units = [("iso", Unit::Iso), ("s", Unit::Seconds), ("ms", Unit::Millis), ("us", Unit::Micros)];
     let unit = word(table, "unit", if is_time { &units } else { &units[1..] });
     // Without a unit, an integer counts in ones.
     let unit_micros = match (is_time, unit) {
@@ -233,12 +237,10 @@ pub(super) fn deleted(list: &Table<'_>) -> Option<DeletedSpec> {
 /// `[object.x.read]`
 pub(super) fn read(table: Table<'_>) -> Option<ReadSpec> {
     let endpoint = endpoint(&table, &["get"]);
-    if let Some(endpoint) = &endpoint {
-        needs_id(&table, endpoint);
-    }
+    needs_id(&table, &endpoint);
     let missing = statuses(&table, "missing").unwrap_or_else(|| MISSING.to_vec());
     table.finish();
-    Some(ReadSpec { endpoint: endpoint?, missing })
+    Some(ReadSpec { endpoint, missing })
 }
 
 /// `[object.x.read_many]`
@@ -254,7 +256,7 @@ pub(super) fn read_many(table: Table<'_>, list: Option<&ListSpec>, has_read: boo
     let size = number(&table, "size", 1, 1_000).and_then(|size| usize::try_from(size).ok()).unwrap_or(50);
     let records = records_or(&table, list);
     table.finish();
-    Some(ReadManySpec { endpoint: endpoint?, param: param?.value, join, size, records })
+    Some(ReadManySpec { endpoint, param: param?.value, join, size, records })
 }
 
 /// `[object.x.find]`: listed like the list, unless it says otherwise.
@@ -268,7 +270,7 @@ pub(super) fn find(table: Table<'_>, list: Option<&ListSpec>) -> Option<FindSpec
     };
     let params = search_params(&table);
     table.finish();
-    let list = ListSpec { endpoint: endpoint?, records, page: page?, cursor: None };
+    let list = ListSpec { endpoint, records, page: page?, cursor: None };
     Some(FindSpec { list, params, as_json })
 }
 
