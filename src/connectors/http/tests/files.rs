@@ -16,7 +16,6 @@ fn the_shipped_files_are_accepted() {
     ] {
         let file = HttpConnectorFile::parse(name, text).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(file.name(), name);
-        assert_eq!(file.objects().map(ObjectName::as_str).collect::<Vec<_>>(), ["contacts"]);
         let capabilities = capabilities(file.object(&"contacts".into()).unwrap());
         assert!(capabilities.changes && capabilities.conditional && capabilities.writable, "{name}");
         assert_eq!(capabilities.batch, 100);
@@ -134,6 +133,7 @@ fn what_cannot_work_is_refused() {
             &format!("{list}[object.x.create]\npost = \"/x\"\nrecovery = {{ kind = \"external_id\", field = \"e\" }}"),
             "finding its external id",
         ),
+        (&format!("{list}[object.x.update]\nput = \"/x/{{id}}\"\nmakes_missing = true"), "needs 'if_match'"),
         (&format!("{list}[object.x.read_many]\nget = \"/x\"\nparam = \"ids\""), "needs [read]"),
         (&format!("{list}[object.x.batch]\nkind = \"recrods\""), "did you mean 'records'"),
         ("list = 5", "must be a table"),

@@ -311,6 +311,17 @@ async fn declared_statuses_come_first() {
 }
 
 #[actix_web::test]
+async fn a_put_does_not_bring_back_what_is_gone() {
+    let makes = file(&[("[object.things.update]", "[object.things.update]\nmakes_missing = true")]);
+    let Write::Update(known) = update() else { unreachable!() };
+    let unknown = Write::Update(Update { expected: None, ..known });
+    for (write, if_match, want) in [(unknown, "*", "missing"), (update(), "\"12\"", "changed")] {
+        let (outcome, sent) = one(&makes, write, |_| status(412, "")).await;
+        assert_eq!((sent.header("If-Match"), word(&outcome).as_str()), (Some(if_match), want));
+    }
+}
+
+#[actix_web::test]
 async fn a_refusal_says_why() {
     let (outcome, _) = one(FILE, create(), |_| status(422, "{\"message\":\"email is taken\"}\u{7}")).await;
     let Outcome::Rejected { reason, .. } = outcome else { panic!("{outcome:?}") };
