@@ -13,10 +13,10 @@ use super::shown;
 use crate::model::path::Path;
 
 /// The paths of one side's fields, by key. No field lies on or under another.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Trie(Vec<(String, Node)>);
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Node {
     Field(usize),
     Inner(Trie),

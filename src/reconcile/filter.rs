@@ -7,14 +7,14 @@ use super::mapping::{Fields, Mapping};
 use crate::model::value::{Number, Value};
 
 /// What one field must be for a record to be in scope.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Condition {
     pub(super) field: usize,
     pub(super) test: Test,
 }
 
 /// One test of a value in the app's form.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Test {
     /// It means the same as one of these.
     In(Vec<Value>),

@@ -17,13 +17,13 @@ use crate::model::value::{Number, Value};
 const MAX_LISTED: usize = 10;
 
 /// A chain of steps.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Lens {
     steps: Vec<Step>,
 }
 
 /// One step of a lens.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Step {
     /// A transform without settings.
     Transform(Transform),
@@ -64,7 +64,7 @@ pub(super) enum Shape {
 }
 
 /// Named values, each with its name on the other side.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Values {
     pairs: Vec<PerSide<Value>>,
     /// What stands on a side for a value that is not among the pairs.

@@ -21,7 +21,7 @@ use crate::model::side::{PerSide, Side};
 use crate::model::value::Value;
 
 /// One mapped field.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Field {
     /// Its number in the state file; the position until [`Mapping::number_fields`].
     pub no: FieldNo,
@@ -46,7 +46,7 @@ pub struct Field {
 }
 
 /// A checked mapping.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Mapping {
     /// The fields, in the order of the document.
     pub fields: Vec<Field>,

@@ -26,7 +26,7 @@ pub(super) enum Kind {
 }
 
 /// The rules of one field.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Rules {
     pub(super) required: bool,
     pub(super) kind: Option<Kind>,
