@@ -50,6 +50,7 @@ impl Declared<'_> {
         }
         checker.scopes();
         checker.shared_records(&syncs);
+        checker.shared_accounts();
         if !problems.is_empty() {
             return None;
         }
@@ -269,8 +270,7 @@ impl<'c> Checker<'c> {
     /// data to the other.
     fn shared_records(&self, syncs: &[Vec<&Sync>]) {
         let connections = &self.declared.connections;
-        for (later, earlier) in (0..connections.len()).flat_map(|later| (0..later).map(move |earlier| (later, earlier)))
-        {
+        for (later, earlier) in pairs(connections.len()) {
             let (first, second) = (&connections[earlier], &connections[later]);
             let (Some(first_id), Some(second_id)) = (&first.id, &second.id) else { continue };
             let Some(object) = shared_object(&syncs[earlier], &syncs[later]) else { continue };
@@ -289,6 +289,25 @@ impl<'c> Checker<'c> {
                 (None | Some(_), None | Some(_), None | Some(_)) => continue,
             };
             self.problems.add_with_help(span, message, help);
+        }
+    }
+
+    /// The same account under two scopes is most often a variable that was copied with
+    /// the rest, and gives one customer's data to the other.
+    fn shared_accounts(&self) {
+        let connections = &self.declared.connections;
+        for (later, earlier) in pairs(connections.len()) {
+            let (first, second) = (&connections[earlier], &connections[later]);
+            let (Some(first_id), Some(second_id)) = (&first.id, &second.id) else { continue };
+            if first.remote.is_same_account(&second.remote) {
+                let message = format!(
+                    "connections '{}' and '{}' have the same address and credentials",
+                    shown(&first_id.value),
+                    shown(&second_id.value),
+                );
+                let help = "each is meant to be another customer's account";
+                self.outside.warnings.add_with_help(second_id.span.clone(), message, help);
+            }
         }
     }
 
@@ -328,6 +347,11 @@ impl<'c> Checker<'c> {
             }
         }
     }
+}
+
+/// Each two of so many positions, the later one first.
+fn pairs(length: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..length).flat_map(|later| (0..later).map(move |earlier| (later, earlier)))
 }
 
 /// An object of your app that two connections' syncs both are for.

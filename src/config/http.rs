@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 use super::files::Outside;
 use super::fill::{Filled, fill};
@@ -41,6 +41,23 @@ impl HttpSide {
             settings.base_url = with_scope(&settings.base_url, scope.as_str());
         }
         Some(settings)
+    }
+
+    /// Whether two sides are one account: the same address and the same credentials.
+    pub fn is_same_account(&self, other: &HttpSide) -> bool {
+        let (Some(one), Some(two)) = (&self.settings, &other.settings) else { return false };
+        one.base_url.trim_end_matches('/') == two.base_url.trim_end_matches('/')
+            && same_credentials(&one.credentials, &two.credentials)
+    }
+}
+
+fn same_credentials(one: &Credentials, two: &Credentials) -> bool {
+    match (one, two) {
+        (Credentials::Token(one), Credentials::Token(two)) => one.expose_secret() == two.expose_secret(),
+        (Credentials::Basic { user: one, .. }, Credentials::Basic { user: two, .. }) => one == two,
+        // Without credentials nothing tells accounts apart but the address.
+        (Credentials::None, Credentials::None) => true,
+        (Credentials::None | Credentials::Token(_) | Credentials::Basic { .. }, _) => false,
     }
 }
 

@@ -745,7 +745,7 @@ fn mistakes_of_all_files_are_told_together() {
 
 #[test]
 fn doubtful_things_are_warned_of() {
-    let text = with(GOOD, "${CRM_TOKEN}", "written here").replace("match = ['email']\n", "");
+    let text = with(GOOD, "${CRM_TOKEN}", SECRET).replace("match = ['email']\n", "");
     let text = with(&text, "'two_way'", "'out'").replace("'contacts'\ndirection", "'companies'\ndirection");
     let text = with(&text, "[[sync]]\n", &format!("scope = 'a'\n{SECOND}[[sync]]\nconnections = ['globex']\n"));
     let config = parse_text(&text).unwrap();
@@ -754,10 +754,36 @@ fn doubtful_things_are_warned_of() {
         [
             "s.toml:3:6: no sync applies to connection 'acme'",
             "s.toml:6:19: 'bearer' is a secret that stands in this file (write \"${NAME}\" and set that environment variable)",
+            "s.toml:10:6: connections 'acme' and 'globex' have the same address and credentials (each is meant to be another customer's account)",
             "s.toml:15:1: 'match' is missing in [sync]: a record that both sides have already would be doubled \
              (write match = [\"email\"], a field that tells records apart, or match = [] if they have none in common)",
             "s.toml:19:10: direction = \"out\" writes to 'companies', but connector 'crm' has no \
              [object.companies.delete] (deletions are not carried there)",
         ]
     );
+}
+
+#[test]
+fn no_text_makes_it_panic() {
+    let whole = std::fs::read_to_string(fixtures().join("full.toml")).unwrap() + APP;
+    let letters: Vec<char> = whole.chars().collect();
+    for seed in 0..1_000 {
+        println!("seed {seed}");
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut text = letters.clone();
+        for _ in 0..random.usize(1..4) {
+            let from = random.usize(..text.len());
+            let to = (from + random.usize(..40)).min(text.len());
+            let piece: Vec<char> = text[from..to].to_vec();
+            match random.u8(..3) {
+                0 => drop(text.drain(from..to)),
+                1 => drop(text.splice(from..from, piece)),
+                _ => text.insert(from, *random.choice(&['"', '{', '}', '$', '[', ']', '=', '\n', 'é', '\0']).unwrap()),
+            }
+        }
+        let text: String = text.into_iter().collect();
+        if let Err(lines) = parse_text(&text) {
+            assert!(!lines.is_empty() && lines.iter().all(|line| line.contains(':')), "{lines:?}");
+        }
+    }
 }
