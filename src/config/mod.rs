@@ -136,11 +136,29 @@ impl Config {
     /// With all problems of all files at once. Holds no secret.
     pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let read_file = |path: &Path| std::fs::read_to_string(path);
-        let text = read_file(path).map_err(|error| ConfigError {
-            lines: vec![format!("failed to read the configuration {}: {error}", path.display())],
-        })?;
+        let text = read(path)?;
         let base_dir = path.parent().unwrap_or(Path::new(""));
         Self::parse(&path.display().to_string(), &text, base_dir, env, &read_file)
+    }
+
+    /// The state file that a configuration names, whatever else is in it: for commands
+    /// that need nothing else, and no secret.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is no TOML, or `state` is no text.
+    pub fn state_path(path: &Path) -> Result<PathBuf, ConfigError> {
+        let text = read(path)?;
+        let problems = Problems::new();
+        let document = parse(&text, &problems);
+        let top = Table::top(&document, &problems);
+        let state = state(&top);
+        match state {
+            Some(state) if problems.is_empty() => Ok(path.parent().unwrap_or(Path::new("")).join(state)),
+            Some(_) | None => {
+                let lines = DocumentError::new(&path.display().to_string(), &text, problems.into_sorted()).lines;
+                Err(ConfigError { lines })
+            }
+        }
     }
 
     /// Checks the text of a configuration file. Files it names are relative to
@@ -158,10 +176,7 @@ impl Config {
         let (problems, outside) = (Problems::new(), files::Outside::new(base_dir, env, read_file));
         let document = parse(text, &problems);
         let top = Table::top(&document, &problems);
-        let state = match top.item("state") {
-            Some(_) => keys::non_empty(&top, "state").map(|state| state.value),
-            None => Some(DEFAULT_STATE.to_owned()),
-        };
+        let state = state(&top);
         let embedded_table = top.table("embedded");
         let app = top.table("app").map(|table| declared::app(table, &outside));
         if let (Some(table), Some(_)) = (&embedded_table, &app) {
@@ -232,5 +247,18 @@ impl Config {
                 }
             })
             .collect()
+    }
+}
+
+fn read(path: &Path) -> Result<String, ConfigError> {
+    std::fs::read_to_string(path).map_err(|error| ConfigError {
+        lines: vec![format!("failed to read the configuration {}: {error}", path.display())],
+    })
+}
+
+fn state(top: &Table<'_>) -> Option<String> {
+    match top.item("state") {
+        Some(_) => keys::non_empty(top, "state").map(|state| state.value),
+        None => Some(DEFAULT_STATE.to_owned()),
     }
 }

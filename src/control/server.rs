@@ -11,7 +11,7 @@ use actix_web::{App, HttpResponse, HttpServer, ResponseError, web};
 use super::{
     ConnectionRequest, RecordRequest, RefusalBody, StatusAnswer, SyncAnswer, SyncRequest, SyncedConnection, socket_path,
 };
-use crate::actors::message::MarkError;
+use crate::actors::message::{ConnectionStatus, MarkError};
 use crate::actors::spec::ConnectionSpec;
 use crate::kernel::Kernel;
 use crate::model::document::nearest;
@@ -194,12 +194,13 @@ async fn choose(
     let chosen: Vec<ConnectionId> = all.into_iter().filter(|id| connection.is_none_or(|only| only == id)).collect();
     let Some(sync) = sync else { return Ok(chosen) };
     let statuses = kernel.status().await;
-    let syncs_of = |id: &ConnectionId| statuses.iter().filter(|status| status.id == *id).flat_map(|status| &status.syncs).map(|sync| &sync.name);
-    let names: Vec<&str> = chosen.iter().flat_map(|id| syncs_of(id)).map(SyncName::as_str).collect();
-    if !names.contains(&sync.as_str()) {
-        return Err(unknown("sync", sync.as_str(), names.into_iter()));
+    let chosen: Vec<_> = statuses.into_iter().filter(|status| chosen.contains(&status.id)).collect();
+    let has = |status: &ConnectionStatus| status.syncs.iter().any(|known| known.name == *sync);
+    if !chosen.iter().any(has) {
+        let names = chosen.iter().flat_map(|status| &status.syncs).map(|sync| sync.name.as_str());
+        return Err(unknown("sync", sync.as_str(), names));
     }
-    Ok(chosen.iter().filter(|id| syncs_of(id).any(|name| name == sync)).cloned().collect())
+    Ok(chosen.into_iter().filter(has).map(|status| status.id).collect())
 }
 
 /// The sentence about a name that does not exist.
