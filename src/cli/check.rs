@@ -85,7 +85,8 @@ async fn state_problem(config: &Config) -> Option<String> {
     }
     if !config.state.exists() {
         let folder = target::folder_of(&config.state);
-        return (!folder.is_dir()).then(|| format!("the folder of the state file, {}, does not exist", folder.display()));
+        return (!folder.is_dir())
+            .then(|| format!("the folder of the state file, {}, does not exist", folder.display()));
     }
     match target::open_existing(&config.state) {
         Ok(store) => {

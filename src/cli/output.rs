@@ -55,7 +55,8 @@ impl Output {
             let problems: Vec<&str> = failure.message.lines().collect();
             self.value(&serde_json::json!({ "error": failure.message, "problems": problems }));
         }
-        let prefix = if colours_wanted(std::io::stderr().is_terminal()) { "\u{1b}[1;31merror:\u{1b}[0m" } else { "error:" };
+        let prefix =
+            if colours_wanted(std::io::stderr().is_terminal()) { "\u{1b}[1;31merror:\u{1b}[0m" } else { "error:" };
         for line in failure.message.lines() {
             // Nobody is left to tell when stderr is gone.
             drop(writeln!(std::io::stderr(), "{prefix} {line}"));

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use super::exit::{Exit, Failure};
 use super::output::{Output, clip, counted, row};
 use super::target;
+use crate::QuarantineRow;
 use crate::model::ids::{ConnectionId, SyncName};
 use crate::model::side::Side;
 use crate::model::value::Value;
 use crate::plan::{Effects, PlanReport, PlanRequest, PlannedSync, plan};
 use crate::store::{Store, StoreOptions};
 use crate::temporary::TemporaryFolder;
-use crate::QuarantineRow;
 
 /// How much of a value is shown in a table, in characters.
 const MAX_VALUE_CHARS: usize = 48;
@@ -109,7 +109,14 @@ fn show_writes(sync: &PlannedSync, out: &Output) {
     let mut left = 0;
     for side in Side::BOTH {
         for create in &sync.create[side].shown {
-            let cells = [word(side), "create".into(), id(create.id.as_str()), String::new(), String::new(), summary(&create.record)];
+            let cells = [
+                word(side),
+                "create".into(),
+                id(create.id.as_str()),
+                String::new(),
+                String::new(),
+                summary(&create.record),
+            ];
             table.add_row(row(cells));
         }
         for update in &sync.update[side].shown {
@@ -126,7 +133,14 @@ fn show_writes(sync: &PlannedSync, out: &Output) {
             }
         }
         for gone in &sync.delete[side].shown {
-            table.add_row(row([word(side), "delete".into(), id(gone.as_str()), String::new(), String::new(), String::new()]));
+            table.add_row(row([
+                word(side),
+                "delete".into(),
+                id(gone.as_str()),
+                String::new(),
+                String::new(),
+                String::new(),
+            ]));
         }
         left += not_shown(&sync.create[side]) + not_shown(&sync.update[side]) + not_shown(&sync.delete[side]);
     }
@@ -138,7 +152,8 @@ fn show_writes(sync: &PlannedSync, out: &Output) {
 
 fn show_held(sync: &PlannedSync, out: &Output) {
     let mut table = out.table(["side", "held back", "record", "why"]);
-    for QuarantineRow { sync: _, side, id: held_id, held } in sync.ambiguous.shown.iter().chain(&sync.quarantined.shown) {
+    for QuarantineRow { sync: _, side, id: held_id, held } in sync.ambiguous.shown.iter().chain(&sync.quarantined.shown)
+    {
         table.add_row(row([word(*side), held.kind.as_str().to_owned(), id(held_id), clip(&held.reason, 200)]));
     }
     out.print_table(&table);

@@ -29,7 +29,11 @@ pub(super) struct Reading {
 impl Reading {
     fn line(&self) -> String {
         let Self { name, done, total } = self;
-        if total > done { format!("backfill {name}: {done} of {total} records read") } else { format!("backfill {name}: {done} records read") }
+        if total > done {
+            format!("backfill {name}: {done} of {total} records read")
+        } else {
+            format!("backfill {name}: {done} records read")
+        }
     }
 }
 

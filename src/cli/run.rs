@@ -41,7 +41,8 @@ pub(super) async fn execute(args: Args, out: &Output) -> Result<Exit, Failure> {
         builder = builder.connection(spec);
     }
     let kernel = builder.start().await?;
-    let control = Control::start(kernel.clone(), &config.state, specs).map_err(|error| Failure::state(error.to_string()))?;
+    let control =
+        Control::start(kernel.clone(), &config.state, specs).map_err(|error| Failure::state(error.to_string()))?;
     let embedded = config.embedded.as_ref().map(|settings| serve_embedded(settings, &kernel)).transpose()?;
     let state = config.state.display().to_string();
     let listens = embedded.as_ref().map(|api| api.url.clone());
@@ -101,9 +102,7 @@ pub(super) fn serve_embedded(settings: &EmbeddedSettings, kernel: &Kernel) -> Re
     if let Some(token) = &settings.token {
         api = api.with_token(token.expose_secret());
     }
-    let app = move || {
-        actix_web::App::new().service(actix_web::web::scope("/records").configure(api.configure()))
-    };
+    let app = move || actix_web::App::new().service(actix_web::web::scope("/records").configure(api.configure()));
     let listen = settings.listen;
     let refused = |error: std::io::Error| {
         Failure::refused(format!("failed to listen on {listen} for the embedded store ([embedded] listen): {error}"))

@@ -148,7 +148,8 @@ struct Told<'a> {
 }
 
 fn report(answer: &SyncAnswer, out: &Output) -> Exit {
-    let mut table = out.table(["connection", "read", "matched", "created", "updated", "deleted", "conflicts", "pending", "held"]);
+    let mut table =
+        out.table(["connection", "read", "matched", "created", "updated", "deleted", "conflicts", "pending", "held"]);
     let mut exit = Exit::Done;
     for synced in &answer.connections {
         let (report, totals) = (&synced.report, &synced.report.totals);
@@ -178,7 +179,11 @@ fn report(answer: &SyncAnswer, out: &Output) -> Exit {
         }
         if synced.report.quarantined > 0 {
             let held = counted(synced.report.quarantined, "record");
-            out.say(format!("{} {held} of {} held back; 'syncline status' tells why", out.red("note"), synced.connection));
+            out.say(format!(
+                "{} {held} of {} held back; 'syncline status' tells why",
+                out.red("note"),
+                synced.connection
+            ));
         }
     }
     exit

@@ -336,16 +336,13 @@ impl<'c> Checker<'c> {
     /// is only told where they stand.
     fn factory(&self, side: &HttpSide, settings: HttpSettings) -> Option<HttpSideFactory> {
         let file = side.file.as_ref()?;
-        match HttpFactory::new(Arc::clone(&file.value), settings) {
-            Ok(factory) => Some(HttpSideFactory(Arc::new(factory))),
-            Err(refusals) => {
-                for refusal in refusals {
-                    let message = format!("connector '{}' refuses '{}'", shown(file.value.name()), refusal.setting);
-                    self.problems.add(side.span.clone(), message);
-                }
-                None
-            }
+        let factory = HttpFactory::new(Arc::clone(&file.value), settings);
+        let refusals = factory.problems();
+        for refusal in &refusals {
+            let message = format!("connector '{}' refuses '{}'", shown(file.value.name()), refusal.setting);
+            self.problems.add(side.span.clone(), message);
         }
+        refusals.is_empty().then(|| HttpSideFactory(Arc::new(factory)))
     }
 }
 

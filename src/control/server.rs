@@ -173,7 +173,8 @@ pub(crate) async fn sync_now(kernel: &Kernel, request: &SyncRequest) -> Result<S
         } else {
             kernel.sync_now(&connection, request.sync.clone()).await
         };
-        let report = run.unwrap_or_else(|error| crate::RunReport { error: Some(error.to_string()), ..Default::default() });
+        let report =
+            run.unwrap_or_else(|error| crate::RunReport { error: Some(error.to_string()), ..Default::default() });
         SyncedConnection { connection, report }
     });
     Ok(SyncAnswer { connections: futures_util::future::join_all(runs).await })

@@ -30,7 +30,8 @@ pub(super) fn listen(path: &Path) -> io::Result<std::os::unix::net::UnixListener
     use crate::temporary::TemporaryFolder;
 
     if path.as_os_str().len() > MAX_SOCKET_PATH_BYTES {
-        let reason = format!("the path is longer than {MAX_SOCKET_PATH_BYTES} bytes; give the state file a shorter one");
+        let reason =
+            format!("the path is longer than {MAX_SOCKET_PATH_BYTES} bytes; give the state file a shorter one");
         return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
     }
     if UnixStream::connect(path).is_ok() {

@@ -147,11 +147,13 @@ impl Memory {
     /// Records pretended to be created or updated that have these values, except those
     /// that the real side has found already.
     fn find(&self, object: &ObjectName, wanted: &[(Path, Value)], found: &[Entry]) -> Vec<Entry> {
-        let is_found = |id: &RecordId| found.iter().any(|entry| matches!(entry, Entry::Live(record) if record.id == *id));
+        let is_found =
+            |id: &RecordId| found.iter().any(|entry| matches!(entry, Entry::Live(record) if record.id == *id));
         let fits = |record: &Record| {
-            record.body.decode().is_ok_and(|value| {
-                wanted.iter().all(|(path, want)| value.get(path).is_some_and(|own| own.same(want)))
-            })
+            record
+                .body
+                .decode()
+                .is_ok_and(|value| wanted.iter().all(|(path, want)| value.get(path).is_some_and(|own| own.same(want))))
         };
         let pretended = self.pretended.iter().filter(|((of, id), _)| of == object && !is_found(id));
         pretended.filter_map(|(_, record)| record.clone()).filter(|record| fits(record)).map(Entry::Live).collect()

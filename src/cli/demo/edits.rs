@@ -163,7 +163,9 @@ fn tell(edit: &Edit, crossed: bool, took: Duration, out: &Output) {
         out.red(&format!("not seen within {} s", PATIENCE.as_secs()))
     };
     out.say(format!("  {arrow}  {end}  {}", edit.what));
-    out.value(&serde_json::json!({ "step": "edit", "edit": Crossing { edit: edit.what, from, to, crossed, latency_ms } }));
+    out.value(
+        &serde_json::json!({ "step": "edit", "edit": Crossing { edit: edit.what, from, to, crossed, latency_ms } }),
+    );
 }
 
 async fn make(world: &World, edit: &Edit) -> Result<(), Failure> {

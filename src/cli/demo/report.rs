@@ -30,7 +30,9 @@ pub(super) fn started(world: &World, out: &Output) {
     out.say(format!("  your app            records kept in the state file  ({})", counted(app, "contact")));
     out.say(format!("  the state           {state}"));
     out.say(format!("  the configuration   {}", world.config.path.display()));
-    out.value(&json!({ "step": "started", "sandbox": url, "state": state, "records": { "app": app, "remote": remote } }));
+    out.value(
+        &json!({ "step": "started", "sandbox": url, "state": state, "records": { "app": app, "remote": remote } }),
+    );
 }
 
 pub(super) fn plan(report: &PlanReport, out: &Output) {

@@ -70,15 +70,27 @@ impl World {
         let connection = connection.id.clone();
         let store = Store::open(&state, StoreOptions::default())?;
         let specs = target::specs_of(Arc::clone(&config));
-        let world =
-            Self { sandbox, config, state, connection, scope, store, specs, kernel: None, api: None, control: None, folder };
+        let world = Self {
+            sandbox,
+            config,
+            state,
+            connection,
+            scope,
+            store,
+            specs,
+            kernel: None,
+            api: None,
+            control: None,
+            folder,
+        };
         world.seed_app().await?;
         Ok(world)
     }
 
     async fn seed_app(&self) -> Result<(), Failure> {
         for line in seed::APP_CONTACTS.lines().filter(|line| !line.trim().is_empty()) {
-            let mut record = Value::from_json(line).map_err(|error| Failure::usage(format!("the demo's contacts: {error}")))?;
+            let mut record =
+                Value::from_json(line).map_err(|error| Failure::usage(format!("the demo's contacts: {error}")))?;
             let id = record.get(&key("id")).and_then(Value::as_str).map(RecordId::from);
             let id = id.ok_or_else(|| Failure::usage("a contact of the demo has no id"))?;
             record.remove(&key("id"));

@@ -14,6 +14,7 @@ mod batch;
 mod call;
 mod compose;
 mod cursor;
+mod declared;
 mod entry;
 mod fields;
 mod file;
@@ -137,8 +138,11 @@ impl HttpConnector {
     fn object(&self, name: &ObjectName) -> Result<&ObjectSpec, ConnectorError> {
         self.file.object(name).ok_or_else(|| {
             let known: Vec<&str> = self.file.objects().map(ObjectName::as_str).collect();
-            let message =
-                format!("the connector '{}' declares no object '{name}': it has {}", self.file.name(), known.join(", "));
+            let message = format!(
+                "the connector '{}' declares no object '{name}': it has {}",
+                self.file.name(),
+                known.join(", ")
+            );
             ConnectorError::new(NextStep::Fail, message)
         })
     }
