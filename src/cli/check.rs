@@ -53,11 +53,10 @@ pub(super) async fn execute(args: Args, out: &Output) -> Result<Exit, Failure> {
     ));
     let mut table = out.table(["connection", "side", "object", ""]);
     for Reached { connection, side, object, problem } in &calls {
-        let said = match problem {
-            None => out.green("answers"),
-            Some(problem) => out.red(&clip(problem, 300)),
-        };
-        table.add_row(row([connection.to_string(), side.to_string(), object.to_string(), said]));
+        let said = problem.as_deref().map_or_else(|| "answers".to_owned(), |problem| clip(problem, 300));
+        let mut cells = row([connection.to_string(), side.to_string(), object.to_string()]);
+        cells.add_cell(out.verdict(problem.is_none(), &said));
+        table.add_row(cells);
     }
     out.print_table(&table);
     if let Some(problem) = &state {

@@ -3,7 +3,7 @@
 
 use std::io::{IsTerminal, Write};
 
-use comfy_table::{ContentArrangement, Row, Table, presets};
+use comfy_table::{Attribute, Cell, Color, ContentArrangement, LineStyle, Row, Table, TableStyle};
 use serde::Serialize;
 
 use super::exit::Failure;
@@ -11,6 +11,9 @@ use crate::telemetry::colours_wanted;
 
 /// How wide a table is drawn where it is not drawn to a terminal.
 const PLAIN_WIDTH: u16 = 160;
+
+/// A line under the header and nothing else: dense, and easy to cut apart.
+const STYLE: TableStyle = TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
 
 /// Where a command prints.
 #[derive(Debug, Clone, Copy)]
@@ -58,15 +61,15 @@ impl Output {
         let prefix =
             if colours_wanted(std::io::stderr().is_terminal()) { "\u{1b}[1;31merror:\u{1b}[0m" } else { "error:" };
         for line in failure.message.lines() {
-            // Nobody is left to tell when stderr is gone.
-            drop(writeln!(std::io::stderr(), "{prefix} {line}"));
+            note(&format!("{prefix} {line}"));
         }
     }
 
     /// An empty table with a header.
     pub fn table<const N: usize>(&self, header: [&str; N]) -> Table {
         let mut table = Table::new();
-        table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header(header.map(|cell| self.bold(cell)));
+        let cell = |text: &str| if self.colours { Cell::new(text).add_attribute(Attribute::Bold) } else { Cell::new(text) };
+        table.load_style(STYLE).set_header(header.map(cell));
         table.set_content_arrangement(ContentArrangement::Dynamic);
         if !self.is_terminal {
             table.set_width(PLAIN_WIDTH);
@@ -86,11 +89,6 @@ impl Output {
         self.styled("1", text)
     }
 
-    /// Held back on a terminal.
-    pub fn dim(&self, text: &str) -> String {
-        self.styled("2", text)
-    }
-
     /// Good news.
     pub fn green(&self, text: &str) -> String {
         self.styled("32", text)
@@ -101,6 +99,12 @@ impl Output {
         self.styled("31", text)
     }
 
+    /// A cell that is good or bad news.
+    pub fn verdict(&self, good: bool, text: &str) -> Cell {
+        let colour = if good { Color::Green } else { Color::Red };
+        if self.colours { Cell::new(text).fg(colour) } else { Cell::new(text) }
+    }
+
     fn styled(&self, code: &str, text: &str) -> String {
         if self.colours { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
     }
@@ -109,6 +113,12 @@ impl Output {
 /// A reader that went away (`| head`) is no failure of ours.
 fn print_line(line: &str) {
     drop(writeln!(std::io::stdout(), "{line}"));
+}
+
+/// A line on stderr, beside what the command prints.
+pub(super) fn note(line: &str) {
+    // Nobody is left to tell when stderr is gone.
+    drop(writeln!(std::io::stderr(), "{line}"));
 }
 
 /// A row of cells.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::exit::{Exit, Failure};
-use super::output::{Output, clip, counted, row};
+use super::output::{Output, clip, row};
 use super::target;
 use crate::QuarantineRow;
 use crate::model::ids::{ConnectionId, SyncName};
@@ -50,6 +50,10 @@ pub(super) async fn execute(args: Args, out: &Output) -> Result<Exit, Failure> {
     }
     for sync in &report.syncs {
         show(sync, out);
+        let left = not_shown(sync);
+        if left > 0 {
+            out.say(format!("  and {left} more; --limit {} shows them", sync.writes()));
+        }
     }
     Ok(exit_of(&report))
 }
@@ -94,8 +98,8 @@ pub(super) fn show(sync: &PlannedSync, out: &Output) {
     out.print_table(&table);
     let totals = &sync.totals;
     out.say(format!(
-        "  {} matched, {} unchanged, {} in conflict, {} ambiguous, {} quarantined",
-        totals.matched, totals.unchanged, totals.conflicts, sync.ambiguous.count, sync.quarantined.count
+        "  {} matched, {} in conflict, {} ambiguous, {} quarantined",
+        totals.matched, totals.conflicts, sync.ambiguous.count, sync.quarantined.count
     ));
     if let Some(error) = &sync.error {
         out.say(format!("  {} {}", out.red("not complete:"), clip(error, 300)));
@@ -106,7 +110,6 @@ pub(super) fn show(sync: &PlannedSync, out: &Output) {
 
 fn show_writes(sync: &PlannedSync, out: &Output) {
     let mut table = out.table(["side", "to do", "record", "field", "old", "new"]);
-    let mut left = 0;
     for side in Side::BOTH {
         for create in &sync.create[side].shown {
             let cells = [
@@ -142,12 +145,8 @@ fn show_writes(sync: &PlannedSync, out: &Output) {
                 String::new(),
             ]));
         }
-        left += not_shown(&sync.create[side]) + not_shown(&sync.update[side]) + not_shown(&sync.delete[side]);
     }
     out.print_table(&table);
-    if left > 0 {
-        out.say(format!("  and {} more; --limit {} shows them", counted(left, "write"), sync.writes()));
-    }
 }
 
 fn show_held(sync: &PlannedSync, out: &Output) {
@@ -159,8 +158,13 @@ fn show_held(sync: &PlannedSync, out: &Output) {
     out.print_table(&table);
 }
 
-fn not_shown<T>(effects: &Effects<T>) -> u64 {
-    effects.count.saturating_sub(effects.shown.len() as u64)
+/// How many writes are counted and not told one by one.
+pub(super) fn not_shown(sync: &PlannedSync) -> u64 {
+    fn told<T>(effects: &Effects<T>) -> u64 {
+        effects.shown.len() as u64
+    }
+    let told_of = |side: Side| told(&sync.create[side]) + told(&sync.update[side]) + told(&sync.delete[side]);
+    sync.writes().saturating_sub(Side::BOTH.into_iter().map(told_of).sum())
 }
 
 fn word(side: Side) -> String {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use crate::actors::message::{ConnectionStatus, SyncStatus};
+use super::output::note;
 use crate::kernel::Kernel;
 
 /// How often bars are drawn anew.
@@ -63,7 +64,7 @@ async fn show(kernel: &Kernel, quiet: bool) -> std::convert::Infallible {
         match &mut bars {
             Some(bars) => bars.draw(&readings),
             None if quiet => {}
-            None => readings.iter().for_each(|reading| eprintln!("{}", reading.line())),
+            None => readings.iter().for_each(|reading| note(&reading.line())),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::exit::Failure;
+use super::output::note;
 use crate::config::Config;
 use crate::connectors::ConnectorFactory;
 use crate::connectors::embedded::EmbeddedFactory;
@@ -15,7 +16,7 @@ use crate::store::{Store, StoreOptions};
 pub(super) fn load(file: &Path) -> Result<Config, Failure> {
     let config = Config::load(file, &|name| std::env::var(name).ok())?;
     for warning in config.warnings() {
-        eprintln!("warning: {warning}");
+        note(&format!("warning: {warning}"));
     }
     Ok(config)
 }

@@ -8,7 +8,7 @@ use super::compare::{app_records, remote_records};
 use super::world::{ACCOUNT, World};
 use crate::RunReport;
 use crate::cli::output::{Output, clip, counted, duration, row};
-use crate::cli::plan::show;
+use crate::cli::plan::{not_shown, show};
 use crate::model::side::PerSide;
 use crate::plan::PlanReport;
 use crate::sandbox::token;
@@ -39,6 +39,7 @@ pub(super) fn plan(report: &PlanReport, out: &Output) {
     heading(2, "Plan: what a sync would do; nothing is written yet", out);
     for sync in &report.syncs {
         show(sync, out);
+        out.say(format!("  and {} more", not_shown(sync)));
     }
     out.value(&json!({ "step": "plan", "plan": report }));
 }
@@ -77,16 +78,13 @@ pub(super) async fn closing(world: &World, differences: &[String], out: &Output)
             {
                 table.add_row(row([what.to_owned(), counts.app.to_string(), counts.remote.to_string()]));
             }
-            table.add_row(row(["API calls".to_owned(), "-".to_owned(), calls.requests.to_string()]));
             out.print_table(&table);
             out.say(format!(
-                "  {} dropped, {} put back, {} decided, {}, lag {}",
-                counted(totals.echoes, "echo").replace("echos", "echoes"),
-                counted(totals.put_back, "edit"),
-                counted(totals.conflicts, "conflict"),
-                counted(status.quarantined, "record") + " held back",
-                sync.lag_ms.map_or_else(|| "unknown".to_owned(), duration)
+                "  {} echoes dropped, {} edits put back, {} conflicts decided, {} records held back",
+                totals.echoes, totals.put_back, totals.conflicts, status.quarantined
             ));
+            let lag = sync.lag_ms.map_or_else(|| "unknown".to_owned(), duration);
+            out.say(format!("  {} calls to the CRM, the plan's reads included; lag {lag}", calls.requests));
         }
     }
     told_differences(world, differences, out);

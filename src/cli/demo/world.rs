@@ -101,7 +101,7 @@ impl World {
 
     /// The dry run, over a copy of the state.
     pub async fn plan(&self) -> Result<PlanReport, Failure> {
-        let request = PlanRequest { shown: 8, ..PlanRequest::default() };
+        let request = PlanRequest { shown: 4, ..PlanRequest::default() };
         Ok(plan(&self.store, self.folder.path(), |copy| (self.specs)(copy), &request).await?)
     }
 
