@@ -312,3 +312,6 @@ fn add_held(store: &Store, conn: ConnNo, sync: &mut PlannedSync, shown: usize) -
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
