@@ -47,9 +47,14 @@ impl ControlClient {
 
     #[cfg(unix)]
     fn at(path: PathBuf) -> Option<Self> {
-        // The only address is the socket's; a sync may take hours, so only connecting
-        // is limited in time.
-        let http = reqwest::Client::builder().unix_socket(path.as_path()).no_proxy().connect_timeout(CONNECT_TIMEOUT);
+        install_crypto();
+        // The only address is the socket's; a sync may take hours, so only connecting is
+        // limited in time. No certificates are loaded: nothing here uses them.
+        let http = reqwest::Client::builder()
+            .unix_socket(path.as_path())
+            .no_proxy()
+            .tls_certs_only([])
+            .connect_timeout(CONNECT_TIMEOUT);
         http.build().ok().map(|http| Self { http, path })
     }
 
@@ -137,6 +142,15 @@ impl ControlClient {
 
     fn broken(&self, reason: &dyn std::fmt::Display) -> ControlError {
         ControlError::Broken { path: self.path.display().to_string(), reason: reason.to_string() }
+    }
+}
+
+/// The HTTP client asks for a crypto provider even where nothing is encrypted.
+fn install_crypto() {
+    #[cfg(feature = "tls-ring")]
+    if rustls::crypto::CryptoProvider::get_default().is_none() {
+        // Another thread may have been quicker; then its provider serves as well.
+        drop(rustls::crypto::ring::default_provider().install_default());
     }
 }
 

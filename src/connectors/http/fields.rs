@@ -128,28 +128,32 @@ pub(super) fn number(table: &Table<'_>, key: &str, least: u64, most: u64) -> Opt
 }
 
 /// The endpoint of a table: exactly one of the methods allowed there, with its path.
-pub(super) fn endpoint(table: &Table<'_>, allowed: &[&str]) -> Option<Endpoint> {
+/// Where that is not so, a problem is noted and a stand-in goes on to the other checks.
+pub(super) fn endpoint(table: &Table<'_>, allowed: &[&str]) -> Endpoint {
     let mut found = Vec::new();
     for (key, method) in Method::ALL {
         if allowed.contains(&key) && table.item(key).is_some() {
             found.push((key, method));
         }
     }
-    let query = pairs(table, "query");
-    let headers = headers(table, "headers");
     match found[..] {
-        [(key, method)] => Some(Endpoint { method, path: path_template(table, key)?, query, headers }),
+        [_] => {}
         [] => {
             let wanted = allowed.join(", ");
             table.problems().add(table.span(), format!("{} needs a path under one of: {wanted}", table.name()));
-            None
         }
         [_, (second, _), ..] => {
             let span = table.item(second).map_or(table.span(), |item| item.span());
             table.problems().add(span, format!("{} can have one method only", table.name()));
-            None
         }
     }
+    let (method, path) = match found.first() {
+        Some((key, method)) => (*method, path_template(table, key)),
+        None => (Method::Get, None),
+    };
+    // The stand-in holds all names, so that nothing is said to be missing in it.
+    let path = path.unwrap_or_else(|| PathTemplate(vec![Piece::Id, Piece::ExternalId]));
+    Endpoint { method, path, query: pairs(table, "query"), headers: headers(table, "headers") }
 }
 
 fn path_template(table: &Table<'_>, key: &str) -> Option<PathTemplate> {

@@ -26,7 +26,7 @@ pub(super) fn list(table: Table<'_>, has_modified: bool) -> Option<ListSpec> {
     };
     let cursor = sub(&table, "cursor", "cursor").and_then(|table| cursor(table, has_modified));
     table.finish();
-    Some(ListSpec { endpoint: endpoint?, records, page: page?, cursor })
+    Some(ListSpec { endpoint, records, page: page?, cursor })
 }
 
 fn one_page() -> PageSpec {
@@ -237,12 +237,10 @@ pub(super) fn deleted(list: &Table<'_>) -> Option<DeletedSpec> {
 /// `[object.x.read]`
 pub(super) fn read(table: Table<'_>) -> Option<ReadSpec> {
     let endpoint = endpoint(&table, &["get"]);
-    if let Some(endpoint) = &endpoint {
-        needs_id(&table, endpoint);
-    }
+    needs_id(&table, &endpoint);
     let missing = statuses(&table, "missing").unwrap_or_else(|| MISSING.to_vec());
     table.finish();
-    Some(ReadSpec { endpoint: endpoint?, missing })
+    Some(ReadSpec { endpoint, missing })
 }
 
 /// `[object.x.read_many]`
@@ -258,7 +256,7 @@ pub(super) fn read_many(table: Table<'_>, list: Option<&ListSpec>, has_read: boo
     let size = number(&table, "size", 1, 1_000).and_then(|size| usize::try_from(size).ok()).unwrap_or(50);
     let records = records_or(&table, list);
     table.finish();
-    Some(ReadManySpec { endpoint: endpoint?, param: param?.value, join, size, records })
+    Some(ReadManySpec { endpoint, param: param?.value, join, size, records })
 }
 
 /// `[object.x.find]`: listed like the list, unless it says otherwise.
@@ -272,7 +270,7 @@ pub(super) fn find(table: Table<'_>, list: Option<&ListSpec>) -> Option<FindSpec
     };
     let params = search_params(&table);
     table.finish();
-    let list = ListSpec { endpoint: endpoint?, records, page: page?, cursor: None };
+    let list = ListSpec { endpoint, records, page: page?, cursor: None };
     Some(FindSpec { list, params, as_json })
 }
 
