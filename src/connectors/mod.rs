@@ -8,6 +8,7 @@
 
 pub mod calls;
 pub mod contract;
+pub mod embedded;
 pub mod memory;
 pub mod retry;
 
