@@ -26,7 +26,7 @@
 //! * [`store`]: edge to our disk, one redb file.
 //! * [`actors`]: coordinators. A connection's actor reads, has decided, writes and
 //!   commits; a supervisor starts it again from the store when it dies.
-//! * [`triggers`]: what starts work.
+//! * [`triggers`]: what starts work. [`web`]: actix-web scopes that a host may mount.
 //! * [`Kernel`]: what a host program holds. [`sandbox`] is a CRM to try things on.
 //!
 //! # Flow
