@@ -68,7 +68,8 @@ impl Output {
     /// An empty table with a header.
     pub fn table<const N: usize>(&self, header: [&str; N]) -> Table {
         let mut table = Table::new();
-        let cell = |text: &str| if self.colours { Cell::new(text).add_attribute(Attribute::Bold) } else { Cell::new(text) };
+        let cell =
+            |text: &str| if self.colours { Cell::new(text).add_attribute(Attribute::Bold) } else { Cell::new(text) };
         table.load_style(STYLE).set_header(header.map(cell));
         table.set_content_arrangement(ContentArrangement::Dynamic);
         if !self.is_terminal {
@@ -81,6 +82,14 @@ impl Output {
     pub fn print_table(&self, table: &Table) {
         if table.row_count() > 0 {
             self.say(table.trim_fmt());
+        }
+    }
+
+    /// Prints a table, if it has rows, after a blank line.
+    pub fn print_apart(&self, table: &Table) {
+        if table.row_count() > 0 {
+            self.say("");
+            self.print_table(table);
         }
     }
 
