@@ -29,7 +29,7 @@ use crate::model::write::{ConnectorError, Create, CreateRecovery, Delete, NextSt
 use crate::reconcile::case::{Candidate, Case, Due, Hold, Observation, Partner, Stage, Step};
 use crate::reconcile::finish::{self, Finished, IntentFate};
 use crate::reconcile::plan::{Effect, Fault, Plan};
-use crate::reconcile::sync::Sync;
+use crate::reconcile::sync::BoundSync;
 use crate::store::{Commit, Snapshot, StoreError};
 
 /// How often a case may ask for something before it is put off: a read of each side,
@@ -77,7 +77,7 @@ pub struct Report {
 /// Records as read, with what the store knows of them.
 pub struct Fetched {
     core: Rc<Core>,
-    sync: Arc<Sync>,
+    sync: Arc<BoundSync>,
     lane: Lane,
     cases: Vec<Case>,
     rows: HashMap<(Side, RecordId), PendingRow>,
@@ -89,7 +89,7 @@ pub struct Fetched {
 /// Records with a plan each.
 pub struct Planned {
     core: Rc<Core>,
-    sync: Arc<Sync>,
+    sync: Arc<BoundSync>,
     lane: Lane,
     plans: Vec<Plan>,
     rows: HashMap<(Side, RecordId), PendingRow>,
@@ -117,7 +117,7 @@ impl Fetched {
     /// When the store cannot be read.
     pub fn new(
         core: &Rc<Core>,
-        sync: &Arc<Sync>,
+        sync: &Arc<BoundSync>,
         side: Side,
         lane: Lane,
         entries: Vec<(Observation, Stage)>,
@@ -160,7 +160,10 @@ impl Fetched {
         if let Some(row) = self.rows.get(&(side, case.id.clone())) {
             case.attempts = row.pending.attempts;
             case.force = match row.pending.reason {
-                PendingReason::Changed | PendingReason::Retry | PendingReason::OpenCreate | PendingReason::Requested => true,
+                PendingReason::Changed
+                | PendingReason::Retry
+                | PendingReason::OpenCreate
+                | PendingReason::Requested => true,
                 PendingReason::StaleRead | PendingReason::AwaitPartner => false,
             };
         }
@@ -216,7 +219,7 @@ impl Fetched {
     /// A pending record could not be read: it is tried again later, or held back when
     /// it was tried too often.
     pub fn put_off_row(&mut self, row: PendingRow, error: ConnectorError) {
-        let PendingRow { lane, seq, sync, mut pending } = row;
+        let PendingRow { lane, seq, sync, mut pending, .. } = row;
         self.commit.delete_pending(sync, lane, seq, pending.side, &pending.id);
         self.report.removed.push((lane, seq));
         pending.attempts += 1;
@@ -234,7 +237,7 @@ impl Fetched {
         } else {
             let after_ms = i64::try_from(backoff_ms(pending.attempts)).unwrap_or(i64::MAX);
             pending.due_ms = self.core.env.now_ms().saturating_add(after_ms);
-            self.report.added.push(PendingRow { lane, seq: self.core.take_seq(), sync, pending });
+            self.report.added.push(PendingRow { lane, seq: self.core.take_seq(), sync, pending, after_run: 0 });
         }
         self.report.trouble = Some(error);
     }
@@ -247,7 +250,7 @@ impl Fetched {
     }
 
     fn keep_pending(&mut self, pending: Pending) {
-        let row = PendingRow { lane: self.lane, seq: self.core.take_seq(), sync: self.sync.no, pending };
+        let row = PendingRow { lane: self.lane, seq: self.core.take_seq(), sync: self.sync.no, pending, after_run: 0 };
         self.report.added.push(row);
     }
 
@@ -278,6 +281,7 @@ impl Fetched {
             plans.push(Plan::bare(&case, Effect::Hold(hold, None)));
         }
         self.separate(&mut plans);
+        self.let_go(&plans);
         let Fetched { core, sync, lane, rows, leases, report, commit, .. } = self;
         Ok(Planned { core, sync, lane, plans, rows, leases, report, commit })
     }
@@ -335,7 +339,8 @@ impl Fetched {
         }
         // An open create to this side whose source carries the key.
         for ((sync, pair), intent) in self.core.intents.borrow().iter() {
-            let same = matches!(&intent.operation, IntentOperation::Create { match_key, .. } if *match_key == Some(key));
+            let same =
+                matches!(&intent.operation, IntentOperation::Create { match_key, .. } if *match_key == Some(key));
             let about_us = *sync == no && intent.target == case.origin && Some(*pair) != case.pair;
             if same && about_us && !others.iter().any(|other| other.open_write) {
                 let id = case.id.clone();
@@ -454,6 +459,22 @@ impl Fetched {
     }
 }
 
+impl Fetched {
+    /// Records about which nothing will be written or kept are free for others at
+    /// once: live work must not wait for the rest of the page.
+    fn let_go(&mut self, plans: &[Plan]) {
+        for plan in plans {
+            if matches!(plan.effect, Effect::Keep(None)) && !plan.released {
+                let key = match plan.pair {
+                    Some(pair) => LeaseKey::Pair(self.sync.no, pair),
+                    None => LeaseKey::Record(self.sync.no, plan.origin, plan.id.clone()),
+                };
+                self.leases.give_back(&key);
+            }
+        }
+    }
+}
+
 impl Planned {
     /// Makes the promises of creates and deletes durable. Before this returns no byte
     /// of them has left.
@@ -505,11 +526,12 @@ impl Planned {
             | Effect::Update(_)
             | Effect::Forget
             | Effect::Hold(..)
-            | Effect::Quarantine(_)
+            | Effect::Quarantine(..)
             | Effect::OutOfScope(_) => unreachable!("only creates and deletes are promised"),
         };
         let opened_ms = core.env.now_ms();
-        let intent = Intent { number, target, operation, epoch: core.right.epoch(), opened_ms, state: IntentState::Open };
+        let intent =
+            Intent { number, target, operation, epoch: core.right.epoch(), opened_ms, state: IntentState::Open };
         commit.put_intent(sync.no, pair, &intent);
         intent
     }
@@ -598,7 +620,9 @@ impl Intended {
                     }
                 }
                 Effect::Create(creation) => {
-                    if let Some(Intent { operation: IntentOperation::Create { create, .. }, .. }) = self.intents.get(&index) {
+                    if let Some(Intent { operation: IntentOperation::Create { create, .. }, .. }) =
+                        self.intents.get(&index)
+                    {
                         let create = Create { record: creation.record.clone(), ..create.clone() };
                         writes.push((index, creation.target, Write::Create(create)));
                     }
@@ -611,7 +635,7 @@ impl Intended {
                 | Effect::Half(_)
                 | Effect::Forget
                 | Effect::Hold(..)
-                | Effect::Quarantine(_)
+                | Effect::Quarantine(..)
                 | Effect::OutOfScope(_) => {}
             }
         }
@@ -627,7 +651,7 @@ struct WriteCall {
 
 /// Reads back what was written where the answer did not hold the record, because a
 /// side may store something else than it was sent.
-async fn read_back(core: &Core, sync: &Sync, lane: Lane, outcomes: &mut [PerSide<Option<Outcome>>]) {
+async fn read_back(core: &Core, sync: &BoundSync, lane: Lane, outcomes: &mut [PerSide<Option<Outcome>>]) {
     for side in Side::BOTH {
         let bare = |outcome: &PerSide<Option<Outcome>>| match &outcome[side] {
             Some(Outcome::Written(Stored { id, body: None, .. })) => Some(id.clone()),
@@ -654,7 +678,7 @@ async fn read_back(core: &Core, sync: &Sync, lane: Lane, outcomes: &mut [PerSide
 /// Reads records by id, in as few calls as the side takes them in, several at once.
 pub async fn fetch_ids(
     core: &Core,
-    sync: &Sync,
+    sync: &BoundSync,
     side: Side,
     ids: Vec<RecordId>,
     lane: Lane,
@@ -701,7 +725,17 @@ impl Written {
     pub fn into_commit(self) -> Settled {
         let Written { intended: Intended { planned, .. }, outcomes } = self;
         let Planned { core, sync, lane, plans, rows, leases, report, commit } = planned;
-        let mut settling = Settling { core, sync, lane, rows, report, commit, closed: Vec::new(), unknown: Vec::new(), echoes: Vec::new() };
+        let mut settling = Settling {
+            core,
+            sync,
+            lane,
+            rows,
+            report,
+            commit,
+            closed: Vec::new(),
+            unknown: Vec::new(),
+            echoes: Vec::new(),
+        };
         for (plan, outcome) in plans.into_iter().zip(outcomes) {
             settling.settle(plan, outcome);
         }
@@ -754,7 +788,7 @@ impl Settled {
 
 struct Settling {
     core: Rc<Core>,
-    sync: Arc<Sync>,
+    sync: Arc<BoundSync>,
     lane: Lane,
     rows: HashMap<(Side, RecordId), PendingRow>,
     report: Report,
@@ -775,6 +809,9 @@ impl Settling {
             tally.unchanged -= 1;
             tally.echoes += 1;
         }
+        if plan.again {
+            tally = Totals { read: 0, unchanged: 0, filtered: 0, ..tally };
+        }
         self.report.tally.add(&tally);
         let finished = match &plan.effect {
             Effect::Keep(marker) | Effect::OutOfScope(marker) => {
@@ -792,7 +829,10 @@ impl Settling {
                 self.hold(&plan, *hold);
                 Finished { marker: marker.as_deref().cloned(), ..Finished::default() }
             }
-            Effect::Quarantine(fault) => Finished { fault: Some(fault.clone()), ..Finished::default() },
+            Effect::Quarantine(fault, marker) => {
+                let marker = marker.as_deref().cloned();
+                Finished { fault: Some(fault.clone()), marker, ..Finished::default() }
+            }
             Effect::Update(updates) => {
                 finish::updated(&self.sync, (plan.origin, &plan.id), plan.old.as_ref(), updates, outcomes, now_ms)
             }
@@ -817,6 +857,7 @@ impl Settling {
         }
         self.keep_intent(plan, intent);
         let linked = marker.is_some();
+        let done = again.is_empty() && intent == IntentFate::Close;
         if let Some(marker) = marker {
             let pair = *plan.pair.get_or_insert_with(|| self.core.take_pair());
             if let Some((absorbed, old)) = plan.absorbed.take() {
@@ -833,12 +874,16 @@ impl Settling {
             self.record_lost(plan, now_ms);
         }
         for again in again {
-            let attempts = if again.side == plan.origin { plan.attempts + u32::from(again.failed) } else { u32::from(again.failed) };
+            let attempts = if again.side == plan.origin {
+                plan.attempts + u32::from(again.failed)
+            } else {
+                u32::from(again.failed)
+            };
             self.look_again(again.side, &again.id, again.reason, attempts, None, plan);
         }
         match fault {
             Some(fault) => self.hold_back(plan, &fault, now_ms),
-            None if plan.released => {
+            None if plan.released && done => {
                 self.commit.delete_quarantine(self.sync.no, plan.origin, plan.id.as_str());
                 self.report.held_back -= 1;
             }
@@ -917,7 +962,7 @@ impl Settling {
         let since_ms = self.rows.get(&(side, id.clone())).map_or(now_ms, |row| row.pending.since_ms);
         let due_ms = now_ms.saturating_add(i64::try_from(after_ms).unwrap_or(i64::MAX));
         let pending = Pending { side, id: id.clone(), reason, due_ms, since_ms, attempts };
-        let row = PendingRow { lane: self.lane, seq: self.core.take_seq(), sync: self.sync.no, pending };
+        let row = PendingRow { lane: self.lane, seq: self.core.take_seq(), sync: self.sync.no, pending, after_run: 0 };
         self.report.added.push(row);
     }
 
@@ -985,7 +1030,7 @@ impl Settling {
         if !self.commit.is_empty() || self.report.tally.writes() > 0 {
             self.commit.put_totals(self.sync.no, &totals);
         }
-                Settled {
+        Settled {
             core: self.core,
             commit: self.commit,
             report: self.report,
@@ -1070,6 +1115,5 @@ fn crashed(case: &Case) -> Plan {
         reason: format!("mapping {} record {} crashed; this is a bug in syncline", case.origin, case.id),
         path: None,
     };
-    Plan::bare(case, Effect::Quarantine(fault))
+    Plan::bare(case, Effect::Quarantine(fault, None))
 }
-

@@ -7,6 +7,7 @@
 //! in the order of lanes. So live work overtakes a backfill within one request, and
 //! status or drain are always answered.
 
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,8 +18,8 @@ use tokio::sync::oneshot;
 use crate::actors::batch::{self, Fetched, Report, Stop};
 use crate::actors::core::Core;
 use crate::actors::message::{
-    ConnectionStatus, Drain, GetStatus, MarkError, MarkRecord, QuarantineRow, Ran, RunReport, RunSync, SetPaused,
-    SyncStatus, Tick, Wake,
+    Abort, ConnectionStatus, Drain, GetStatus, MarkError, MarkRecord, QuarantineRow, Ran, RunReport, RunSync,
+    SetPaused, SyncStatus, Tick, Wake,
 };
 use crate::actors::queue::{PendingQueue, PendingRow};
 use crate::actors::recovery;
@@ -31,7 +32,7 @@ use crate::model::write::{ConnectorError, NextStep};
 use crate::reconcile::case::{Observation, Stage};
 use crate::reconcile::lifecycle::{Event, Lifecycle};
 use crate::reconcile::run::{PageDone, Run, RunStep};
-use crate::reconcile::sync::Sync;
+use crate::reconcile::sync::BoundSync;
 use crate::store::StoreError;
 
 /// How many pending records one unit of work takes. As many as a typical batch read;
@@ -62,23 +63,27 @@ pub struct Connection {
     drained: Vec<oneshot::Sender<()>>,
     timer: Option<SpawnHandle>,
     backoff: Option<SpawnHandle>,
+    /// Open writes that were asked about, and are not asked about again before this.
+    recover_after: HashMap<(SyncNo, PairNo), i64>,
     rng: fastrand::Rng,
     // Dropped with the actor, however it ends: that is how its supervisor learns of it.
     _gone: oneshot::Sender<()>,
 }
 
 struct SyncState {
-    sync: Arc<Sync>,
+    sync: Arc<BoundSync>,
     backfilled: bool,
     run: Option<Run>,
     stored: PerSide<Option<Cursor>>,
     wanted: Option<Wanted>,
     waiting: Vec<oneshot::Sender<RunReport>>,
     running: Vec<oneshot::Sender<RunReport>>,
-    settling: Vec<Settling>,
+    settling: Vec<oneshot::Sender<RunReport>>,
     totals_before: Totals,
     last_started_ms: Option<i64>,
     last_run_ms: Option<i64>,
+    /// Number of the last run that has ended well.
+    last_ended: u64,
     not_before_ms: i64,
     failures: u32,
     error: Option<String>,
@@ -89,11 +94,6 @@ struct SyncState {
 struct Wanted {
     lane: Lane,
     full: bool,
-}
-
-struct Settling {
-    totals: Totals,
-    done: oneshot::Sender<RunReport>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,8 +143,8 @@ impl Connection {
         let core = Rc::new(core);
         let snapshot = core.snapshot()?;
         let mut queue = PendingQueue::default();
-        for (sync, lane, seq, pending) in snapshot.pending_all(core.conn)? {
-            queue.add(PendingRow { lane, seq, sync, pending });
+        for crate::store::PendingRow { lane, seq, sync, pending } in snapshot.pending_all(core.conn)? {
+            queue.add(PendingRow { lane, seq, sync, pending, after_run: 0 });
         }
         let mut syncs = Vec::with_capacity(core.syncs.len());
         for sync in &core.syncs {
@@ -170,6 +170,7 @@ impl Connection {
             drained: Vec::new(),
             timer: None,
             backoff: None,
+            recover_after: HashMap::new(),
             rng,
             _gone: gone,
         })
@@ -213,9 +214,9 @@ impl Connection {
         let run = self.next_run(slot, now_ms);
         let run_lane = run.map(|(lane, _)| lane);
         let syncs = &self.syncs;
-        let started = |no: SyncNo| syncs.iter().find(|state| state.sync.no == no).and_then(|state| state.ended_start_ms());
+        let last_run = |no: SyncNo| syncs.iter().find(|state| state.sync.no == no).map_or(0, |state| state.last_ended);
         let lanes = |lane: Lane| slot.takes(lane) && run_lane.is_none_or(|run| lane <= run);
-        let rows = self.queue.take(lanes, now_ms, PENDING_AT_ONCE, started);
+        let rows = self.queue.take(lanes, now_ms, PENDING_AT_ONCE, last_run);
         if let Some(row) = rows.first() {
             if let Some(index) = self.index_of(row.sync) {
                 return Some(Job::Records(index, rows));
@@ -231,7 +232,9 @@ impl Connection {
         let mut due: Vec<(usize, PairNo, &Intent)> = intents
             .iter()
             .filter_map(|((sync, pair), intent)| Some((self.index_of(*sync)?, *pair, intent)))
-            .filter(|(index, _, intent)| self.recoverable_ms(*index, intent).is_some_and(|due_ms| due_ms <= now_ms))
+            .filter(|(index, pair, intent)| {
+                self.recoverable_ms(*index, *pair, intent).is_some_and(|due_ms| due_ms <= now_ms)
+            })
             .collect();
         due.sort_by_key(|(index, pair, _)| (*index, *pair));
         due.first().map(|(index, pair, intent)| Job::Recover(*index, *pair, (*intent).clone()))
@@ -239,12 +242,13 @@ impl Connection {
 
     /// When an open write may be recovered; `None` while its answer is awaited, or
     /// when only a person can.
-    fn recoverable_ms(&self, index: usize, intent: &Intent) -> Option<i64> {
+    fn recoverable_ms(&self, index: usize, pair: PairNo, intent: &Intent) -> Option<i64> {
         match intent.state {
             IntentState::Open if intent.epoch == self.core.right.epoch() => None,
             IntentState::Open | IntentState::Unknown => {
                 let due_ms = recovery::due_ms(&self.syncs[index].sync, intent);
-                Some(due_ms.max(self.syncs[index].not_before_ms))
+                let key = (self.syncs[index].sync.no, pair);
+                Some(due_ms.max(self.recover_after.get(&key).copied().unwrap_or(0)))
             }
             IntentState::Parked => None,
         }
@@ -301,6 +305,10 @@ impl Connection {
         let core = Rc::clone(&self.core);
         let work = match job {
             Job::Recover(index, pair, intent) => {
+                // Whatever comes of it, not at once again: it may be leased, or its
+                // side unreachable.
+                let again_ms = self.core.env.now_ms() + 1_000;
+                self.recover_after.insert((self.syncs[index].sync.no, pair), again_ms);
                 let sync = Arc::clone(&self.syncs[index].sync);
                 Box::pin(async move { Done::Recovered(recovery::recover(&core, &sync, pair, intent).await) })
                     as std::pin::Pin<Box<dyn Future<Output = Done>>>
@@ -330,7 +338,11 @@ impl Connection {
 
     fn finished(&mut self, done: Done, ctx: &mut Context<Self>) {
         match done {
-            Done::Recovered(Ok(report)) => self.take_report(report, ctx),
+            Done::Recovered(Ok(report)) => {
+                let core = Rc::clone(&self.core);
+                self.recover_after.retain(|key, _| core.intents.borrow().contains_key(key));
+                self.take_report(report, ctx);
+            }
             Done::Recovered(Err(stop)) => self.stopped(None, stop, ctx),
             Done::Records(_, Ok(report)) => self.take_report(report, ctx),
             Done::Records(rows, Err(stop)) => {
@@ -368,7 +380,14 @@ impl Connection {
         for (lane, seq) in report.removed {
             self.queue.remove(lane, seq);
         }
-        for row in report.added {
+        for mut row in report.added {
+            if row.pending.reason == PendingReason::AwaitPartner {
+                // Only a run that starts from now on shows whether it has a partner.
+                row.after_run = self.runs;
+                if let Some(index) = self.index_of(row.sync) {
+                    self.want(index, row.lane, false);
+                }
+            }
             self.queue.add(row);
         }
         match report.trouble {
@@ -415,6 +434,12 @@ impl Connection {
             }
             NextStep::Retry | NextStep::Wait { .. } => {
                 // The connection backs off; the run goes on where it stood.
+                if state.failures > 1
+                    && let Some(step) = state.run.as_mut().and_then(|run| run.steps.front_mut())
+                {
+                    // Perhaps the page token has expired: from the step's start.
+                    step.page = None;
+                }
                 if state.failures >= 3 {
                     self.fail_waiters(index, &error.message);
                 }
@@ -529,10 +554,11 @@ impl Connection {
         }
         state.last_started_ms = Some(run.started_ms);
         state.last_run_ms = Some(now_ms);
+        state.last_ended = run.id.n;
         state.failures = 0;
         state.error = None;
         let totals = report.totals;
-        state.settling.extend(state.running.drain(..).map(|done| Settling { totals, done }));
+        state.settling.append(&mut state.running);
         tracing::info!(
             connection.id = %self.core.id,
             sync = %state.sync.name,
@@ -565,11 +591,13 @@ impl Connection {
             let no = self.syncs[index].sync.no;
             let settled = !self.queue.has_due(no, now_ms + SETTLE_MS, 3)
                 && !self.open_soon(index, now_ms + SETTLE_MS)
-                && self.syncs[index].run.is_none();
-            let over = settled || !self.lifecycle.may_work() && self.lifecycle != (Lifecycle::BackingOff { failures: 1 });
+                && self.syncs[index].run.is_none()
+                && self.syncs[index].wanted.is_none();
+            let over =
+                settled || !self.lifecycle.may_work() && self.lifecycle != (Lifecycle::BackingOff { failures: 1 });
             if over && !self.syncs[index].settling.is_empty() {
                 let report = self.run_report(index, self.error.clone().filter(|_| !settled));
-                for Settling { done, .. } in self.syncs[index].settling.drain(..) {
+                for done in self.syncs[index].settling.drain(..) {
                     let _ = done.send(report.clone());
                 }
             }
@@ -580,7 +608,9 @@ impl Connection {
         let no = self.syncs[index].sync.no;
         let intents = self.core.intents.borrow();
         let mut mine = intents.iter().filter(|((sync, _), _)| *sync == no);
-        mine.any(|(_, intent)| self.recoverable_ms(index, intent).is_some_and(|due_ms| due_ms <= until_ms))
+        mine.any(|((_, pair), intent)| {
+            self.recoverable_ms(index, *pair, intent).is_some_and(|due_ms| due_ms <= until_ms)
+        })
     }
 
     /// Wakes up when the next thing is due.
@@ -595,7 +625,7 @@ impl Connection {
         let recoveries = self.core.intents.borrow();
         let recovery = recoveries
             .iter()
-            .filter_map(|((sync, _), intent)| self.recoverable_ms(self.index_of(*sync)?, intent))
+            .filter_map(|((sync, pair), intent)| self.recoverable_ms(self.index_of(*sync)?, *pair, intent))
             .min();
         let runs = self.syncs.iter().filter(|state| !state.paging && (state.run.is_some() || state.wanted.is_some()));
         let run = runs.map(|state| state.not_before_ms).filter(|due_ms| *due_ms > now_ms).min();
@@ -674,7 +704,7 @@ impl Connection {
 }
 
 impl SyncState {
-    fn new(sync: Arc<Sync>, backfilled: bool, stored: PerSide<Option<Cursor>>) -> Self {
+    fn new(sync: Arc<BoundSync>, backfilled: bool, stored: PerSide<Option<Cursor>>) -> Self {
         Self {
             sync,
             backfilled,
@@ -687,6 +717,7 @@ impl SyncState {
             totals_before: Totals::default(),
             last_started_ms: None,
             last_run_ms: None,
+            last_ended: 0,
             not_before_ms: 0,
             failures: 0,
             error: None,
@@ -699,15 +730,10 @@ impl SyncState {
     fn lane_for(&self, wanted: Wanted) -> Lane {
         if self.backfilled && !wanted.full { wanted.lane } else { wanted.lane.max(Lane::Backfill) }
     }
-
-    /// When the last run that has ended had started.
-    fn ended_start_ms(&self) -> Option<i64> {
-        self.last_started_ms
-    }
 }
 
 /// Reads one page of a run and carries it through.
-async fn page(core: &Rc<Core>, sync: &Arc<Sync>, step: RunStep, lane: Lane) -> Result<(Report, PageDone), Stop> {
+async fn page(core: &Rc<Core>, sync: &Arc<BoundSync>, step: RunStep, lane: Lane) -> Result<(Report, PageDone), Stop> {
     let read = match &step.since {
         Some(since) => Read::Changes { since: since.clone(), page: step.page.clone() },
         None => Read::All { page: step.page.clone() },
@@ -729,7 +755,7 @@ async fn page(core: &Rc<Core>, sync: &Arc<Sync>, step: RunStep, lane: Lane) -> R
 }
 
 /// Reads some pending records by id and carries them through.
-async fn records(core: &Rc<Core>, sync: &Arc<Sync>, rows: Vec<PendingRow>) -> Result<Report, Stop> {
+async fn records(core: &Rc<Core>, sync: &Arc<BoundSync>, rows: Vec<PendingRow>) -> Result<Report, Stop> {
     let Some(first) = rows.first() else { return Ok(Report::default()) };
     let (side, lane) = (first.pending.side, first.lane);
     let ids = rows.iter().map(|row| row.pending.id.clone()).collect();
@@ -771,7 +797,8 @@ async fn carry_through(fetched: Fetched) -> Result<Report, Stop> {
 }
 
 fn difference(now: &Totals, before: &Totals) -> Totals {
-    let side = |now: PerSide<u64>, before: PerSide<u64>| PerSide::from_fn(|side| now[side].saturating_sub(before[side]));
+    let side =
+        |now: PerSide<u64>, before: PerSide<u64>| PerSide::from_fn(|side| now[side].saturating_sub(before[side]));
     Totals {
         created: side(now.created, before.created),
         updated: side(now.updated, before.updated),
@@ -804,8 +831,9 @@ impl Handler<RunSync> for Connection {
             // A person asks: perhaps the credentials were renewed.
             self.lifecycle = self.lifecycle.after(Event::Resume);
         }
-        let chosen: Vec<usize> =
-            (0..self.syncs.len()).filter(|index| sync.as_ref().is_none_or(|name| *name == self.syncs[*index].sync.name)).collect();
+        let chosen: Vec<usize> = (0..self.syncs.len())
+            .filter(|index| sync.as_ref().is_none_or(|name| *name == self.syncs[*index].sync.name))
+            .collect();
         let refused = match (&sync, chosen.is_empty(), self.lifecycle) {
             (Some(name), true, _) => Some(format!("the connection has no sync '{name}'")),
             (None, true, _) => Some("the connection has no sync".to_owned()),
@@ -883,17 +911,16 @@ impl Handler<MarkRecord> for Connection {
         };
         let no = self.syncs[index].sync.no;
         let waiting = self.queue.waiting(no, side, &id);
-        let covered = waiting.is_some_and(|row| {
-            row.lane <= lane && row.pending.reason == PendingReason::Requested
-        });
+        let covered = waiting.is_some_and(|row| row.lane <= lane && row.pending.reason == PendingReason::Requested);
         if covered {
             // A mark that nobody has started on covers this one.
             return Box::pin(fut::ready(Ok(())));
         }
         let replaced = waiting.cloned();
         let now_ms = self.core.env.now_ms();
-        let pending = Pending { side, id, reason: PendingReason::Requested, due_ms: now_ms, since_ms: now_ms, attempts: 0 };
-        let row = PendingRow { lane, seq: self.core.take_seq(), sync: no, pending };
+        let pending =
+            Pending { side, id, reason: PendingReason::Requested, due_ms: now_ms, since_ms: now_ms, attempts: 0 };
+        let row = PendingRow { lane, seq: self.core.take_seq(), sync: no, pending, after_run: 0 };
         let mut commit = self.core.right.new_commit();
         if let Some(old) = &replaced {
             commit.delete_pending(old.sync, old.lane, old.seq, old.pending.side, &old.pending.id);
@@ -933,7 +960,8 @@ impl Handler<SetPaused> for Connection {
     type Result = ResponseActFuture<Self, Result<(), MarkError>>;
 
     fn handle(&mut self, SetPaused(paused): SetPaused, _: &mut Context<Self>) -> Self::Result {
-        let result = self.core.store.set_paused(self.core.conn, paused).map_err(|error| MarkError::Store(error.to_string()));
+        let result =
+            self.core.store.set_paused(self.core.conn, paused).map_err(|error| MarkError::Store(error.to_string()));
         Box::pin(fut::ready(()).into_actor(self).map(move |(), act: &mut Self, ctx| {
             result?;
             act.lifecycle = act.lifecycle.after(if paused { Event::Pause } else { Event::Resume });
@@ -960,6 +988,14 @@ impl Handler<Drain> for Connection {
             // An actor that dies while draining is drained too: its work is in the store.
             let _ = receiver.await;
         })
+    }
+}
+
+impl Handler<Abort> for Connection {
+    type Result = ();
+
+    fn handle(&mut self, _: Abort, ctx: &mut Context<Self>) {
+        ctx.terminate();
     }
 }
 

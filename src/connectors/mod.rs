@@ -9,6 +9,7 @@
 mod blocking;
 pub mod calls;
 pub mod contract;
+pub mod embedded;
 pub mod http;
 pub mod memory;
 pub mod retry;

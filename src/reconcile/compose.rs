@@ -10,9 +10,11 @@ use crate::model::write::{Change, UpdateStyle};
 use crate::reconcile::case::{Case, Step};
 use crate::reconcile::mapping::{Field, FieldFault, FieldRead, Fields};
 use crate::reconcile::merge::{Cause, Held, Initial, Rule, Verdict, Winner, merge};
-use crate::reconcile::plan::{Creation, Effect, Fault, SideUpdate, Updates, account, fields_of, quick, tally};
+use crate::reconcile::plan::{
+    Creation, Effect, Fault, SideUpdate, Updates, account, fields_of, held_back, quick, tally,
+};
 use crate::reconcile::spec::{ConflictPolicy, Owner};
-use crate::reconcile::sync::Sync;
+use crate::reconcile::sync::BoundSync;
 
 /// A value that loses, to be kept in the history.
 #[derive(Debug, Clone, PartialEq)]
@@ -44,6 +46,8 @@ pub(super) struct Merged {
     pub lost: Vec<Lost>,
     pub conflicts: u64,
     pub put_back: u64,
+    /// Somebody's edit on a side that does not decide is left as it is.
+    pub left_edits: bool,
 }
 
 /// What came of composing.
@@ -54,7 +58,7 @@ pub(super) enum Composed {
 }
 
 /// Merges all fields of a pair. `marker` supplies the bases.
-pub(super) fn compose(sync: &Sync, case: &Case, marker: &Marker, no_base: NoBase) -> Composed {
+pub(super) fn compose(sync: &BoundSync, case: &Case, marker: &Marker, no_base: NoBase) -> Composed {
     let fields = PerSide::from_fn(|side| case.seen[side].as_ref().and_then(fields_of));
     let mut merged = Merged::default();
     for index in 0..sync.mapping.fields.len() {
@@ -74,7 +78,7 @@ enum Stop {
 }
 
 struct FieldCase<'a> {
-    sync: &'a Sync,
+    sync: &'a BoundSync,
     marker: &'a Marker,
     fields: PerSide<Option<&'a Fields>>,
     index: usize,
@@ -110,7 +114,8 @@ impl<'a> FieldCase<'a> {
         };
         let held = PerSide::from_fn(|side| self.held(side, known[side]));
         match merge(self.rule(), bases, held, same, self.newer) {
-            Verdict::Keep | Verdict::LeaveEdit => {
+            verdict @ (Verdict::Keep | Verdict::LeaveEdit) => {
+                merged.left_edits |= verdict == Verdict::LeaveEdit;
                 for side in Side::BOTH {
                     let base = bases[side].cloned().unwrap_or(BaseValue::Absent);
                     merged.bases[side].push((field.no, base));
@@ -264,7 +269,7 @@ fn invalid(side: Side, fault: &FieldFault) -> Fault {
 }
 
 /// Makes the plan for a merged pair. `marker` becomes the pair's marker.
-pub(super) fn into_step(sync: &Sync, case: &Case, marker: Marker, merged: Merged, old: Option<&Marker>) -> Step {
+pub(super) fn into_step(sync: &BoundSync, case: &Case, marker: Marker, merged: Merged, old: Option<&Marker>) -> Step {
     let before = marker.clone();
     let mut marker = marker;
     marker.state = LinkState::Linked;
@@ -272,6 +277,12 @@ pub(super) fn into_step(sync: &Sync, case: &Case, marker: Marker, merged: Merged
     marker.set_bases(merged.bases);
     for side in Side::BOTH {
         account(sync, &mut marker.sides[side], case, side);
+    }
+    if merged.left_edits {
+        // What was read there is not what the bases say, so its version proves nothing.
+        for side in Side::BOTH {
+            marker.sides[side].version = None;
+        }
     }
     let mut changes = merged.changes;
     let writes = PerSide::from_fn(|side| {
@@ -303,7 +314,7 @@ pub(super) fn into_step(sync: &Sync, case: &Case, marker: Marker, merged: Merged
 }
 
 fn side_update(
-    sync: &Sync,
+    sync: &BoundSync,
     case: &Case,
     marker: &Marker,
     side: Side,
@@ -328,7 +339,7 @@ fn side_update(
 /// Digest of all mapped fields of a side that was not read, from its base. Long values
 /// are kept as digests there, so such a side cannot be told apart this way; the digest
 /// then matches nothing, and a stale read is merely looked at as an edit.
-fn digest_base(sync: &Sync, marker: &Marker, side: Side) -> crate::model::hash::Digest {
+fn digest_base(sync: &BoundSync, marker: &Marker, side: Side) -> crate::model::hash::Digest {
     let mut bytes = Vec::with_capacity(256);
     for field in &sync.mapping.fields {
         match marker.base(side, field.no) {
@@ -341,7 +352,7 @@ fn digest_base(sync: &Sync, marker: &Marker, side: Side) -> crate::model::hash::
 }
 
 /// Plans a record's creation on a side. `marker` is the source's half marker.
-pub(super) fn create(sync: &Sync, case: &Case, mut marker: Marker, target: Side) -> Step {
+pub(super) fn create(sync: &BoundSync, case: &Case, mut marker: Marker, target: Side) -> Step {
     let source = target.other();
     let Some(fields) = case.seen[source].as_ref().and_then(fields_of) else {
         return match case.id_on(source) {
@@ -355,7 +366,7 @@ pub(super) fn create(sync: &Sync, case: &Case, mut marker: Marker, target: Side)
         let value = match fields.get(index) {
             FieldRead::Value(value) => value.as_ref(),
             FieldRead::Fault(_) if owner_side(field.owner) == Some(target) => None,
-            FieldRead::Fault(fault) => return quick(case, Effect::Quarantine(invalid(source, fault))),
+            FieldRead::Fault(fault) => return held_back(sync, case, invalid(source, fault)),
         };
         bases[source].push((field.no, BaseValue::of(value)));
         if !sync.mapping.can_write(index, target) {
@@ -368,7 +379,7 @@ pub(super) fn create(sync: &Sync, case: &Case, mut marker: Marker, target: Side)
         match put {
             Ok(Some(value)) => record.set(&field.paths[target], value),
             Ok(None) => {}
-            Err(fault) => return quick(case, Effect::Quarantine(invalid(source, &fault))),
+            Err(fault) => return held_back(sync, case, invalid(source, &fault)),
         }
         bases[target].push((field.no, BaseValue::of(written)));
     }
