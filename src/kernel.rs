@@ -10,7 +10,7 @@ use crate::actors::connection::Connection;
 use crate::actors::env::Env;
 use crate::actors::message::{ConnectionStatus, MarkError, MarkRecord, RunReport, RunSync, SetPaused, Wake};
 use crate::actors::spec::ConnectionSpec;
-use crate::actors::supervisor::{Add, DrainAll, GetAllStatus, Remove, Routes, StartTriggers, Supervisor};
+use crate::actors::supervisor::{AbortAll, Add, DrainAll, GetAllStatus, Remove, Routes, StartTriggers, Supervisor};
 use crate::model::ids::{ConnectionId, ObjectName, RecordId, Scope, SyncName};
 use crate::model::side::Side;
 use crate::model::work::Lane;
@@ -278,8 +278,13 @@ impl Kernel {
     /// Tells the connections of a scope that an object of your app has changed. Only a
     /// wake-up: the change is found in your app's change list.
     pub fn app_changed(&self, scope: &Scope, object: &ObjectName) {
-        let ids: Vec<ConnectionId> =
-            self.inner.apps.iter().filter(|app| app.value().as_ref() == Some(scope)).map(|app| app.key().clone()).collect();
+        let ids: Vec<ConnectionId> = self
+            .inner
+            .apps
+            .iter()
+            .filter(|app| app.value().as_ref() == Some(scope))
+            .map(|app| app.key().clone())
+            .collect();
         for id in ids {
             if let Ok(connection) = self.connection(&id) {
                 connection.do_send(Wake { side: Side::App, object: object.clone() });
@@ -313,6 +318,13 @@ impl Kernel {
         for arbiter in &self.inner.arbiters {
             arbiter.stop();
         }
+    }
+
+    /// Stops at once and finishes nothing, as if the process had been killed; the
+    /// state file stays open. For testing a host's own recovery.
+    pub async fn abort(&self) {
+        let aborts = self.inner.supervisors.iter().map(|supervisor| supervisor.send(AbortAll));
+        futures_util::future::join_all(aborts).await;
     }
 
     fn connection(&self, id: &ConnectionId) -> Result<Addr<Connection>, MarkError> {

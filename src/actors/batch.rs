@@ -29,7 +29,7 @@ use crate::model::write::{ConnectorError, Create, CreateRecovery, Delete, NextSt
 use crate::reconcile::case::{Candidate, Case, Due, Hold, Observation, Partner, Stage, Step};
 use crate::reconcile::finish::{self, Finished, IntentFate};
 use crate::reconcile::plan::{Effect, Fault, Plan};
-use crate::reconcile::sync::Sync;
+use crate::reconcile::sync::BoundSync;
 use crate::store::{Commit, Snapshot, StoreError};
 
 /// How often a case may ask for something before it is put off: a read of each side,
@@ -77,7 +77,7 @@ pub struct Report {
 /// Records as read, with what the store knows of them.
 pub struct Fetched {
     core: Rc<Core>,
-    sync: Arc<Sync>,
+    sync: Arc<BoundSync>,
     lane: Lane,
     cases: Vec<Case>,
     rows: HashMap<(Side, RecordId), PendingRow>,
@@ -89,7 +89,7 @@ pub struct Fetched {
 /// Records with a plan each.
 pub struct Planned {
     core: Rc<Core>,
-    sync: Arc<Sync>,
+    sync: Arc<BoundSync>,
     lane: Lane,
     plans: Vec<Plan>,
     rows: HashMap<(Side, RecordId), PendingRow>,
@@ -117,7 +117,7 @@ impl Fetched {
     /// When the store cannot be read.
     pub fn new(
         core: &Rc<Core>,
-        sync: &Arc<Sync>,
+        sync: &Arc<BoundSync>,
         side: Side,
         lane: Lane,
         entries: Vec<(Observation, Stage)>,
@@ -160,7 +160,10 @@ impl Fetched {
         if let Some(row) = self.rows.get(&(side, case.id.clone())) {
             case.attempts = row.pending.attempts;
             case.force = match row.pending.reason {
-                PendingReason::Changed | PendingReason::Retry | PendingReason::OpenCreate | PendingReason::Requested => true,
+                PendingReason::Changed
+                | PendingReason::Retry
+                | PendingReason::OpenCreate
+                | PendingReason::Requested => true,
                 PendingReason::StaleRead | PendingReason::AwaitPartner => false,
             };
         }
@@ -335,7 +338,8 @@ impl Fetched {
         }
         // An open create to this side whose source carries the key.
         for ((sync, pair), intent) in self.core.intents.borrow().iter() {
-            let same = matches!(&intent.operation, IntentOperation::Create { match_key, .. } if *match_key == Some(key));
+            let same =
+                matches!(&intent.operation, IntentOperation::Create { match_key, .. } if *match_key == Some(key));
             let about_us = *sync == no && intent.target == case.origin && Some(*pair) != case.pair;
             if same && about_us && !others.iter().any(|other| other.open_write) {
                 let id = case.id.clone();
@@ -509,7 +513,8 @@ impl Planned {
             | Effect::OutOfScope(_) => unreachable!("only creates and deletes are promised"),
         };
         let opened_ms = core.env.now_ms();
-        let intent = Intent { number, target, operation, epoch: core.right.epoch(), opened_ms, state: IntentState::Open };
+        let intent =
+            Intent { number, target, operation, epoch: core.right.epoch(), opened_ms, state: IntentState::Open };
         commit.put_intent(sync.no, pair, &intent);
         intent
     }
@@ -598,7 +603,9 @@ impl Intended {
                     }
                 }
                 Effect::Create(creation) => {
-                    if let Some(Intent { operation: IntentOperation::Create { create, .. }, .. }) = self.intents.get(&index) {
+                    if let Some(Intent { operation: IntentOperation::Create { create, .. }, .. }) =
+                        self.intents.get(&index)
+                    {
                         let create = Create { record: creation.record.clone(), ..create.clone() };
                         writes.push((index, creation.target, Write::Create(create)));
                     }
@@ -627,7 +634,7 @@ struct WriteCall {
 
 /// Reads back what was written where the answer did not hold the record, because a
 /// side may store something else than it was sent.
-async fn read_back(core: &Core, sync: &Sync, lane: Lane, outcomes: &mut [PerSide<Option<Outcome>>]) {
+async fn read_back(core: &Core, sync: &BoundSync, lane: Lane, outcomes: &mut [PerSide<Option<Outcome>>]) {
     for side in Side::BOTH {
         let bare = |outcome: &PerSide<Option<Outcome>>| match &outcome[side] {
             Some(Outcome::Written(Stored { id, body: None, .. })) => Some(id.clone()),
@@ -654,7 +661,7 @@ async fn read_back(core: &Core, sync: &Sync, lane: Lane, outcomes: &mut [PerSide
 /// Reads records by id, in as few calls as the side takes them in, several at once.
 pub async fn fetch_ids(
     core: &Core,
-    sync: &Sync,
+    sync: &BoundSync,
     side: Side,
     ids: Vec<RecordId>,
     lane: Lane,
@@ -701,7 +708,17 @@ impl Written {
     pub fn into_commit(self) -> Settled {
         let Written { intended: Intended { planned, .. }, outcomes } = self;
         let Planned { core, sync, lane, plans, rows, leases, report, commit } = planned;
-        let mut settling = Settling { core, sync, lane, rows, report, commit, closed: Vec::new(), unknown: Vec::new(), echoes: Vec::new() };
+        let mut settling = Settling {
+            core,
+            sync,
+            lane,
+            rows,
+            report,
+            commit,
+            closed: Vec::new(),
+            unknown: Vec::new(),
+            echoes: Vec::new(),
+        };
         for (plan, outcome) in plans.into_iter().zip(outcomes) {
             settling.settle(plan, outcome);
         }
@@ -754,7 +771,7 @@ impl Settled {
 
 struct Settling {
     core: Rc<Core>,
-    sync: Arc<Sync>,
+    sync: Arc<BoundSync>,
     lane: Lane,
     rows: HashMap<(Side, RecordId), PendingRow>,
     report: Report,
@@ -833,7 +850,11 @@ impl Settling {
             self.record_lost(plan, now_ms);
         }
         for again in again {
-            let attempts = if again.side == plan.origin { plan.attempts + u32::from(again.failed) } else { u32::from(again.failed) };
+            let attempts = if again.side == plan.origin {
+                plan.attempts + u32::from(again.failed)
+            } else {
+                u32::from(again.failed)
+            };
             self.look_again(again.side, &again.id, again.reason, attempts, None, plan);
         }
         match fault {
@@ -985,7 +1006,7 @@ impl Settling {
         if !self.commit.is_empty() || self.report.tally.writes() > 0 {
             self.commit.put_totals(self.sync.no, &totals);
         }
-                Settled {
+        Settled {
             core: self.core,
             commit: self.commit,
             report: self.report,
@@ -1072,4 +1093,3 @@ fn crashed(case: &Case) -> Plan {
     };
     Plan::bare(case, Effect::Quarantine(fault))
 }
-

@@ -17,8 +17,8 @@ use tokio::sync::oneshot;
 use crate::actors::batch::{self, Fetched, Report, Stop};
 use crate::actors::core::Core;
 use crate::actors::message::{
-    ConnectionStatus, Drain, GetStatus, MarkError, MarkRecord, QuarantineRow, Ran, RunReport, RunSync, SetPaused,
-    SyncStatus, Tick, Wake,
+    Abort, ConnectionStatus, Drain, GetStatus, MarkError, MarkRecord, QuarantineRow, Ran, RunReport, RunSync,
+    SetPaused, SyncStatus, Tick, Wake,
 };
 use crate::actors::queue::{PendingQueue, PendingRow};
 use crate::actors::recovery;
@@ -31,7 +31,7 @@ use crate::model::write::{ConnectorError, NextStep};
 use crate::reconcile::case::{Observation, Stage};
 use crate::reconcile::lifecycle::{Event, Lifecycle};
 use crate::reconcile::run::{PageDone, Run, RunStep};
-use crate::reconcile::sync::Sync;
+use crate::reconcile::sync::BoundSync;
 use crate::store::StoreError;
 
 /// How many pending records one unit of work takes. As many as a typical batch read;
@@ -68,14 +68,14 @@ pub struct Connection {
 }
 
 struct SyncState {
-    sync: Arc<Sync>,
+    sync: Arc<BoundSync>,
     backfilled: bool,
     run: Option<Run>,
     stored: PerSide<Option<Cursor>>,
     wanted: Option<Wanted>,
     waiting: Vec<oneshot::Sender<RunReport>>,
     running: Vec<oneshot::Sender<RunReport>>,
-    settling: Vec<Settling>,
+    settling: Vec<oneshot::Sender<RunReport>>,
     totals_before: Totals,
     last_started_ms: Option<i64>,
     last_run_ms: Option<i64>,
@@ -89,11 +89,6 @@ struct SyncState {
 struct Wanted {
     lane: Lane,
     full: bool,
-}
-
-struct Settling {
-    totals: Totals,
-    done: oneshot::Sender<RunReport>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -213,7 +208,8 @@ impl Connection {
         let run = self.next_run(slot, now_ms);
         let run_lane = run.map(|(lane, _)| lane);
         let syncs = &self.syncs;
-        let started = |no: SyncNo| syncs.iter().find(|state| state.sync.no == no).and_then(|state| state.ended_start_ms());
+        let started =
+            |no: SyncNo| syncs.iter().find(|state| state.sync.no == no).and_then(|state| state.ended_start_ms());
         let lanes = |lane: Lane| slot.takes(lane) && run_lane.is_none_or(|run| lane <= run);
         let rows = self.queue.take(lanes, now_ms, PENDING_AT_ONCE, started);
         if let Some(row) = rows.first() {
@@ -532,7 +528,7 @@ impl Connection {
         state.failures = 0;
         state.error = None;
         let totals = report.totals;
-        state.settling.extend(state.running.drain(..).map(|done| Settling { totals, done }));
+        state.settling.append(&mut state.running);
         tracing::info!(
             connection.id = %self.core.id,
             sync = %state.sync.name,
@@ -566,10 +562,11 @@ impl Connection {
             let settled = !self.queue.has_due(no, now_ms + SETTLE_MS, 3)
                 && !self.open_soon(index, now_ms + SETTLE_MS)
                 && self.syncs[index].run.is_none();
-            let over = settled || !self.lifecycle.may_work() && self.lifecycle != (Lifecycle::BackingOff { failures: 1 });
+            let over =
+                settled || !self.lifecycle.may_work() && self.lifecycle != (Lifecycle::BackingOff { failures: 1 });
             if over && !self.syncs[index].settling.is_empty() {
                 let report = self.run_report(index, self.error.clone().filter(|_| !settled));
-                for Settling { done, .. } in self.syncs[index].settling.drain(..) {
+                for done in self.syncs[index].settling.drain(..) {
                     let _ = done.send(report.clone());
                 }
             }
@@ -674,7 +671,7 @@ impl Connection {
 }
 
 impl SyncState {
-    fn new(sync: Arc<Sync>, backfilled: bool, stored: PerSide<Option<Cursor>>) -> Self {
+    fn new(sync: Arc<BoundSync>, backfilled: bool, stored: PerSide<Option<Cursor>>) -> Self {
         Self {
             sync,
             backfilled,
@@ -707,7 +704,7 @@ impl SyncState {
 }
 
 /// Reads one page of a run and carries it through.
-async fn page(core: &Rc<Core>, sync: &Arc<Sync>, step: RunStep, lane: Lane) -> Result<(Report, PageDone), Stop> {
+async fn page(core: &Rc<Core>, sync: &Arc<BoundSync>, step: RunStep, lane: Lane) -> Result<(Report, PageDone), Stop> {
     let read = match &step.since {
         Some(since) => Read::Changes { since: since.clone(), page: step.page.clone() },
         None => Read::All { page: step.page.clone() },
@@ -729,7 +726,7 @@ async fn page(core: &Rc<Core>, sync: &Arc<Sync>, step: RunStep, lane: Lane) -> R
 }
 
 /// Reads some pending records by id and carries them through.
-async fn records(core: &Rc<Core>, sync: &Arc<Sync>, rows: Vec<PendingRow>) -> Result<Report, Stop> {
+async fn records(core: &Rc<Core>, sync: &Arc<BoundSync>, rows: Vec<PendingRow>) -> Result<Report, Stop> {
     let Some(first) = rows.first() else { return Ok(Report::default()) };
     let (side, lane) = (first.pending.side, first.lane);
     let ids = rows.iter().map(|row| row.pending.id.clone()).collect();
@@ -771,7 +768,8 @@ async fn carry_through(fetched: Fetched) -> Result<Report, Stop> {
 }
 
 fn difference(now: &Totals, before: &Totals) -> Totals {
-    let side = |now: PerSide<u64>, before: PerSide<u64>| PerSide::from_fn(|side| now[side].saturating_sub(before[side]));
+    let side =
+        |now: PerSide<u64>, before: PerSide<u64>| PerSide::from_fn(|side| now[side].saturating_sub(before[side]));
     Totals {
         created: side(now.created, before.created),
         updated: side(now.updated, before.updated),
@@ -804,8 +802,9 @@ impl Handler<RunSync> for Connection {
             // A person asks: perhaps the credentials were renewed.
             self.lifecycle = self.lifecycle.after(Event::Resume);
         }
-        let chosen: Vec<usize> =
-            (0..self.syncs.len()).filter(|index| sync.as_ref().is_none_or(|name| *name == self.syncs[*index].sync.name)).collect();
+        let chosen: Vec<usize> = (0..self.syncs.len())
+            .filter(|index| sync.as_ref().is_none_or(|name| *name == self.syncs[*index].sync.name))
+            .collect();
         let refused = match (&sync, chosen.is_empty(), self.lifecycle) {
             (Some(name), true, _) => Some(format!("the connection has no sync '{name}'")),
             (None, true, _) => Some("the connection has no sync".to_owned()),
@@ -883,16 +882,15 @@ impl Handler<MarkRecord> for Connection {
         };
         let no = self.syncs[index].sync.no;
         let waiting = self.queue.waiting(no, side, &id);
-        let covered = waiting.is_some_and(|row| {
-            row.lane <= lane && row.pending.reason == PendingReason::Requested
-        });
+        let covered = waiting.is_some_and(|row| row.lane <= lane && row.pending.reason == PendingReason::Requested);
         if covered {
             // A mark that nobody has started on covers this one.
             return Box::pin(fut::ready(Ok(())));
         }
         let replaced = waiting.cloned();
         let now_ms = self.core.env.now_ms();
-        let pending = Pending { side, id, reason: PendingReason::Requested, due_ms: now_ms, since_ms: now_ms, attempts: 0 };
+        let pending =
+            Pending { side, id, reason: PendingReason::Requested, due_ms: now_ms, since_ms: now_ms, attempts: 0 };
         let row = PendingRow { lane, seq: self.core.take_seq(), sync: no, pending };
         let mut commit = self.core.right.new_commit();
         if let Some(old) = &replaced {
@@ -933,7 +931,8 @@ impl Handler<SetPaused> for Connection {
     type Result = ResponseActFuture<Self, Result<(), MarkError>>;
 
     fn handle(&mut self, SetPaused(paused): SetPaused, _: &mut Context<Self>) -> Self::Result {
-        let result = self.core.store.set_paused(self.core.conn, paused).map_err(|error| MarkError::Store(error.to_string()));
+        let result =
+            self.core.store.set_paused(self.core.conn, paused).map_err(|error| MarkError::Store(error.to_string()));
         Box::pin(fut::ready(()).into_actor(self).map(move |(), act: &mut Self, ctx| {
             result?;
             act.lifecycle = act.lifecycle.after(if paused { Event::Pause } else { Event::Resume });
@@ -960,6 +959,14 @@ impl Handler<Drain> for Connection {
             // An actor that dies while draining is drained too: its work is in the store.
             let _ = receiver.await;
         })
+    }
+}
+
+impl Handler<Abort> for Connection {
+    type Result = ();
+
+    fn handle(&mut self, _: Abort, ctx: &mut Context<Self>) {
+        ctx.terminate();
     }
 }
 

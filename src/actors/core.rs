@@ -21,7 +21,7 @@ use crate::model::side::{PerSide, Side};
 use crate::model::work::{Intent, Lane, Totals};
 use crate::model::write::{ConnectorError, NextStep, Outcome, Write};
 use crate::reconcile::case::Case;
-use crate::reconcile::sync::Sync;
+use crate::reconcile::sync::BoundSync;
 use crate::store::{Commit, CommitRight, Snapshot, Store, StoreError};
 
 /// What a connection's units of work share.
@@ -31,7 +31,7 @@ pub struct Core {
     /// Its number.
     pub conn: ConnNo,
     /// Its syncs, by their order in the specification.
-    pub syncs: Vec<Arc<Sync>>,
+    pub syncs: Vec<Arc<BoundSync>>,
     /// The state file.
     pub store: Store,
     /// The right to change this connection's part of it.
@@ -89,7 +89,7 @@ impl Core {
     /// When the store cannot be read.
     pub fn load(
         id: ConnectionId,
-        syncs: Vec<Arc<Sync>>,
+        syncs: Vec<Arc<BoundSync>>,
         store: Store,
         right: CommitRight,
         env: Env,
@@ -150,7 +150,7 @@ impl Core {
 
     /// The sync of a number.
     #[must_use]
-    pub fn sync(&self, no: SyncNo) -> Option<&Arc<Sync>> {
+    pub fn sync(&self, no: SyncNo) -> Option<&Arc<BoundSync>> {
         self.syncs.iter().find(|sync| sync.no == no)
     }
 
@@ -199,7 +199,7 @@ impl Core {
     /// # Errors
     /// As the connector says; a reader that dies is started again and the read is to
     /// be retried.
-    pub async fn fetch(&self, sync: &Sync, side: Side, read: Read, lane: Lane) -> Result<Page, ConnectorError> {
+    pub async fn fetch(&self, sync: &BoundSync, side: Side, read: Read, lane: Lane) -> Result<Page, ConnectorError> {
         let reader = self.children.borrow().reader.clone();
         let answer = reader.send(Fetch { side, object: sync.objects[side].clone(), read, lane }).await;
         answer.unwrap_or_else(|_| {
@@ -213,7 +213,7 @@ impl Core {
     ///
     /// # Errors
     /// When the mapper died.
-    pub async fn map(&self, sync: &Arc<Sync>, cases: Vec<Case>) -> Result<Vec<Mapped>, ConnectorError> {
+    pub async fn map(&self, sync: &Arc<BoundSync>, cases: Vec<Case>) -> Result<Vec<Mapped>, ConnectorError> {
         let mapper = self.children.borrow().mapper.clone();
         let now_ms = self.env.now_ms();
         mapper.send(Map { sync: Arc::clone(sync), cases, now_ms }).await.map_err(|_| {
@@ -223,7 +223,7 @@ impl Core {
     }
 
     /// Writes through the writer, in one call.
-    pub async fn carry(&self, sync: &Sync, side: Side, writes: Vec<Write>, lane: Lane) -> Vec<Outcome> {
+    pub async fn carry(&self, sync: &BoundSync, side: Side, writes: Vec<Write>, lane: Lane) -> Vec<Outcome> {
         let writer = self.children.borrow().writer.clone();
         let wanted = writes.len();
         let answer = writer.send(Carry { side, object: sync.objects[side].clone(), writes, lane }).await;

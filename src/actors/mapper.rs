@@ -7,7 +7,7 @@ use actix::prelude::*;
 use crate::actors::message::{Map, Mapped};
 use crate::reconcile::case::{Case, Partner};
 use crate::reconcile::plan::plan;
-use crate::reconcile::sync::Sync;
+use crate::reconcile::sync::BoundSync;
 
 /// Owns nothing. A record whose mapping panics becomes a held-back record.
 #[derive(Debug, Default)]
@@ -26,7 +26,7 @@ impl Handler<Map> for Mapper {
     }
 }
 
-fn step(sync: &Sync, mut case: Case, now_ms: i64) -> Mapped {
+fn step(sync: &BoundSync, mut case: Case, now_ms: i64) -> Mapped {
     match catch_unwind(AssertUnwindSafe(|| plan(sync, &mut case, now_ms))) {
         Ok(step) => Mapped::Stepped(Box::new(case), step),
         Err(_) => {

@@ -14,7 +14,7 @@ use crate::model::work::{Lane, Quarantined, Totals};
 use crate::model::write::{ConnectorError, Outcome, Write};
 use crate::reconcile::case::{Case, Step};
 use crate::reconcile::run::Progress;
-use crate::reconcile::sync::Sync;
+use crate::reconcile::sync::BoundSync;
 
 /// Connection to reader: read one page or some records.
 #[derive(Debug, Message)]
@@ -35,7 +35,7 @@ pub struct Fetch {
 #[rtype(result = "Vec<Mapped>")]
 pub struct Map {
     /// Under this sync's rules.
-    pub sync: Arc<Sync>,
+    pub sync: Arc<BoundSync>,
     /// The cases.
     pub cases: Vec<Case>,
     /// The time, in milliseconds since 1970.
@@ -167,6 +167,11 @@ pub struct SetPaused(pub bool);
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct Drain;
+
+/// Supervisor to connection: end at once, finish nothing.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct Abort;
 
 /// Anybody to connection: how are you.
 #[derive(Debug, Clone, Copy, Message)]

@@ -90,7 +90,8 @@ impl PendingQueue {
         // A record that failed before goes alone, so that it cannot spoil its neighbours.
         let most = if first.pending.attempts > 0 { 1 } else { most };
         let fresh = |row: &&&PendingRow| row.pending.attempts == 0 || most == 1;
-        let taken: Vec<PendingRow> = due.iter().filter(alike).filter(fresh).take(most).map(|row| (*row).clone()).collect();
+        let taken: Vec<PendingRow> =
+            due.iter().filter(alike).filter(fresh).take(most).map(|row| (*row).clone()).collect();
         for row in &taken {
             self.taken.insert((row.lane, row.seq), ());
         }

@@ -23,7 +23,7 @@ use crate::model::work::{
 use crate::model::write::{ConnectorError, Create, CreateRecovery, NextStep, Outcome, Write};
 use crate::reconcile::mapping::FieldRead;
 use crate::reconcile::plan::bury;
-use crate::reconcile::sync::Sync;
+use crate::reconcile::sync::BoundSync;
 use crate::store::Commit;
 
 /// How long before an idempotency key expires it is no longer relied upon, in
@@ -32,7 +32,7 @@ const KEY_MARGIN_MS: i64 = 300_000;
 
 /// When an open write may be recovered, in milliseconds since 1970.
 #[must_use]
-pub fn due_ms(sync: &Sync, intent: &Intent) -> i64 {
+pub fn due_ms(sync: &BoundSync, intent: &Intent) -> i64 {
     match (&intent.operation, sync.capabilities[intent.target].create) {
         (IntentOperation::Delete { .. }, _) => intent.opened_ms + 1_000,
         (IntentOperation::Create { .. }, CreateRecovery::Find { settle_ms }) => {
@@ -68,7 +68,7 @@ enum Found {
 ///
 /// # Errors
 /// When a side cannot be asked, or the state file cannot be used.
-pub async fn recover(core: &Rc<Core>, sync: &Arc<Sync>, pair: PairNo, intent: Intent) -> Result<Report, Stop> {
+pub async fn recover(core: &Rc<Core>, sync: &Arc<BoundSync>, pair: PairNo, intent: Intent) -> Result<Report, Stop> {
     let mut leases = core.leases();
     if !leases.take(LeaseKey::Pair(sync.no, pair)) {
         return Ok(Report::default());
@@ -91,7 +91,7 @@ pub async fn recover(core: &Rc<Core>, sync: &Arc<Sync>, pair: PairNo, intent: In
     recovery.commit().await
 }
 
-async fn close_without_marker(core: &Rc<Core>, sync: &Sync, pair: PairNo) -> Result<Report, Stop> {
+async fn close_without_marker(core: &Rc<Core>, sync: &BoundSync, pair: PairNo) -> Result<Report, Stop> {
     let mut commit = core.right.new_commit();
     commit.delete_intent(sync.no, pair);
     core.commit(commit).await?;
@@ -99,7 +99,7 @@ async fn close_without_marker(core: &Rc<Core>, sync: &Sync, pair: PairNo) -> Res
     Ok(Report::default())
 }
 
-async fn ask(core: &Core, sync: &Sync, pair: PairNo, marker: &Marker, intent: &Intent) -> Result<Found, Stop> {
+async fn ask(core: &Core, sync: &BoundSync, pair: PairNo, marker: &Marker, intent: &Intent) -> Result<Found, Stop> {
     match &intent.operation {
         IntentOperation::Delete { id } => {
             let entry = read_one(core, sync, intent.target, id).await?;
@@ -137,7 +137,7 @@ async fn ask(core: &Core, sync: &Sync, pair: PairNo, marker: &Marker, intent: &I
     }
 }
 
-async fn read_one(core: &Core, sync: &Sync, side: Side, id: &RecordId) -> Result<Entry, Stop> {
+async fn read_one(core: &Core, sync: &BoundSync, side: Side, id: &RecordId) -> Result<Entry, Stop> {
     let mut found = batch::fetch_ids(core, sync, side, vec![id.clone()], Lane::Manual).await;
     match found.remove(id) {
         Some(Ok(entry)) => Ok(entry),
@@ -150,7 +150,7 @@ async fn read_one(core: &Core, sync: &Sync, side: Side, id: &RecordId) -> Result
 }
 
 /// Sends the same create again. The key makes it the same request, not a second one.
-async fn send_again(core: &Core, sync: &Sync, side: Side, create: &Create) -> Outcome {
+async fn send_again(core: &Core, sync: &BoundSync, side: Side, create: &Create) -> Outcome {
     let outcomes = core.carry(sync, side, vec![Write::Create(create.clone())], Lane::Manual).await;
     outcomes.into_iter().next().unwrap_or_else(|| Outcome::Unknown("no outcome was reported".to_owned()))
 }
@@ -176,7 +176,13 @@ fn oldest(mut records: Vec<Record>) -> Found {
 }
 
 /// Looks for a record with the source's match values that no pair has yet.
-async fn find_by_match(core: &Core, sync: &Sync, pair: PairNo, marker: &Marker, target: Side) -> Result<Found, Stop> {
+async fn find_by_match(
+    core: &Core,
+    sync: &BoundSync,
+    pair: PairNo,
+    marker: &Marker,
+    target: Side,
+) -> Result<Found, Stop> {
     let Some(wanted) = match_values(sync, marker, target) else {
         return Ok(Found::Undecidable("it has no match key to look it up by"));
     };
@@ -201,7 +207,7 @@ async fn find_by_match(core: &Core, sync: &Sync, pair: PairNo, marker: &Marker, 
 
 /// The match fields of the source as the target would store them, from the half
 /// marker's base.
-fn match_values(sync: &Sync, marker: &Marker, target: Side) -> Option<Vec<(Path, Value)>> {
+fn match_values(sync: &BoundSync, marker: &Marker, target: Side) -> Option<Vec<(Path, Value)>> {
     let source = target.other();
     let mut wanted = Vec::new();
     for &index in &sync.mapping.match_fields {
@@ -215,7 +221,7 @@ fn match_values(sync: &Sync, marker: &Marker, target: Side) -> Option<Vec<(Path,
 
 struct Recovery {
     core: Rc<Core>,
-    sync: Arc<Sync>,
+    sync: Arc<BoundSync>,
     pair: PairNo,
     intent: Intent,
     marker: Marker,
@@ -302,7 +308,7 @@ impl Recovery {
         put_marker(&mut self.commit, self.sync.no, self.pair, Some(&old), &marker);
         self.report.tally.created[target] += 1;
         // The source may have changed since the create was decided.
-        if let Some(id) = old.sides[source].id {
+        if let Some(id) = old.sides[source].id.clone() {
             self.look_again(source, &id);
         }
     }
@@ -327,8 +333,14 @@ impl Recovery {
 
     fn look_again(&mut self, side: Side, id: &RecordId) {
         let now_ms = self.core.env.now_ms();
-        let pending =
-            Pending { side, id: id.clone(), reason: PendingReason::OpenCreate, due_ms: now_ms, since_ms: now_ms, attempts: 0 };
+        let pending = Pending {
+            side,
+            id: id.clone(),
+            reason: PendingReason::OpenCreate,
+            due_ms: now_ms,
+            since_ms: now_ms,
+            attempts: 0,
+        };
         let row = PendingRow { lane: Lane::Schedule, seq: self.core.take_seq(), sync: self.sync.no, pending };
         self.commit.put_pending(row.sync, row.lane, row.seq, &row.pending);
         self.report.added.push(row);

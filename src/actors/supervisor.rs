@@ -18,20 +18,20 @@ use crate::actors::batch::backoff_ms;
 use crate::actors::connection::Connection;
 use crate::actors::core::Core;
 use crate::actors::env::Env;
-use crate::actors::message::{ConnectionStatus, Drain, GetStatus, MarkError, Ran};
+use crate::actors::message::{Abort, ConnectionStatus, Drain, GetStatus, MarkError, Ran};
 use crate::actors::reader::ReadSide;
 use crate::actors::spec::{ConnectionSpec, SyncSpec};
 use crate::connectors::{Calls, ConnectorScope};
 use crate::model::ids::ConnectionId;
 use crate::model::side::{PerSide, Side};
 use crate::model::work::Lane;
-use crate::reconcile::sync::Sync;
+use crate::reconcile::sync::BoundSync;
 use crate::store::Store;
 
 /// Starts what wakes a connection by itself, and says whom to tell when a run is over.
 /// Given by the shell, so that actors need not know the triggers.
 pub type StartTriggers =
-    Arc<dyn Fn(&ConnectionSpec, WeakAddr<Connection>, fastrand::Rng) -> Option<Recipient<Ran>> + Send + Sync>;
+    Arc<dyn Fn(&ConnectionSpec, actix::WeakAddr<Connection>, fastrand::Rng) -> Option<Recipient<Ran>> + Send + Sync>;
 
 /// How connections are found from any thread.
 pub type Routes = Arc<dashmap::DashMap<ConnectionId, Addr<Connection>>>;
@@ -121,7 +121,8 @@ fn spawn(
     let conn = store.intern_connection(&spec.id).map_err(|error| text(&error))?;
     let right = store.start_epoch(conn).map_err(|error| text(&error))?;
     let paused = store.snapshot().and_then(|snapshot| snapshot.paused(conn)).map_err(|error| text(&error))?;
-    let core = Core::load(spec.id.clone(), syncs, store.clone(), right, env.clone(), sides).map_err(|error| text(&error))?;
+    let core =
+        Core::load(spec.id.clone(), syncs, store.clone(), right, env.clone(), sides).map_err(|error| text(&error))?;
     let connection = Connection::load(core, paused, gone).map_err(|error| text(&error))?;
     let rng = env.rng(u64::from(conn.0) + (1 << 40));
     let triggers = Arc::clone(triggers);
@@ -132,16 +133,19 @@ fn spawn(
 }
 
 /// Gives a declared sync its numbers and asks each side what it can do.
-fn number(declared: &SyncSpec, store: &Store, sides: &PerSide<ReadSide>) -> Result<Sync, String> {
+fn number(declared: &SyncSpec, store: &Store, sides: &PerSide<ReadSide>) -> Result<BoundSync, String> {
     let no = store.intern_sync(&declared.name).map_err(|error| error.to_string())?;
     let mut mapping = declared.mapping.clone();
     let numbers = store.intern_fields(no, &mapping.field_identities()).map_err(|error| error.to_string())?;
     mapping.number_fields(&numbers);
     let capabilities = |side: Side| {
         let object = &declared.objects[side];
-        sides[side].connector.capabilities(object).map_err(|error| format!("sync '{}', {side} object '{object}': {error}", declared.name))
+        sides[side]
+            .connector
+            .capabilities(object)
+            .map_err(|error| format!("sync '{}', {side} object '{object}': {error}", declared.name))
     };
-    Ok(Sync {
+    Ok(BoundSync {
         no,
         name: declared.name.clone(),
         objects: declared.objects.clone(),
@@ -179,8 +183,7 @@ impl Handler<Add> for Supervisor {
         }
         let app = spec.shared_app_calls.clone().unwrap_or_else(|| Calls::new(&spec.limits.app));
         let calls = PerSide { app, remote: Calls::new(&spec.limits.remote) };
-        let supervised =
-            Supervised { spec, calls, generation: 0, deaths: 0, started_ms: 0, error: None };
+        let supervised = Supervised { spec, calls, generation: 0, deaths: 0, started_ms: 0, error: None };
         self.connections.insert(id.clone(), supervised);
         self.start(&id, ctx);
         Ok(())
@@ -252,6 +255,25 @@ impl Handler<DrainAll> for Supervisor {
             let drains = addresses.iter().map(|address| address.send(Drain));
             futures_util::future::join_all(drains).await;
         })
+    }
+}
+
+/// Kernel to supervisor: end all at once, finish nothing.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct AbortAll;
+
+impl Handler<AbortAll> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, _: AbortAll, ctx: &mut Context<Self>) {
+        self.draining = true;
+        for id in self.connections.keys() {
+            if let Some((_, address)) = self.routes.remove(id) {
+                address.do_send(Abort);
+            }
+        }
+        ctx.stop();
     }
 }
 

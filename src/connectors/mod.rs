@@ -9,6 +9,7 @@
 pub mod calls;
 pub mod contract;
 pub mod memory;
+pub mod retry;
 
 use async_trait::async_trait;
 

@@ -9,10 +9,10 @@ use crate::model::work::QuarantineKind;
 use crate::model::write::{Change, UpdateStyle};
 use crate::reconcile::case::{Case, Step};
 use crate::reconcile::mapping::{Field, FieldFault, FieldRead, Fields};
-use crate::reconcile::spec::{ConflictPolicy, Owner};
 use crate::reconcile::merge::{Cause, Held, Initial, Rule, Verdict, Winner, merge};
 use crate::reconcile::plan::{Creation, Effect, Fault, SideUpdate, Updates, account, fields_of, quick, tally};
-use crate::reconcile::sync::Sync;
+use crate::reconcile::spec::{ConflictPolicy, Owner};
+use crate::reconcile::sync::BoundSync;
 
 /// A value that loses, to be kept in the history.
 #[derive(Debug, Clone, PartialEq)]
@@ -54,7 +54,7 @@ pub(super) enum Composed {
 }
 
 /// Merges all fields of a pair. `marker` supplies the bases.
-pub(super) fn compose(sync: &Sync, case: &Case, marker: &Marker, no_base: NoBase) -> Composed {
+pub(super) fn compose(sync: &BoundSync, case: &Case, marker: &Marker, no_base: NoBase) -> Composed {
     let fields = PerSide::from_fn(|side| case.seen[side].as_ref().and_then(fields_of));
     let mut merged = Merged::default();
     for index in 0..sync.mapping.fields.len() {
@@ -74,7 +74,7 @@ enum Stop {
 }
 
 struct FieldCase<'a> {
-    sync: &'a Sync,
+    sync: &'a BoundSync,
     marker: &'a Marker,
     fields: PerSide<Option<&'a Fields>>,
     index: usize,
@@ -188,7 +188,8 @@ impl<'a> FieldCase<'a> {
             return Ok(());
         }
         mapping.check(self.index, written).map_err(|fault| Stop::Fault(invalid(winner, &fault)))?;
-        let value = mapping.to_side(loser, self.index, written).map_err(|fault| Stop::Fault(invalid(winner, &fault)))?;
+        let value =
+            mapping.to_side(loser, self.index, written).map_err(|fault| Stop::Fault(invalid(winner, &fault)))?;
         let present = match known[loser] {
             Known::Value(present) => mapping.to_side(loser, self.index, present).ok(),
             Known::Digest | Known::Broken => None,
@@ -263,7 +264,7 @@ fn invalid(side: Side, fault: &FieldFault) -> Fault {
 }
 
 /// Makes the plan for a merged pair. `marker` becomes the pair's marker.
-pub(super) fn into_step(sync: &Sync, case: &Case, marker: Marker, merged: Merged, old: Option<&Marker>) -> Step {
+pub(super) fn into_step(sync: &BoundSync, case: &Case, marker: Marker, merged: Merged, old: Option<&Marker>) -> Step {
     let before = marker.clone();
     let mut marker = marker;
     marker.state = LinkState::Linked;
@@ -302,7 +303,7 @@ pub(super) fn into_step(sync: &Sync, case: &Case, marker: Marker, merged: Merged
 }
 
 fn side_update(
-    sync: &Sync,
+    sync: &BoundSync,
     case: &Case,
     marker: &Marker,
     side: Side,
@@ -327,7 +328,7 @@ fn side_update(
 /// Digest of all mapped fields of a side that was not read, from its base. Long values
 /// are kept as digests there, so such a side cannot be told apart this way; the digest
 /// then matches nothing, and a stale read is merely looked at as an edit.
-fn digest_base(sync: &Sync, marker: &Marker, side: Side) -> crate::model::hash::Digest {
+fn digest_base(sync: &BoundSync, marker: &Marker, side: Side) -> crate::model::hash::Digest {
     let mut bytes = Vec::with_capacity(256);
     for field in &sync.mapping.fields {
         match marker.base(side, field.no) {
@@ -340,7 +341,7 @@ fn digest_base(sync: &Sync, marker: &Marker, side: Side) -> crate::model::hash::
 }
 
 /// Plans a record's creation on a side. `marker` is the source's half marker.
-pub(super) fn create(sync: &Sync, case: &Case, mut marker: Marker, target: Side) -> Step {
+pub(super) fn create(sync: &BoundSync, case: &Case, mut marker: Marker, target: Side) -> Step {
     let source = target.other();
     let Some(fields) = case.seen[source].as_ref().and_then(fields_of) else {
         return match case.id_on(source) {

@@ -13,10 +13,10 @@ use crate::reconcile::compose::{self, Composed, NoBase};
 use crate::reconcile::mapping::{FieldRead, Fields};
 use crate::reconcile::merge::Initial;
 use crate::reconcile::plan::{Effect, Fault, account, fields_of, quick, tally};
-use crate::reconcile::sync::Sync;
+use crate::reconcile::sync::BoundSync;
 
 /// Plans a live record of one side that has no partner.
-pub(super) fn contact(sync: &Sync, case: &mut Case, side: Side) -> Step {
+pub(super) fn contact(sync: &BoundSync, case: &mut Case, side: Side) -> Step {
     let Some(fields) = case.seen[side].as_ref().and_then(fields_of) else {
         return quick(case, Effect::Keep(None));
     };
@@ -45,7 +45,7 @@ pub(super) fn contact(sync: &Sync, case: &mut Case, side: Side) -> Step {
 }
 
 /// Nothing to match by: nobody can be its partner.
-fn without_key(sync: &Sync, case: &mut Case, side: Side) -> Step {
+fn without_key(sync: &BoundSync, case: &mut Case, side: Side) -> Step {
     if case.unkeyed_create_open {
         return hold(sync, case, side, PendingReason::OpenCreate, Due::WithOpenCreate);
     }
@@ -54,7 +54,7 @@ fn without_key(sync: &Sync, case: &mut Case, side: Side) -> Step {
 
 /// Nobody has shown that the other side has no partner: search it, or wait for its
 /// next read.
-fn prove(sync: &Sync, case: &Case, side: Side) -> Step {
+fn prove(sync: &BoundSync, case: &Case, side: Side) -> Step {
     let target = side.other();
     let searchable = &sync.capabilities[target].find;
     let Some(fields) = case.seen[side].as_ref().and_then(fields_of) else {
@@ -63,7 +63,9 @@ fn prove(sync: &Sync, case: &Case, side: Side) -> Step {
     let mut wanted = Vec::new();
     for &index in &sync.mapping.match_fields {
         let path = &sync.mapping.fields[index].paths[target];
-        let FieldRead::Value(value) = fields.get(index) else { return hold(sync, case, side, PendingReason::AwaitPartner, Due::AfterRun) };
+        let FieldRead::Value(value) = fields.get(index) else {
+            return hold(sync, case, side, PendingReason::AwaitPartner, Due::AfterRun);
+        };
         match sync.mapping.to_side(target, index, value.as_ref()) {
             Ok(Some(value)) if searchable.contains(path) => wanted.push((path.clone(), value)),
             Ok(_) | Err(_) => return hold(sync, case, side, PendingReason::AwaitPartner, Due::AfterRun),
@@ -72,19 +74,19 @@ fn prove(sync: &Sync, case: &Case, side: Side) -> Step {
     Step::Find(target, wanted)
 }
 
-fn create(sync: &Sync, case: &Case, side: Side) -> Step {
+fn create(sync: &BoundSync, case: &Case, side: Side) -> Step {
     let mut marker = case.marker.clone().unwrap_or_else(|| Marker::new(sync.mapping.hash));
     marker.state = LinkState::Half;
     compose::create(sync, case, marker, side.other())
 }
 
 /// Keeps a record as a half marker, so that its partner can find it.
-fn half(sync: &Sync, case: &Case, side: Side) -> Step {
+fn half(sync: &BoundSync, case: &Case, side: Side) -> Step {
     let marker = half_marker(sync, case, side);
     quick(case, Effect::Half(Box::new(marker)))
 }
 
-fn half_marker(sync: &Sync, case: &Case, side: Side) -> Marker {
+fn half_marker(sync: &BoundSync, case: &Case, side: Side) -> Marker {
     let mut marker = case.marker.clone().unwrap_or_else(|| Marker::new(sync.mapping.hash));
     marker.mapping_hash = sync.mapping.hash;
     account(sync, &mut marker.sides[side], case, side);
@@ -94,7 +96,7 @@ fn half_marker(sync: &Sync, case: &Case, side: Side) -> Marker {
     marker
 }
 
-fn base_of(sync: &Sync, fields: &Fields) -> Vec<(crate::model::ids::FieldNo, BaseValue)> {
+fn base_of(sync: &BoundSync, fields: &Fields) -> Vec<(crate::model::ids::FieldNo, BaseValue)> {
     let values = sync.mapping.fields.iter().zip(fields.iter());
     values
         .map(|(field, read)| match read {
@@ -104,18 +106,19 @@ fn base_of(sync: &Sync, fields: &Fields) -> Vec<(crate::model::ids::FieldNo, Bas
         .collect()
 }
 
-fn hold(sync: &Sync, case: &Case, side: Side, reason: PendingReason, due: Due) -> Step {
+fn hold(sync: &BoundSync, case: &Case, side: Side, reason: PendingReason, due: Due) -> Step {
     let marker = half_marker(sync, case, side);
     quick(case, Effect::Hold(Hold { reason, due }, Some(Box::new(marker))))
 }
 
 /// Refuses an unclear match. The first time it is only held: what makes it unclear may
 /// be a deletion or another record of the same page, not yet accounted for.
-fn ambiguous(sync: &Sync, case: &Case, side: Side, others: &str) -> Step {
+fn ambiguous(sync: &BoundSync, case: &Case, side: Side, others: &str) -> Step {
     if case.attempts == 0 {
         return hold(sync, case, side, PendingReason::Retry, Due::Now);
     }
-    let text = case.seen[side].as_ref().and_then(fields_of).map(|fields| sync.mapping.match_text(fields)).unwrap_or_default();
+    let text =
+        case.seen[side].as_ref().and_then(fields_of).map(|fields| sync.mapping.match_text(fields)).unwrap_or_default();
     let fault = Fault {
         kind: QuarantineKind::Ambiguous,
         reason: format!("{side} record {} ({text}) has the same match key as {others}", case.id),
@@ -130,7 +133,7 @@ fn names<'a>(side: Side, ids: impl Iterator<Item = &'a RecordId>) -> String {
 }
 
 /// Links the record with the one candidate.
-fn pair(sync: &Sync, case: &mut Case, side: Side) -> Step {
+fn pair(sync: &BoundSync, case: &mut Case, side: Side) -> Step {
     let target = side.other();
     let Partner::Known { others, siblings, searched } = std::mem::replace(&mut case.partner, Partner::NotAsked) else {
         return quick(case, Effect::Keep(None));
@@ -146,7 +149,7 @@ fn pair(sync: &Sync, case: &mut Case, side: Side) -> Step {
     step
 }
 
-fn pair_with(sync: &Sync, case: &Case, side: Side, candidate: &Candidate) -> Step {
+fn pair_with(sync: &BoundSync, case: &Case, side: Side, candidate: &Candidate) -> Step {
     let target = side.other();
     let half = candidate.marker.as_ref().map(|marker| &marker.sides[target]);
     if case.seen[target].is_none() && !(candidate.marker.is_some() && readable_from_base(sync, half, target)) {
@@ -157,7 +160,9 @@ fn pair_with(sync: &Sync, case: &Case, side: Side, candidate: &Candidate) -> Ste
             return hold(sync, case, side, PendingReason::Retry, Due::AfterMs(1_000));
         }
         Some(Entry::Live(_)) => {
-            let key = |side: Side| case.seen[side].as_ref().and_then(fields_of).and_then(|fields| sync.mapping.match_key(fields));
+            let key = |side: Side| {
+                case.seen[side].as_ref().and_then(fields_of).and_then(|fields| sync.mapping.match_key(fields))
+            };
             if key(side) != key(target) {
                 return hold(sync, case, side, PendingReason::Retry, Due::AfterMs(1_000));
             }
@@ -180,7 +185,7 @@ fn pair_with(sync: &Sync, case: &Case, side: Side, candidate: &Candidate) -> Ste
 
 /// Whether a half's base can stand in for reading it: every value is there whole, and
 /// a write on its known version is refused when it has changed since.
-fn readable_from_base(sync: &Sync, half: Option<&SideState>, side: Side) -> bool {
+fn readable_from_base(sync: &BoundSync, half: Option<&SideState>, side: Side) -> bool {
     let capabilities = &sync.capabilities[side];
     half.is_some_and(|half| {
         !capabilities.local
@@ -194,14 +199,14 @@ fn readable_from_base(sync: &Sync, half: Option<&SideState>, side: Side) -> bool
 }
 
 /// Links a buried pair anew; both records were just read by id.
-pub(super) fn link(sync: &Sync, case: &Case, initial: Option<Initial>) -> Step {
+pub(super) fn link(sync: &BoundSync, case: &Case, initial: Option<Initial>) -> Step {
     let Some(marker) = case.marker.clone() else { return quick(case, Effect::Keep(None)) };
     let pair = case.pair;
     finish_link(sync, case, marker.clone(), pair, Some(marker), None, initial)
 }
 
 fn finish_link(
-    sync: &Sync,
+    sync: &BoundSync,
     case: &Case,
     joined: Marker,
     pair: Option<PairNo>,

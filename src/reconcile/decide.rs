@@ -189,7 +189,13 @@ mod tests {
             (NotRead, Same, Nothing, Nothing, Nothing),
             (NotRead, Changed, ReadFirst(App), ReadFirst(App), ReadFirst(App)),
             (Absent, NotRead, ReadFirst(Remote), Delete(Remote), Bury { side: App, both: false }),
-            (Absent, Absent, Bury { side: App, both: true }, Bury { side: App, both: true }, Bury { side: App, both: true }),
+            (
+                Absent,
+                Absent,
+                Bury { side: App, both: true },
+                Bury { side: App, both: true },
+                Bury { side: App, both: true },
+            ),
             (Absent, Same, Delete(Remote), Delete(Remote), Bury { side: App, both: false }),
             (Absent, Changed, Recreate(App), Delete(Remote), Recreate(App)),
             (Same, NotRead, Nothing, Nothing, Nothing),
@@ -203,7 +209,11 @@ mod tests {
         ];
         for (app, remote, two_way, out, into) in rows {
             for (direction, want) in [(TwoWay, two_way), (Out, out), (In, into)] {
-                assert_eq!(decide(Link::Linked, app, remote, direction, false), want, "{app:?} {remote:?} {direction:?}");
+                assert_eq!(
+                    decide(Link::Linked, app, remote, direction, false),
+                    want,
+                    "{app:?} {remote:?} {direction:?}"
+                );
             }
         }
     }

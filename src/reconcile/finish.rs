@@ -7,7 +7,7 @@ use crate::model::work::{PendingReason, QuarantineKind, Totals};
 use crate::model::write::{ConnectorError, NextStep, Outcome, Stored};
 use crate::reconcile::mapping::{FieldRead, Fields};
 use crate::reconcile::plan::{Creation, Deletion, Fault, SideUpdate, Updates};
-use crate::reconcile::sync::Sync;
+use crate::reconcile::sync::BoundSync;
 
 /// What is kept after a record's writes.
 #[derive(Debug, Default)]
@@ -52,7 +52,7 @@ pub enum IntentFate {
 /// Folds the outcomes of an update. `origin` is the record whose news started it.
 #[must_use]
 pub fn updated(
-    sync: &Sync,
+    sync: &BoundSync,
     origin: (Side, &RecordId),
     old: Option<&Marker>,
     updates: &Updates,
@@ -111,7 +111,7 @@ pub fn updated(
 /// The marker of a linked pair one of whose writes failed: the fields that were to be
 /// written there keep their old bases, so that they are decided again.
 fn partly(
-    sync: &Sync,
+    sync: &BoundSync,
     old: &Marker,
     mut marker: Marker,
     mut bases: PerSide<Vec<(FieldNo, BaseValue)>>,
@@ -139,7 +139,7 @@ fn partly(
     marker
 }
 
-fn both_bases(sync: &Sync, marker: &Marker) -> PerSide<Vec<(FieldNo, BaseValue)>> {
+fn both_bases(sync: &BoundSync, marker: &Marker) -> PerSide<Vec<(FieldNo, BaseValue)>> {
     PerSide::from_fn(|side| {
         let fields = sync.mapping.fields.iter();
         fields.filter_map(|field| marker.base(side, field.no).map(|base| (field.no, base.clone()))).collect()
@@ -150,7 +150,7 @@ fn both_bases(sync: &Sync, marker: &Marker) -> PerSide<Vec<(FieldNo, BaseValue)>
 /// field we did not write and that came back different was edited by somebody between
 /// our read and our write: its base stays, and the record is looked at again.
 fn settle(
-    sync: &Sync,
+    sync: &BoundSync,
     marker: &mut Marker,
     bases: &mut PerSide<Vec<(FieldNo, BaseValue)>>,
     side: Side,
@@ -181,7 +181,7 @@ fn settle(
     disturbed
 }
 
-fn book(sync: &Sync, marker: &mut Marker, side: Side, stored: &Stored, fields: Option<&Fields>, now_ms: i64) {
+fn book(sync: &BoundSync, marker: &mut Marker, side: Side, stored: &Stored, fields: Option<&Fields>, now_ms: i64) {
     let state = &mut marker.sides[side];
     state.id = Some(stored.id.clone());
     state.version.clone_from(&stored.version);
@@ -195,7 +195,7 @@ fn book(sync: &Sync, marker: &mut Marker, side: Side, stored: &Stored, fields: O
 /// Folds the outcome of a create.
 #[must_use]
 pub fn created(
-    sync: &Sync,
+    sync: &BoundSync,
     origin: (Side, &RecordId),
     creation: &Creation,
     outcome: &Outcome,
@@ -233,7 +233,7 @@ pub fn created(
     finished
 }
 
-fn linked(sync: &Sync, creation: &Creation, stored: &Stored, now_ms: i64) -> Marker {
+fn linked(sync: &BoundSync, creation: &Creation, stored: &Stored, now_ms: i64) -> Marker {
     let target = creation.target;
     let mut marker = creation.marker.clone();
     let mut bases = creation.bases.clone();

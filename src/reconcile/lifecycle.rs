@@ -71,7 +71,9 @@ impl Lifecycle {
             (Lifecycle::Paused, Event::Succeeded | Event::Failed(_) | Event::BackoffOver) => Lifecycle::Paused,
             (Lifecycle::Suspended, Event::Succeeded | Event::Failed(_) | Event::BackoffOver) => Lifecycle::Suspended,
             (_, Event::Failed(NextStep::Reauthorise)) => Lifecycle::Suspended,
-            (Lifecycle::Ready, Event::Failed(next)) if concerns_connection(next) => Lifecycle::BackingOff { failures: 1 },
+            (Lifecycle::Ready, Event::Failed(next)) if concerns_connection(next) => {
+                Lifecycle::BackingOff { failures: 1 }
+            }
             (Lifecycle::BackingOff { failures }, Event::Failed(next)) if concerns_connection(next) => {
                 Lifecycle::BackingOff { failures: failures.saturating_add(1) }
             }

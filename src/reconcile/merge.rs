@@ -129,11 +129,7 @@ fn one_changed(rule: Rule, side: Side) -> Verdict {
             Direction::Out | Direction::In => Verdict::LeaveEdit,
         };
     }
-    if rule.direction.writes(other) {
-        Verdict::Copy { winner: side, cause: Cause::Change }
-    } else {
-        Verdict::LeaveEdit
-    }
+    if rule.direction.writes(other) { Verdict::Copy { winner: side, cause: Cause::Change } } else { Verdict::LeaveEdit }
 }
 
 fn both_changed(rule: Rule, newer: Option<Ordering>) -> Verdict {
@@ -232,7 +228,11 @@ mod tests {
             ("?", "?", "-", "b", copy(Remote, Cause::Initial)),
             ("?", "?", "a", "null", copy(App, Cause::Initial)),
         ] {
-            assert_eq!(run(SHARED, app_base, remote_base, app, remote, None), want, "{app_base} {remote_base} {app} {remote}");
+            assert_eq!(
+                run(SHARED, app_base, remote_base, app, remote, None),
+                want,
+                "{app_base} {remote_base} {app} {remote}"
+            );
         }
     }
 
@@ -252,9 +252,13 @@ mod tests {
     fn one_way_syncs_write_one_side_only() {
         for (direction, target) in [(Direction::Out, Side::Remote), (Direction::In, Side::App)] {
             let rule = Rule { direction, ..SHARED };
-            for (base, app, remote) in [("a", "b", "a"), ("a", "a", "b"), ("a", "b", "c"), ("?", "b", "c"), ("?", "-", "c")] {
+            for (base, app, remote) in
+                [("a", "b", "a"), ("a", "a", "b"), ("a", "b", "c"), ("?", "b", "c"), ("?", "-", "c")]
+            {
                 match run(rule, base, base, app, remote, Some(Ordering::Greater)) {
-                    Verdict::Copy { winner, .. } => assert_eq!(winner, target.other(), "{direction:?} {base} {app} {remote}"),
+                    Verdict::Copy { winner, .. } => {
+                        assert_eq!(winner, target.other(), "{direction:?} {base} {app} {remote}")
+                    }
                     verdict => assert_eq!(verdict, Verdict::LeaveEdit, "{direction:?} {base} {app} {remote}"),
                 }
             }
@@ -264,9 +268,12 @@ mod tests {
     #[test]
     fn policies_decide_true_conflicts() {
         let newest = Rule { conflict: Winner::Newest, tie: Side::Remote, ..SHARED };
-        for (newer, winner) in
-            [(Some(Ordering::Greater), Side::App), (Some(Ordering::Less), Side::Remote), (Some(Ordering::Equal), Side::Remote), (None, Side::Remote)]
-        {
+        for (newer, winner) in [
+            (Some(Ordering::Greater), Side::App),
+            (Some(Ordering::Less), Side::Remote),
+            (Some(Ordering::Equal), Side::Remote),
+            (None, Side::Remote),
+        ] {
             assert_eq!(run(newest, "a", "a", "b", "c", newer), copy(winner, Cause::Conflict));
         }
         let ask = Rule { initial: Initial::Ask, ..SHARED };

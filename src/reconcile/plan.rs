@@ -16,7 +16,7 @@ use crate::reconcile::compose::{self, Composed, Lost};
 use crate::reconcile::contact;
 use crate::reconcile::decide::{Decision, Link, Seen, decide};
 use crate::reconcile::mapping::{FieldRead, Fields};
-use crate::reconcile::sync::Sync;
+use crate::reconcile::sync::BoundSync;
 
 /// What to do with one record.
 #[derive(Debug)]
@@ -167,7 +167,7 @@ pub struct Fault {
 
 /// Takes a case one step on.
 #[must_use]
-pub fn plan(sync: &Sync, case: &mut Case, now_ms: i64) -> Step {
+pub fn plan(sync: &BoundSync, case: &mut Case, now_ms: i64) -> Step {
     if case.open_write {
         return quick(case, Effect::Hold(Hold { reason: PendingReason::OpenCreate, due: Due::WithOpenCreate }, None));
     }
@@ -189,7 +189,7 @@ pub fn plan(sync: &Sync, case: &mut Case, now_ms: i64) -> Step {
     carry_out(sync, case, seen, decision, now_ms)
 }
 
-fn carry_out(sync: &Sync, case: &mut Case, seen: PerSide<Seen>, decision: Decision, now_ms: i64) -> Step {
+fn carry_out(sync: &BoundSync, case: &mut Case, seen: PerSide<Seen>, decision: Decision, now_ms: i64) -> Step {
     match decision {
         Decision::Nothing => nothing(sync, case, seen),
         Decision::ReadFirst(side) => read_first(case, side),
@@ -245,7 +245,7 @@ fn link(marker: Option<&Marker>) -> Link {
 
 /// A record whose text is the one accounted for needs no look, unless something about
 /// its pair is open.
-fn skip_unchanged(sync: &Sync, case: &mut Case) -> Option<Step> {
+fn skip_unchanged(sync: &BoundSync, case: &mut Case) -> Option<Step> {
     if case.force || case.attempts > 0 || case.seen[case.origin.other()].is_some() {
         return None;
     }
@@ -272,7 +272,7 @@ fn skip_unchanged(sync: &Sync, case: &mut Case) -> Option<Step> {
 }
 
 /// Reads the mapped fields of every observation that has none yet.
-fn read_fields(sync: &Sync, case: &mut Case) -> Option<Fault> {
+fn read_fields(sync: &BoundSync, case: &mut Case) -> Option<Fault> {
     for side in Side::BOTH {
         let Some(observation) = &mut case.seen[side] else { continue };
         match &observation.entry {
@@ -302,7 +302,7 @@ fn read_fields(sync: &Sync, case: &mut Case) -> Option<Fault> {
 
 /// Holds back from believing what may be stale: a buried record in a list, and a
 /// record that looks exactly as it did before our own last write.
-fn suspicious(sync: &Sync, case: &Case, now_ms: i64) -> Option<Step> {
+fn suspicious(sync: &BoundSync, case: &Case, now_ms: i64) -> Option<Step> {
     let marker = case.marker.as_ref()?;
     for side in Side::BOTH {
         let Some(observation) = &case.seen[side] else { continue };
@@ -322,7 +322,7 @@ fn suspicious(sync: &Sync, case: &Case, now_ms: i64) -> Option<Step> {
 }
 
 fn looks_like_before(
-    sync: &Sync,
+    sync: &BoundSync,
     marker: &Marker,
     side: Side,
     observation: &Observation,
@@ -344,7 +344,7 @@ pub(super) fn fields_of(observation: &Observation) -> Option<&Fields> {
     observation.fields.as_ref()?.as_ref().ok()
 }
 
-fn classify(sync: &Sync, case: &Case, side: Side) -> Seen {
+fn classify(sync: &BoundSync, case: &Case, side: Side) -> Seen {
     let Some(observation) = &case.seen[side] else { return Seen::NotRead };
     match &observation.entry {
         Entry::Deleted { .. } => Seen::Absent,
@@ -356,7 +356,7 @@ fn classify(sync: &Sync, case: &Case, side: Side) -> Seen {
     }
 }
 
-fn as_base(sync: &Sync, marker: &Marker, side: Side, fields: &Fields) -> bool {
+fn as_base(sync: &BoundSync, marker: &Marker, side: Side, fields: &Fields) -> bool {
     sync.mapping.fields.iter().zip(fields.iter()).all(|(field, read)| match (marker.base(side, field.no), read) {
         (Some(base), FieldRead::Value(value)) => base.same(value.as_ref()),
         (None, _) | (_, FieldRead::Fault(_)) => false,
@@ -365,7 +365,7 @@ fn as_base(sync: &Sync, marker: &Marker, side: Side, fields: &Fields) -> bool {
 
 /// Records outside the filter are left alone. A pair that left it stays out until both
 /// sides are seen to be inside.
-fn scope(sync: &Sync, case: &mut Case) -> Option<Step> {
+fn scope(sync: &BoundSync, case: &mut Case) -> Option<Step> {
     let outside = Side::BOTH.into_iter().find(|&side| {
         let counts = sync.direction.target() != Some(side);
         counts && case.seen[side].as_ref().and_then(fields_of).is_some_and(|fields| !sync.mapping.in_scope(fields))
@@ -407,7 +407,7 @@ fn seen_entry(case: &Case, side: Side) -> Option<&Entry> {
 
 /// Whether the side nobody read may be taken to be as its base says, because a write
 /// to it is refused when it is not.
-fn trusted(sync: &Sync, case: &Case, seen: PerSide<Seen>) -> bool {
+fn trusted(sync: &BoundSync, case: &Case, seen: PerSide<Seen>) -> bool {
     let Some(unread) = Side::BOTH.into_iter().find(|&side| seen[side] == Seen::NotRead) else { return false };
     let Some(marker) = &case.marker else { return false };
     let capabilities = &sync.capabilities[unread];
@@ -420,7 +420,7 @@ fn trusted(sync: &Sync, case: &Case, seen: PerSide<Seen>) -> bool {
 }
 
 /// Nothing to write. The marker is refreshed where its book-keeping moved.
-fn nothing(sync: &Sync, case: &Case, seen: PerSide<Seen>) -> Step {
+fn nothing(sync: &BoundSync, case: &Case, seen: PerSide<Seen>) -> Step {
     let echo = seen[case.origin] == Seen::Same;
     let refreshed = case.marker.as_ref().and_then(|old| {
         let mut marker = old.clone();
@@ -439,7 +439,7 @@ fn nothing(sync: &Sync, case: &Case, seen: PerSide<Seen>) -> Step {
 }
 
 /// Takes over what a read says about a side besides its fields.
-pub(super) fn account(sync: &Sync, state: &mut SideState, case: &Case, side: Side) {
+pub(super) fn account(sync: &BoundSync, state: &mut SideState, case: &Case, side: Side) {
     let Some(Observation { entry: Entry::Live(record), fields, .. }) = &case.seen[side] else { return };
     state.id = Some(record.id.clone());
     state.version.clone_from(&record.version);
@@ -449,7 +449,7 @@ pub(super) fn account(sync: &Sync, state: &mut SideState, case: &Case, side: Sid
     }
 }
 
-fn merge_linked(sync: &Sync, case: &mut Case, seen: PerSide<Seen>) -> Step {
+fn merge_linked(sync: &BoundSync, case: &mut Case, seen: PerSide<Seen>) -> Step {
     let Some(marker) = case.marker.clone() else { return quick(case, Effect::Keep(None)) };
     let same_mapping = marker.mapping_hash == sync.mapping.hash;
     if !same_mapping && let Some(side) = Side::BOTH.into_iter().find(|&side| seen[side] == Seen::NotRead) {
@@ -462,7 +462,7 @@ fn merge_linked(sync: &Sync, case: &mut Case, seen: PerSide<Seen>) -> Step {
     }
 }
 
-fn delete(sync: &Sync, case: &mut Case, target: Side, now_ms: i64) -> Step {
+fn delete(sync: &BoundSync, case: &mut Case, target: Side, now_ms: i64) -> Step {
     let Some(marker) = case.marker.clone() else { return quick(case, Effect::Keep(None)) };
     let Some(id) = marker.sides[target].id.clone() else { return quick(case, Effect::Forget) };
     let gone = target.other();
@@ -499,7 +499,7 @@ fn cause(case: &Case, side: Side) -> DeletionCause {
 }
 
 /// Makes the record again on a side where it was deleted before the other was edited.
-fn recreate(sync: &Sync, case: &mut Case, target: Side) -> Step {
+fn recreate(sync: &BoundSync, case: &mut Case, target: Side) -> Step {
     let Some(mut marker) = case.marker.take() else { return quick(case, Effect::Keep(None)) };
     let old = marker.clone();
     marker.state = LinkState::Half;

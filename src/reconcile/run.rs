@@ -190,7 +190,10 @@ mod tests {
         assert!(!busy.page_done(Direction::TwoWay, last(2)));
         assert!(!busy.page_done(Direction::TwoWay, last(0)));
         let third = busy.current().unwrap();
-        assert_eq!((third.side, third.stage, third.since.as_ref().map(Cursor::as_str)), (Side::App, Stage::Create, Some("a")));
+        assert_eq!(
+            (third.side, third.stage, third.since.as_ref().map(Cursor::as_str)),
+            (Side::App, Stage::Create, Some("a"))
+        );
         assert!(busy.page_done(Direction::TwoWay, last(0)));
     }
 

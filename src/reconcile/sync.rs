@@ -11,7 +11,7 @@ use crate::reconcile::merge::Initial;
 
 /// One object pair with everything that decides about it.
 #[derive(Debug, Clone)]
-pub struct Sync {
+pub struct BoundSync {
     /// Its number in the state file.
     pub no: SyncNo,
     /// Its name.
@@ -31,7 +31,7 @@ pub struct Sync {
     pub capabilities: PerSide<Capabilities>,
 }
 
-impl Sync {
+impl BoundSync {
     /// Whether a write to a side is refused there when the record has changed since.
     #[must_use]
     pub fn guarded(&self, side: Side) -> bool {

@@ -16,7 +16,7 @@ use crate::model::ids::SyncName;
 /// after the end of each run. Keeps nothing: after a restart every sync is simply due.
 pub struct ScheduleTrigger {
     schedules: HashMap<SyncName, Schedule>,
-    connection: WeakAddr<Connection>,
+    connection: actix::WeakAddr<Connection>,
     timers: HashMap<SyncName, SpawnHandle>,
     rng: fastrand::Rng,
 }
@@ -43,7 +43,7 @@ impl ScheduleTrigger {
     #[must_use]
     pub fn new(
         schedules: HashMap<SyncName, Schedule>,
-        connection: WeakAddr<Connection>,
+        connection: actix::WeakAddr<Connection>,
         rng: fastrand::Rng,
     ) -> Self {
         Self { schedules, connection, timers: HashMap::new(), rng }

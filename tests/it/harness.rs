@@ -1,0 +1,230 @@
+//! One connection between two in-memory apps, with time that only moves when nothing
+//! else can.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::DateTime;
+use syncline::connectors::memory::MemoryApp;
+use syncline::model::direction::Direction;
+use syncline::model::document::{DocumentError, Problems, Table, parse};
+use syncline::model::ids::RecordId;
+use syncline::model::side::{PerSide, Side};
+use syncline::model::value::Value;
+use syncline::model::work::{Conflict, Quarantined};
+use syncline::reconcile::mapping::Mapping;
+use syncline::reconcile::merge::Initial;
+use syncline::reconcile::spec::MappingSpec;
+use syncline::store::{CommitterKind, Store, StoreOptions};
+use syncline::{ConnectionSpec, Env, Kernel, RunReport, Schedule, SyncSpec};
+
+/// Runs a story on one thread with paused time.
+pub fn story<F: Future<Output = ()>>(tell: impl FnOnce() -> F) {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    actix::System::with_tokio_rt(runtime).block_on(async { tell().await });
+}
+
+/// The mapping most stories use.
+pub const CONTACTS: &str = r#"
+match = ["email"]
+[fields]
+email = { remote = "properties.email", transform = "lowercase" }
+name  = "properties.name"
+plan  = { remote = "properties.plan", owner = "app" }
+phone = { remote = "properties.phone", owner = "remote" }
+note  = "properties.note"
+"#;
+
+/// How a story's sync is set up.
+#[derive(Clone)]
+pub struct Setup {
+    pub mapping: &'static str,
+    pub direction: Direction,
+    pub initial: Option<Initial>,
+    pub tie: Side,
+    pub schedule: Option<Schedule>,
+    pub seed: u64,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self { mapping: CONTACTS, direction: Direction::TwoWay, initial: None, tie: Side::App, schedule: None, seed: 1 }
+    }
+}
+
+/// Compiles a mapping, or panics with its problems.
+pub fn mapping(text: &str, direction: Direction) -> Mapping {
+    let problems = Problems::new();
+    let table = parse(text, &problems);
+    let top = Table::top(&table, &problems);
+    let spec = MappingSpec::parse(&top);
+    top.finish();
+    match spec.and_then(|spec| Mapping::compile(&spec, &problems, direction)) {
+        Some(mapping) => mapping,
+        None => panic!("{}", DocumentError::new("mapping", text, problems.into_sorted())),
+    }
+}
+
+/// Two apps and a kernel between them.
+pub struct World {
+    pub apps: PerSide<MemoryApp>,
+    pub store: Store,
+    pub env: Env,
+    pub setup: Setup,
+    kernel: Option<Kernel>,
+}
+
+pub const OBJECT: &str = "contacts";
+
+impl World {
+    /// A world whose kernel has started.
+    pub async fn new(setup: Setup) -> Self {
+        let apps = PerSide { app: MemoryApp::new(setup.seed), remote: MemoryApp::new(setup.seed + 1) };
+        let options = StoreOptions { committer: CommitterKind::Inline, cache_bytes: 1 << 20 };
+        let store = Store::in_memory(options).unwrap();
+        let env = Env::simulated(DateTime::from_timestamp(1_700_000_000, 0).unwrap(), setup.seed);
+        let mut world = Self { apps, store, env, setup, kernel: None };
+        world.start().await;
+        world
+    }
+
+    /// Starts the kernel over the state there is.
+    pub async fn start(&mut self) {
+        let sync = SyncSpec {
+            name: "contacts".into(),
+            objects: PerSide { app: OBJECT.into(), remote: OBJECT.into() },
+            direction: self.setup.direction,
+            mapping: mapping(self.setup.mapping, self.setup.direction),
+            initial: self.setup.initial,
+            tie: self.setup.tie,
+            schedule: self.setup.schedule,
+        };
+        let spec = ConnectionSpec {
+            id: "acme".into(),
+            scope: None,
+            connectors: PerSide::from_fn(|side| Arc::new(self.apps[side].factory()) as _),
+            limits: PerSide::default(),
+            shared_app_calls: None,
+            syncs: vec![Arc::new(sync)],
+            paused: false,
+        };
+        let kernel = Kernel::builder().store(self.store.clone()).env(self.env.clone()).connection(spec).start().await;
+        self.kernel = Some(kernel.unwrap());
+    }
+
+    /// Kills the kernel where it stands and starts it again over what was durable.
+    pub async fn kill(&mut self) {
+        self.kernel().abort().await;
+        self.kernel = None;
+        self.start().await;
+    }
+
+    pub fn kernel(&self) -> &Kernel {
+        self.kernel.as_ref().unwrap()
+    }
+
+    /// One run, to its end.
+    pub async fn sync(&self) -> RunReport {
+        loop {
+            match self.kernel().sync_now(&"acme".into(), None).await {
+                Ok(report) => return report,
+                // It died and comes back after a backoff.
+                Err(_) => tokio::time::sleep(Duration::from_secs(1)).await,
+            }
+        }
+    }
+
+    /// One run that must do without trouble.
+    pub async fn sync_well(&self) -> RunReport {
+        let report = self.sync().await;
+        assert_eq!(report.error, None);
+        report
+    }
+
+    /// A record's fields on one side, by their names in the app.
+    pub fn fields(&self, side: Side, id: &str) -> BTreeMap<String, Value> {
+        flat(side, &self.apps[side].get(OBJECT, id).unwrap())
+    }
+
+    /// All records of a side by e-mail.
+    pub fn by_email(&self, side: Side) -> BTreeMap<String, Vec<(RecordId, BTreeMap<String, Value>)>> {
+        let mut all: BTreeMap<String, Vec<_>> = BTreeMap::new();
+        for (id, value) in self.apps[side].all(OBJECT) {
+            let fields = flat(side, &value);
+            let email = fields.get("email").and_then(Value::as_str).unwrap_or_default().to_lowercase();
+            all.entry(email).or_default().push((id, fields));
+        }
+        all
+    }
+
+    /// Everything recorded as lost in a conflict.
+    pub fn history(&self) -> Vec<Conflict> {
+        let snapshot = self.store.snapshot().unwrap();
+        let mut all = Vec::new();
+        for (conn, _) in snapshot.connections().unwrap() {
+            let sync = self.store.intern_sync(&"contacts".into()).unwrap();
+            let mut from = syncline::model::ids::PairNo(0);
+            loop {
+                let markers = snapshot.markers(conn, sync, from, 1_000).unwrap();
+                let Some((last, _)) = markers.last() else { break };
+                from = syncline::model::ids::PairNo(last.0 + 1);
+                for (pair, _) in &markers {
+                    all.extend(snapshot.history(conn, sync, *pair).unwrap());
+                }
+            }
+        }
+        all
+    }
+
+    /// Everything held back.
+    pub fn quarantine(&self) -> Vec<(Side, String, Quarantined)> {
+        let snapshot = self.store.snapshot().unwrap();
+        let connections = snapshot.connections().unwrap();
+        let rows = connections.into_iter().flat_map(|(conn, _)| snapshot.quarantine(conn, 10_000).unwrap());
+        rows.map(|(_, side, id, held)| (side, id, held)).collect()
+    }
+
+    /// Writes the kernel made on each side.
+    pub fn writes(&self) -> PerSide<usize> {
+        PerSide::from_fn(|side| self.apps[side].writes())
+    }
+
+    pub fn clear_logs(&self) {
+        for side in Side::BOTH {
+            self.apps[side].clear_log();
+        }
+    }
+}
+
+/// A record in the app's flat form, whichever side it comes from.
+pub fn flat(side: Side, value: &Value) -> BTreeMap<String, Value> {
+    let inner = match side {
+        Side::App => Some(value),
+        Side::Remote => value.get(&"properties".parse().unwrap()),
+    };
+    match inner {
+        Some(Value::Object(entries)) => entries.iter().cloned().collect(),
+        _ => BTreeMap::new(),
+    }
+}
+
+/// A record in one side's form.
+pub fn record(side: Side, fields: &[(&str, &str)]) -> Value {
+    let entries = fields.iter().map(|(key, text)| ((*key).to_owned(), Value::string(*text))).collect();
+    match side {
+        Side::App => Value::Object(entries),
+        Side::Remote => Value::Object(vec![("properties".to_owned(), Value::Object(entries))]),
+    }
+}
+
+/// Sets one field of a record from outside.
+pub fn edit(apps: &PerSide<MemoryApp>, side: Side, id: &str, field: &str, value: Option<&str>) -> bool {
+    let path = match side {
+        Side::App => field.parse().unwrap(),
+        Side::Remote => format!("properties.{field}").parse().unwrap(),
+    };
+    let change = syncline::model::write::Change { path, value: value.map(Value::string) };
+    apps[side].patch(OBJECT, id, vec![change])
+}

@@ -1,0 +1,10 @@
+//! Whole-kernel stories: real actors, the real store in memory, two in-memory apps,
+//! paused time. Each file is named for the danger it guards.
+
+mod convergence;
+mod first_contact;
+mod harness;
+mod layering;
+mod lifecycle;
+mod merging;
+mod unknown_outcomes;
