@@ -128,26 +128,31 @@ fn values(number: u32, rng: &mut fastrand::Rng) -> [Option<Value>; 11] {
     let (city, country, zip) = CITIES[rng.usize(..CITIES.len())];
     let tags: Vec<&str> = TAGS.into_iter().filter(|_| rng.u8(..4) == 0).collect();
     let phone = format!("+1 555 {:03} {:04}", number / 10_000, number % 10_000);
+    let name = format!("{} {}", pick(rng, &FIRST), pick(rng, &LAST));
     [
         Some(json!(email(number))),
         Some(json!(format!("c-{number:06}"))),
-        Some(json!(format!("{} {}", FIRST[rng.usize(..FIRST.len())], LAST[rng.usize(..LAST.len())]))),
-        sometimes(rng, json!(COMPANIES[rng.usize(..COMPANIES.len())])),
-        sometimes(rng, json!(phone)),
+        Some(json!(name)),
+        sometimes(rng, |rng| json!(pick(rng, &COMPANIES))),
+        sometimes(rng, |_| json!(phone)),
         Some(json!(tags)),
-        sometimes(rng, json!(NOTES[rng.usize(..NOTES.len())])),
+        sometimes(rng, |rng| json!(pick(rng, &NOTES))),
         Some(json!(format!("{} Main St.", rng.u32(1..1_000)))),
         Some(json!(city)),
-        sometimes(rng, json!(zip)),
+        sometimes(rng, |_| json!(zip)),
         Some(json!(country)),
     ]
 }
 
-/// Mostly the value, sometimes null, sometimes nothing at all.
-fn sometimes(rng: &mut fastrand::Rng, value: Value) -> Option<Value> {
+fn pick<'t>(rng: &mut fastrand::Rng, texts: &[&'t str]) -> &'t str {
+    texts[rng.usize(..texts.len())]
+}
+
+/// Mostly a value, sometimes null, sometimes nothing at all.
+fn sometimes(rng: &mut fastrand::Rng, value: impl FnOnce(&mut fastrand::Rng) -> Value) -> Option<Value> {
     match rng.u8(..10) {
         0 => None,
         1 => Some(Value::Null),
-        _ => Some(value),
+        _ => Some(value(rng)),
     }
 }
