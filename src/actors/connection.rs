@@ -138,7 +138,7 @@ impl Connection {
         let core = Rc::new(core);
         let snapshot = core.snapshot()?;
         let mut queue = PendingQueue::default();
-        for (sync, lane, seq, pending) in snapshot.pending_all(core.conn)? {
+        for crate::store::PendingRow { lane, seq, sync, pending } in snapshot.pending_all(core.conn)? {
             queue.add(PendingRow { lane, seq, sync, pending });
         }
         let mut syncs = Vec::with_capacity(core.syncs.len());

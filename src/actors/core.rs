@@ -100,7 +100,7 @@ impl Core {
         let intents = snapshot.intents(conn)?.into_iter().map(|(sync, pair, intent)| ((sync, pair), intent)).collect();
         let mut totals = HashMap::new();
         for sync in &syncs {
-            totals.insert(sync.no, snapshot.totals(conn, sync.no)?.unwrap_or_default());
+            totals.insert(sync.no, snapshot.totals(conn, sync.no)?);
         }
         let next_pair = snapshot.next_pair(conn)?.0;
         let next_seq = snapshot.next_pending_seq(conn)?;

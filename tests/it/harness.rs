@@ -17,7 +17,7 @@ use syncline::model::work::{Conflict, Quarantined};
 use syncline::reconcile::mapping::Mapping;
 use syncline::reconcile::merge::Initial;
 use syncline::reconcile::spec::MappingSpec;
-use syncline::store::{CommitterKind, Store, StoreOptions};
+use syncline::store::{Store, StoreOptions};
 use syncline::{ConnectionSpec, Env, Kernel, RunReport, Schedule, SyncSpec};
 
 /// Runs a story on one thread with paused time.
@@ -82,8 +82,7 @@ impl World {
     /// A world whose kernel has started.
     pub async fn new(setup: Setup) -> Self {
         let apps = PerSide { app: MemoryApp::new(setup.seed), remote: MemoryApp::new(setup.seed + 1) };
-        let options = StoreOptions { committer: CommitterKind::Inline, cache_bytes: 1 << 20 };
-        let store = Store::in_memory(options).unwrap();
+        let store = Store::in_memory(StoreOptions::inline().with_kernel_id("0123456789abcdef")).unwrap();
         let env = Env::simulated(DateTime::from_timestamp(1_700_000_000, 0).unwrap(), setup.seed);
         let mut world = Self { apps, store, env, setup, kernel: None };
         world.start().await;
@@ -171,7 +170,7 @@ impl World {
                 let Some((last, _)) = markers.last() else { break };
                 from = syncline::model::ids::PairNo(last.0 + 1);
                 for (pair, _) in &markers {
-                    all.extend(snapshot.history(conn, sync, *pair).unwrap());
+                    all.extend(snapshot.history(conn, sync, *pair).unwrap().into_iter().map(|(_, conflict)| conflict));
                 }
             }
         }
