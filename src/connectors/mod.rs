@@ -6,13 +6,17 @@
 //! keeps records in the state file, `memory` is the test double, and a host program
 //! implements [`Connector`] for its own storage.
 
+mod blocking;
 pub mod calls;
 pub mod contract;
+pub mod embedded;
+pub mod http;
 pub mod memory;
 pub mod retry;
 
 use async_trait::async_trait;
 
+pub use blocking::blocking;
 pub use calls::{Calls, Permit};
 
 use crate::model::cursor::{Cursor, PageToken};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use syncline::connectors::ConnectorFactory;
 use syncline::connectors::embedded::EmbeddedFactory;
-use syncline::connectors::http::{Credentials, HttpConnectorFactory, HttpConnectorFile, HttpSettings};
+use syncline::connectors::http::{Credentials, HttpConnectorFile, HttpFactory, HttpSettings};
 use syncline::model::budget::Limits;
 use syncline::model::direction::Direction;
 use syncline::model::document::{self, Problems, Table};
@@ -97,7 +97,7 @@ pub fn connector(kinto: &Kinto) -> Arc<dyn ConnectorFactory> {
     let mut settings = HttpSettings::new(kinto.base_url());
     settings.credentials = Credentials::Basic { user: kinto::USER.into(), password: kinto::PASSWORD.into() };
     settings.allow_private = true;
-    Arc::new(HttpConnectorFactory::new(connector_file(), settings).expect("the settings fit the file"))
+    Arc::new(HttpFactory::new(Arc::new(connector_file()), settings))
 }
 
 /// The connector file of Kinto.

@@ -1,0 +1,400 @@
+//! Writing several records in one request: a list of whole requests, or a list of
+//! records for one operation. Results belong to writes by their place in the list.
+
+use serde_json::value::RawValue;
+
+use crate::connectors::Calls;
+use crate::model::path::Path;
+use crate::model::value::{Value, raw_entries};
+use crate::model::write::{NextStep, Outcome, Write};
+
+use super::HttpConnector;
+use super::call::{Meaning, Prepared, Reply, meaning, not_sent, retry_after_ms};
+use super::compose::{Composed, Names, create_record, fill, holds, id_value, update_record};
+use super::outcome::{Answer, outcome, unanswered};
+use super::raw::{at, is_null, is_truthy, text_of};
+use super::spec::{BatchEndpoint, BatchKind, BatchSpec, Endpoint, ObjectSpec};
+use super::text::clip;
+use super::transport::find_header;
+
+/// One write of a batch: its place in the call, and what is sent for it.
+struct Part<'w> {
+    index: usize,
+    write: &'w Write,
+    /// One entry of the list that is sent.
+    item: Value,
+    sent: Value,
+}
+
+/// Outcomes as they come in, by the place of their writes.
+struct Outcomes(Vec<Option<Outcome>>);
+
+impl Outcomes {
+    fn set(&mut self, index: usize, outcome: Outcome) {
+        self.0[index] = Some(outcome);
+    }
+}
+
+/// What came of a whole batch before its results are looked at.
+enum Whole {
+    /// It has results.
+    Answered(Reply),
+    /// It was refused as a whole because of some record in it; nothing was carried out.
+    RefusedForOne(String),
+    /// One outcome for all of it.
+    Same(Outcome),
+}
+
+impl HttpConnector {
+    /// Carries out writes in batches as far as batches take them, the others singly.
+    pub(super) async fn write_batched(
+        &self,
+        calls: &Calls,
+        object: &ObjectSpec,
+        batch: &BatchSpec,
+        writes: &[Write],
+    ) -> Vec<Outcome> {
+        let mut outcomes = Outcomes(writes.iter().map(|_| None).collect());
+        match &batch.kind {
+            BatchKind::Requests { endpoint, requests, responses } => {
+                let parts = self.request_parts(object, writes, &mut outcomes);
+                for parts in parts.chunks(batch.size) {
+                    let body = listed(Some(requests), parts);
+                    match self.send_batch(calls, endpoint, body).await {
+                        Whole::Answered(reply) => {
+                            self.results(object, parts, &reply, Some(responses), &mut outcomes, |item| {
+                                request_result(object, item)
+                            });
+                        }
+                        whole => self.settle(calls, object, parts, whole, &mut outcomes).await,
+                    }
+                }
+            }
+            BatchKind::Records { create, update, delete } => {
+                for endpoint in [create, update, delete].into_iter().flatten() {
+                    let same = |write: &Write| match write {
+                        Write::Create(_) => create.as_ref() == Some(endpoint),
+                        Write::Update(_) => update.as_ref() == Some(endpoint),
+                        Write::Delete(_) => delete.as_ref() == Some(endpoint),
+                    };
+                    let parts = record_parts(object, endpoint, writes, &mut outcomes, same);
+                    for parts in parts.chunks(batch.size) {
+                        self.write_records(calls, object, endpoint, parts, &mut outcomes).await;
+                    }
+                }
+            }
+        }
+        // What no batch took.
+        let left: Vec<usize> = (0..writes.len()).filter(|index| outcomes.0[*index].is_none()).collect();
+        let singles: Vec<Write> = left.iter().map(|index| writes[*index].clone()).collect();
+        for (index, outcome) in left.into_iter().zip(self.write_singly(calls, object, &singles).await) {
+            outcomes.set(index, outcome);
+        }
+        let lost = || Outcome::Unknown("the batch gave no result for this record".to_owned());
+        outcomes.0.into_iter().map(|outcome| outcome.unwrap_or_else(lost)).collect()
+    }
+
+    async fn write_records(
+        &self,
+        calls: &Calls,
+        object: &ObjectSpec,
+        endpoint: &BatchEndpoint,
+        parts: &[Part<'_>],
+        outcomes: &mut Outcomes,
+    ) {
+        let body = listed(endpoint.records.as_ref(), parts);
+        match self.send_batch(calls, &endpoint.endpoint, body).await {
+            Whole::Answered(reply) if is_delete(parts) && reply.body.trim().is_empty() => {
+                // A batch delete that says nothing but success has deleted all.
+                for part in parts {
+                    outcomes.set(part.index, Outcome::Deleted);
+                }
+            }
+            Whole::Answered(reply) => {
+                let results = endpoint.results.as_ref();
+                self.results(object, parts, &reply, results, outcomes, |item| record_result(endpoint, &reply, item));
+            }
+            whole => self.settle(calls, object, parts, whole, outcomes).await,
+        }
+    }
+
+    /// Each write as a whole request; what cannot be composed has its outcome already.
+    fn request_parts<'w>(
+        &self,
+        object: &ObjectSpec,
+        writes: &'w [Write],
+        outcomes: &mut Outcomes,
+    ) -> Vec<Part<'w>> {
+        let mut parts = Vec::with_capacity(writes.len());
+        for (index, write) in writes.iter().enumerate() {
+            match self.compose(object, write) {
+                Ok(composed) => {
+                    parts.push(Part { index, write, item: request_item(&composed), sent: composed.sent });
+                }
+                Err(outcome) => outcomes.set(index, outcome),
+            }
+        }
+        parts
+    }
+
+    async fn send_batch(&self, calls: &Calls, endpoint: &Endpoint, body: Value) -> Whole {
+        let url = match self.caller.url(&endpoint.path, super::call::PathIds::default(), &endpoint.query) {
+            Ok(url) => url,
+            Err(reason) => return Whole::Same(not_sent(NextStep::Fail, reason)),
+        };
+        let mut request = Prepared::new(endpoint.method, url, &self.file.headers, &endpoint.headers);
+        request.body = Some(body.to_json());
+        let reply = match self.caller.send(calls, request).await {
+            Ok(reply) => reply,
+            Err(error) => return Whole::Same(unanswered(error)),
+        };
+        let sentence = || self.caller.sentence(&reply);
+        match meaning(&self.file, reply.status, reply.retry_after_ms(self.now())) {
+            Meaning::Success => Whole::Answered(reply),
+            Meaning::Limited { millis } => Whole::Same(not_sent(NextStep::Wait { millis }, sentence())),
+            Meaning::Unauthorised => Whole::Same(not_sent(NextStep::Reauthorise, sentence())),
+            Meaning::NotNow => Whole::Same(not_sent(NextStep::Retry, sentence())),
+            Meaning::Broken => Whole::Same(Outcome::Unknown(sentence())),
+            // A missing endpoint says nothing of the records.
+            Meaning::Missing | Meaning::Wrong => Whole::Same(not_sent(NextStep::Fail, sentence())),
+            Meaning::Invalid | Meaning::Duplicate | Meaning::Changed => Whole::RefusedForOne(sentence()),
+        }
+    }
+
+    /// Gives the parts of a batch without results their outcomes.
+    async fn settle(
+        &self,
+        calls: &Calls,
+        object: &ObjectSpec,
+        parts: &[Part<'_>],
+        whole: Whole,
+        outcomes: &mut Outcomes,
+    ) {
+        let (same, refused) = match whole {
+            Whole::Same(outcome) => (outcome, None),
+            Whole::RefusedForOne(reason) => (Outcome::Rejected { reason: reason.clone(), path: None }, Some(reason)),
+            Whole::Answered(reply) => (Outcome::Unknown(self.caller.sentence(&reply)), None),
+        };
+        if let Some(reason) = refused {
+            tracing::warn!(object = object.name, reason, "a batch was refused as a whole; its records are sent one by one");
+            let singles: Vec<Write> = parts.iter().map(|part| part.write.clone()).collect();
+            let singly = self.write_singly(calls, object, &singles).await;
+            for (part, outcome) in parts.iter().zip(singly) {
+                // One that has no endpoint of its own shares the refusal.
+                let undeclared = matches!(&outcome, Outcome::NotSent(error) if error.next == NextStep::Fail);
+                outcomes.set(part.index, if undeclared { same.clone() } else { outcome });
+            }
+            return;
+        }
+        for part in parts {
+            outcomes.set(part.index, same.clone());
+        }
+    }
+
+    /// Reads the results of a batch, one for each part in the same order.
+    fn results<'r>(
+        &self,
+        object: &ObjectSpec,
+        parts: &[Part<'_>],
+        reply: &'r Reply,
+        path: Option<&Path>,
+        outcomes: &mut Outcomes,
+        read: impl Fn(&'r RawValue) -> Option<ItemResult<'r>>,
+    ) {
+        let items = result_list(reply, path);
+        let items = match items {
+            Ok(items) if items.len() == parts.len() => items,
+            other => {
+                let reason = match other {
+                    Ok(items) => format!("{} results for {} records", items.len(), parts.len()),
+                    Err(reason) => reason,
+                };
+                for part in parts {
+                    outcomes.set(part.index, Outcome::Unknown(format!("{}: {reason}", reply.place)));
+                }
+                return;
+            }
+        };
+        for (part, raw) in parts.iter().zip(items) {
+            let outcome = match read(raw) {
+                Some(item) => self.item_outcome(object, part, reply, raw, &item),
+                None => Outcome::Unknown(format!("{}: a result without a status", reply.place)),
+            };
+            outcomes.set(part.index, outcome);
+        }
+    }
+
+    fn item_outcome(
+        &self,
+        object: &ObjectSpec,
+        part: &Part<'_>,
+        reply: &Reply,
+        raw: &RawValue,
+        item: &ItemResult<'_>,
+    ) -> Outcome {
+        let sentence = || {
+            format!("{} answered {} for a record of the batch: {}", reply.place, item.status, self.caller.redact(raw.get()))
+        };
+        let retry_after = find_header(&item.headers, "retry-after").and_then(|text| retry_after_ms(text, self.now()));
+        let answer = Answer {
+            status: item.status,
+            meaning: meaning(&self.file, item.status, retry_after),
+            body: item.body,
+            garbled: false,
+            lossy: reply.lossy,
+            version_header: object.version_header.as_ref().and_then(|name| find_header(&item.headers, name)),
+            sentence: &sentence,
+        };
+        outcome(object, part.write, &part.sent, &answer)
+    }
+}
+
+/// One result of a batch.
+struct ItemResult<'r> {
+    status: u16,
+    headers: Vec<(String, String)>,
+    /// Holds the record where a single answer would.
+    body: Option<&'r RawValue>,
+}
+
+/// A result that is a whole answer: `{status, headers, body}`.
+fn request_result<'r>(_: &ObjectSpec, raw: &'r RawValue) -> Option<ItemResult<'r>> {
+    let key = |name: &str| at(raw, Some(&Path::key(name))).ok().flatten();
+    let status = text_of(key("status")?)?.parse().ok()?;
+    let headers = key("headers").and_then(|headers| raw_entries(headers).ok()).unwrap_or_default();
+    let headers = headers.into_iter().filter_map(|(name, value)| Some((name.into_owned(), text_of(value)?)));
+    Some(ItemResult { status, headers: headers.collect(), body: key("body").filter(|body| !is_null(body)) })
+}
+
+/// A result that is a record, or a status and an error beside it.
+fn record_result<'r>(endpoint: &BatchEndpoint, reply: &Reply, raw: &'r RawValue) -> Option<ItemResult<'r>> {
+    let look = |path: Option<&Path>| path.and_then(|path| at(raw, Some(path)).ok().flatten());
+    let told = look(endpoint.status.as_ref()).and_then(text_of).and_then(|text| text.parse().ok());
+    let failed = look(endpoint.error.as_ref()).is_some_and(is_truthy);
+    let status = match (told, failed) {
+        (Some(status), _) => status,
+        // An error without a status is about the record, which was not taken.
+        (None, true) => 422,
+        // A mixed answer says of each record how it went; one that does not, says nothing.
+        (None, false) if reply.status == 207 && endpoint.error.is_none() => return None,
+        (None, false) => 200,
+    };
+    let body = match &endpoint.record {
+        Some(path) => look(Some(path)),
+        None => Some(raw),
+    };
+    Some(ItemResult { status, headers: Vec::new(), body })
+}
+
+fn result_list<'r>(reply: &'r Reply, path: Option<&Path>) -> Result<Vec<&'r RawValue>, String> {
+    let list = at(reply.json()?, path)?.filter(|raw| raw.get().starts_with('['));
+    let list = list.ok_or_else(|| format!("no list of results: {}", clip(&reply.body)))?;
+    serde_json::from_str(list.get()).map_err(|error| error.to_string())
+}
+
+/// The body of a batch: the list of its parts, under a path or as the whole body.
+fn listed(path: Option<&Path>, parts: &[Part<'_>]) -> Value {
+    let list = Value::Array(parts.iter().map(|part| part.item.clone()).collect());
+    match path {
+        None => list,
+        Some(path) => {
+            let mut body = Value::Object(Vec::new());
+            body.set(path, list);
+            body
+        }
+    }
+}
+
+/// A write as a request within a request; the path is absolute, with its query.
+fn request_item(composed: &Composed) -> Value {
+    let mut path = composed.url.path().to_owned();
+    if let Some(query) = composed.url.query() {
+        path = format!("{path}?{query}");
+    }
+    let headers = composed.headers.iter().map(|(name, value)| (name.clone(), Value::string(value.as_str())));
+    let mut item = vec![
+        ("method".to_owned(), Value::string(composed.method.as_str())),
+        ("path".to_owned(), Value::string(path)),
+        ("headers".to_owned(), Value::Object(headers.collect())),
+    ];
+    item.extend(composed.body.clone().map(|body| ("body".to_owned(), body)));
+    Value::Object(item)
+}
+
+fn is_delete(parts: &[Part<'_>]) -> bool {
+    parts.iter().all(|part| matches!(part.write, Write::Delete(_)))
+}
+
+/// The writes that an endpoint takes. Left to be sent singly are those that would lose
+/// in a batch what guards them: an idempotency key, an expected version.
+fn record_parts<'w>(
+    object: &ObjectSpec,
+    endpoint: &BatchEndpoint,
+    writes: &'w [Write],
+    outcomes: &mut Outcomes,
+    takes: impl Fn(&Write) -> bool,
+) -> Vec<Part<'w>> {
+    let mut parts = Vec::new();
+    for (index, write) in writes.iter().enumerate() {
+        if !takes(write) || !keeps_guards(object, endpoint, write) {
+            continue;
+        }
+        match record_item(object, endpoint, write) {
+            Ok(Some((item, sent))) => parts.push(Part { index, write, item, sent }),
+            Ok(None) => {}
+            Err(outcome) => outcomes.set(index, outcome),
+        }
+    }
+    parts
+}
+
+fn keeps_guards(object: &ObjectSpec, endpoint: &BatchEndpoint, write: &Write) -> bool {
+    let checks = |if_match: Option<&String>| if_match.is_none() || holds(&endpoint.item, "{version}");
+    match write {
+        Write::Create(_) => {
+            let header = object.create.as_ref().and_then(|create| create.idempotency_header.as_ref());
+            header.is_none() || holds(&endpoint.item, "{idempotency_key}")
+        }
+        Write::Update(update) => {
+            update.expected.is_none() || checks(object.update.as_ref().and_then(|spec| spec.if_match.as_ref()))
+        }
+        Write::Delete(delete) => {
+            delete.expected.is_none() || checks(object.delete.as_ref().and_then(|spec| spec.if_match.as_ref()))
+        }
+    }
+}
+
+/// One entry of the list, and what of the record it holds; `None` where the file does
+/// not declare the operation itself, which tells what a record looks like.
+fn record_item(
+    object: &ObjectSpec,
+    endpoint: &BatchEndpoint,
+    write: &Write,
+) -> Result<Option<(Value, Value)>, Outcome> {
+    Ok(match write {
+        Write::Create(create) => object.create.as_ref().map(|spec| {
+            let sent = create_record(object, spec, create);
+            (fill(&endpoint.item, &Names { record: &sent, id: None, version: None, create: Some(create) }), sent)
+        }),
+        Write::Update(update) => match &object.update {
+            None => None,
+            Some(spec) => {
+                let sent = update_record(object, spec, update)?;
+                let id = id_value(object, &update.id);
+                let mut record = sent.clone();
+                if !holds(&endpoint.item, "{id}") {
+                    // The entry itself must name the record.
+                    record.set(&object.id, id.clone());
+                }
+                let version = update.expected.as_ref();
+                let names = Names { record: &record, id: Some(id), version, create: None };
+                Some((fill(&endpoint.item, &names), sent))
+            }
+        },
+        Write::Delete(delete) => {
+            let id = Some(id_value(object, &delete.id));
+            let names = Names { record: &Value::Null, id, version: delete.expected.as_ref(), create: None };
+            Some((fill(&endpoint.item, &names), Value::Null))
+        }
+    })
+}

@@ -1,0 +1,185 @@
+//! What is sent for a write: record, body, headers, address.
+
+use url::Url;
+
+use crate::model::ids::{RecordId, Version};
+use crate::model::path::Path;
+use crate::model::value::{Number, Value};
+use crate::model::write::{Create, CreateRecovery, NextStep, Outcome, Update, Write};
+
+use super::HttpConnector;
+use super::call::{PathIds, not_sent};
+use super::spec::{Absent, CreateSpec, Endpoint, ObjectSpec, UpdateSpec};
+use super::transport::Method;
+
+/// A write as it will be sent, alone or as part of a batch.
+#[derive(Debug, Clone)]
+pub(super) struct Composed {
+    pub method: Method,
+    pub url: Url,
+    pub headers: Vec<(String, String)>,
+    pub body: Option<Value>,
+    /// What of the record is sent, to tell whether an answer holds all of it.
+    pub sent: Value,
+}
+
+/// What the names in a body template stand for.
+pub(super) struct Names<'a> {
+    pub record: &'a Value,
+    pub id: Option<Value>,
+    pub version: Option<&'a Version>,
+    pub create: Option<&'a Create>,
+}
+
+impl HttpConnector {
+    /// Composes a write for its own endpoint.
+    ///
+    /// # Errors
+    /// With the outcome, where it cannot be sent at all.
+    pub(super) fn compose(&self, object: &ObjectSpec, write: &Write) -> Result<Composed, Outcome> {
+        let undeclared = |what: &str| {
+            let message = format!("the connector file declares no {what} for '{}'", object.name);
+            not_sent(NextStep::Fail, message)
+        };
+        match write {
+            Write::Create(create) => {
+                let spec = object.create.as_ref().ok_or_else(|| undeclared("create"))?;
+                let sent = create_record(object, spec, create);
+                let names = Names { record: &sent, id: None, version: None, create: Some(create) };
+                let body = fill(&spec.body, &names);
+                let ids = PathIds { id: None, external_id: Some(&create.external_id) };
+                let mut composed = self.composed(&spec.endpoint, ids, Some(body), sent)?;
+                let key = spec.idempotency_header.as_ref();
+                composed.headers.extend(key.map(|name| (name.clone(), create.idempotency_key.clone())));
+                Ok(composed)
+            }
+            Write::Update(update) => {
+                let spec = object.update.as_ref().ok_or_else(|| undeclared("update"))?;
+                let sent = update_record(object, spec, update)?;
+                let names = Names {
+                    record: &sent,
+                    id: Some(id_value(object, &update.id)),
+                    version: update.expected.as_ref(),
+                    create: None,
+                };
+                let body = fill(&spec.body, &names);
+                let mut composed = self.composed(&spec.endpoint, path_id(&update.id), Some(body), sent)?;
+                composed.headers.extend(if_match(spec.if_match.as_ref(), update.expected.as_ref()));
+                Ok(composed)
+            }
+            Write::Delete(delete) => {
+                let spec = object.delete.as_ref().ok_or_else(|| undeclared("delete"))?;
+                let mut composed = self.composed(&spec.endpoint, path_id(&delete.id), None, Value::Null)?;
+                composed.headers.extend(if_match(spec.if_match.as_ref(), delete.expected.as_ref()));
+                Ok(composed)
+            }
+        }
+    }
+
+    fn composed(
+        &self,
+        endpoint: &Endpoint,
+        ids: PathIds<'_>,
+        body: Option<Value>,
+        sent: Value,
+    ) -> Result<Composed, Outcome> {
+        let url = self.caller.url(&endpoint.path, ids, &endpoint.query);
+        // Such an id can never be written, so the record is held back.
+        let url = url.map_err(|reason| Outcome::Rejected { reason, path: None })?;
+        Ok(Composed { method: endpoint.method, url, headers: endpoint.headers.clone(), body, sent })
+    }
+}
+
+fn path_id(id: &RecordId) -> PathIds<'_> {
+    PathIds { id: Some(id.as_str()), external_id: None }
+}
+
+fn if_match(template: Option<&String>, expected: Option<&Version>) -> Option<(String, String)> {
+    let text = template?.replace("{version}", expected?.as_str());
+    Some(("If-Match".to_owned(), text))
+}
+
+/// An id as it stands in a body.
+pub(super) fn id_value(object: &ObjectSpec, id: &RecordId) -> Value {
+    match Number::parse(id.as_str()) {
+        Ok(number) if object.id_is_number => Value::Number(number),
+        Ok(_) | Err(_) => Value::string(id.as_str()),
+    }
+}
+
+/// The record of a create, without what the side decides itself.
+pub(super) fn create_record(object: &ObjectSpec, spec: &CreateSpec, create: &Create) -> Value {
+    let mut record = create.record.clone();
+    strip(object, &mut record, false);
+    if let (Some(field), CreateRecovery::ClientId | CreateRecovery::ExternalId) =
+        (&spec.external_id_field, spec.recovery)
+    {
+        record.set(field, Value::string(create.external_id.as_str()));
+    }
+    record
+}
+
+/// The record of an update: the whole one as it should be, or what changes of it.
+pub(super) fn update_record(object: &ObjectSpec, spec: &UpdateSpec, update: &Update) -> Result<Value, Outcome> {
+    let mut record = if spec.whole { current(update)? } else { Value::Object(Vec::new()) };
+    for change in &update.changes {
+        match (&change.value, spec.absent) {
+            (Some(value), Absent::Null | Absent::Omit) => record.set(&change.path, value.clone()),
+            (None, Absent::Null) => record.set(&change.path, Value::Null),
+            (None, Absent::Omit) => record.remove(&change.path),
+        }
+    }
+    strip(object, &mut record, spec.keep_id && spec.whole);
+    if spec.keep_id && !spec.whole {
+        record.set(&object.id, id_value(object, &update.id));
+    }
+    Ok(record)
+}
+
+fn current(update: &Update) -> Result<Value, Outcome> {
+    let hold_back = |message: String| not_sent(NextStep::Quarantine, message);
+    let body = update.current.as_ref().ok_or_else(|| {
+        hold_back("the side takes whole records only, and the current one was not given".to_owned())
+    })?;
+    body.decode().map_err(|error| hold_back(format!("the current record cannot be read: {error}")))
+}
+
+/// Takes away what is never written: what the side decides itself.
+fn strip(object: &ObjectSpec, record: &mut Value, keep_id: bool) {
+    let never = object.version.iter().chain(&object.modified).chain(&object.read_only);
+    let id = (!keep_id).then_some(&object.id);
+    let paths: Vec<&Path> = never.chain(id).collect();
+    for path in paths {
+        record.remove(path);
+    }
+}
+
+/// A body template with its names filled in.
+pub(super) fn fill(template: &Value, names: &Names<'_>) -> Value {
+    let text = |text: Option<&str>| text.map_or(Value::Null, Value::string);
+    match template {
+        Value::String(name) => match name.as_str() {
+            "{record}" => names.record.clone(),
+            "{id}" => names.id.clone().unwrap_or(Value::Null),
+            "{version}" => text(names.version.map(Version::as_str)),
+            "{external_id}" => text(names.create.map(|create| create.external_id.as_str())),
+            "{idempotency_key}" => text(names.create.map(|create| create.idempotency_key.as_str())),
+            _ => template.clone(),
+        },
+        Value::Array(items) => Value::Array(items.iter().map(|item| fill(item, names)).collect()),
+        Value::Object(entries) => {
+            Value::Object(entries.iter().map(|(key, value)| (key.clone(), fill(value, names))).collect())
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => template.clone(),
+    }
+}
+
+/// Whether a template holds a name.
+pub(super) fn holds(template: &Value, name: &str) -> bool {
+    match template {
+        Value::String(text) => text == name,
+        Value::Array(items) => items.iter().any(|item| holds(item, name)),
+        Value::Object(entries) => entries.iter().any(|(_, value)| holds(value, name)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
+}

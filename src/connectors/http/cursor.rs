@@ -1,0 +1,234 @@
+//! Positions: what is asked for since one, and where it may move to after a read.
+//!
+//! A cursor's text is `t:` and a time, `i:` and a number, or `o:` and whatever the side
+//! gave.
+
+use chrono::{DateTime, Duration, SecondsFormat, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::model::cursor::{Cursor, advance_time};
+use crate::model::write::{ConnectorError, NextStep};
+
+use super::raw::text_of;
+use super::spec::{CursorKind, CursorSpec, OrderedSpec, Unit};
+use super::text::clip;
+use super::time;
+
+/// How far behind our own clock a cursor starts when nothing was seen and the side does
+/// not tell its time.
+const BLIND_START: Duration = Duration::days(1);
+
+/// How changes are asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// By a query parameter.
+    Param(String, String),
+    /// By a URL of its own.
+    Url(String),
+}
+
+/// What one read has seen of positions so far. Travels in the page token.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(super) struct Track {
+    newest: Option<i64>,
+    /// The newest of the first page: what changed later than it, changed after the read
+    /// began.
+    first_newest: Option<i64>,
+    /// The server's clock at the first page, in microseconds.
+    server: Option<i64>,
+    /// The position of the whole list as the first page's header told it.
+    header: Option<i64>,
+    /// The list turned out not to be in the declared order.
+    unsorted: bool,
+    opaque: Option<String>,
+}
+
+/// Where in a read a page stands, for deciding on its cursor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    /// It is the last page.
+    pub last: bool,
+    /// Pages once read do not shift.
+    pub stable: bool,
+}
+
+/// The unit a cursor counts time in, if it does.
+pub(super) fn unit_of(spec: &CursorSpec) -> Option<Unit> {
+    match &spec.kind {
+        CursorKind::Ordered(ordered) if ordered.unit != Unit::Iso => Some(ordered.unit),
+        CursorKind::Ordered(_) | CursorKind::Opaque { .. } => None,
+    }
+}
+
+/// The position a JSON value says.
+pub(super) fn position(spec: &OrderedSpec, raw: &RawValue) -> Option<i64> {
+    position_of_text(spec, &text_of(raw)?)
+}
+
+fn position_of_text(spec: &OrderedSpec, text: &str) -> Option<i64> {
+    if spec.is_time {
+        time::parse_text(text, spec.unit).map(|time| time.timestamp_micros())
+    } else {
+        time::unquoted(text).parse().ok()
+    }
+}
+
+/// How to ask for what changed since a cursor: inclusive, whatever the side's operator,
+/// and further back by the lookback.
+///
+/// # Errors
+/// When the cursor is of another kind than declared, so that everything must be read.
+pub(super) fn asked(spec: &CursorSpec, since: &Cursor) -> Result<Asked, ConnectorError> {
+    let stale = || {
+        let message = format!("the stored cursor '{}' is not of the declared kind", clip(since.as_str()));
+        ConnectorError::new(NextStep::Resync, message)
+    };
+    let text = match &spec.kind {
+        CursorKind::Opaque { .. } => since.as_str().strip_prefix("o:").ok_or_else(stale)?.to_owned(),
+        CursorKind::Ordered(ordered) => {
+            let from = parse_position(ordered, since).ok_or_else(stale)?;
+            query_text(ordered, from).ok_or_else(stale)?
+        }
+    };
+    Ok(match &spec.param {
+        Some(param) => Asked::Param(param.clone(), spec.format.replace("{cursor}", &text)),
+        None => Asked::Url(text),
+    })
+}
+
+fn query_text(spec: &OrderedSpec, from: i64) -> Option<String> {
+    let step = if spec.exclusive { spec.granularity } else { 0 };
+    let from = from.checked_sub(spec.lookback)?;
+    if spec.is_time {
+        // Rounded down first: a step below a rounded stamp is still below it.
+        return time::format(floor(from, spec.granularity) - step, spec.unit);
+    }
+    Some((from - step).max(0).to_string())
+}
+
+fn floor(position: i64, granularity: i64) -> i64 {
+    position - position.rem_euclid(granularity.max(1))
+}
+
+fn parse_position(spec: &OrderedSpec, cursor: &Cursor) -> Option<i64> {
+    if spec.is_time {
+        let text = cursor.as_str().strip_prefix("t:")?;
+        Some(DateTime::parse_from_rfc3339(text).ok()?.timestamp_micros())
+    } else {
+        cursor.as_str().strip_prefix("i:")?.parse().ok()
+    }
+}
+
+fn to_cursor(spec: &OrderedSpec, position: i64) -> Option<Cursor> {
+    if !spec.is_time {
+        return Some(Cursor::new(format!("i:{position}")));
+    }
+    let time = DateTime::from_timestamp_micros(floor(position, spec.granularity))?;
+    Some(Cursor::new(format!("t:{}", time.to_rfc3339_opts(SecondsFormat::Micros, true))))
+}
+
+impl Track {
+    /// Notes the first page's clock, if it can be believed, and its position header.
+    pub fn begin(&mut self, spec: &CursorSpec, date: Option<&str>, header: Option<&str>, ours: DateTime<Utc>) {
+        if let Some(server) = date.and_then(time::parse_date_header) {
+            if time::believable(server, ours) {
+                self.server = Some(server.timestamp_micros());
+            } else {
+                tracing::warn!(%server, "the server's clock is more than a day off and is not used for the cursor");
+            }
+        }
+        match &spec.kind {
+            CursorKind::Ordered(ordered) => self.header = header.and_then(|text| position_of_text(ordered, text)),
+            CursorKind::Opaque { .. } => self.opaque = header.map(str::to_owned),
+        }
+    }
+
+    /// Notes the positions of one page's records, in their order.
+    pub fn observe(&mut self, spec: &OrderedSpec, first: bool, positions: impl Iterator<Item = i64>) {
+        let mut previous = if spec.ascending { self.newest } else { None };
+        for position in positions {
+            if spec.ascending && previous.is_some_and(|previous| position < previous) && !self.unsorted {
+                tracing::warn!("the list is declared ascending but is not; its cursor moves at the end only");
+                self.unsorted = true;
+            }
+            previous = Some(position);
+            self.newest = self.newest.max(Some(position));
+        }
+        if first {
+            self.first_newest = self.newest;
+        }
+    }
+
+    /// Notes what an opaque cursor's page said.
+    pub fn observe_opaque(&mut self, next: Option<String>) {
+        if next.is_some() {
+            self.opaque = next;
+        }
+    }
+
+    /// The cursor that is safe to keep after a page.
+    pub fn cursor(
+        &self,
+        spec: &CursorSpec,
+        stored: Option<&Cursor>,
+        place: Place,
+        ours: DateTime<Utc>,
+    ) -> Option<Cursor> {
+        match &spec.kind {
+            CursorKind::Opaque { .. } => {
+                let fresh = self.opaque.as_ref().filter(|_| place.last);
+                fresh.map(|text| Cursor::new(format!("o:{text}")))
+            }
+            CursorKind::Ordered(ordered) => {
+                let sorted = ordered.ascending && !self.unsorted;
+                if !place.last && !(sorted && place.stable) {
+                    return None;
+                }
+                let stored = stored.and_then(|cursor| parse_position(ordered, cursor));
+                let reached = self.reached(ordered, sorted, place.last);
+                let position = if ordered.is_time {
+                    self.settled(ordered, stored, reached)
+                } else {
+                    stored.max(reached)
+                };
+                let position = position.or_else(|| place.last.then(|| self.start(ordered, ours)))?;
+                to_cursor(ordered, position)
+            }
+        }
+    }
+
+    /// Up to where everything has certainly been listed, not counting late commits.
+    fn reached(&self, spec: &OrderedSpec, sorted: bool, last: bool) -> Option<i64> {
+        match (sorted, self.header) {
+            (true, header) if last => self.newest.max(header),
+            (true, _) => self.newest,
+            (false, Some(header)) => Some(header),
+            // Without an order a record may change after its page was read while a newer
+            // one is still seen. The clock of the first page bounds that for times;
+            // else only what the first page showed is safe.
+            (false, None) if spec.is_time && self.server.is_some() => self.newest,
+            (false, None) => self.first_newest,
+        }
+    }
+
+    fn settled(&self, spec: &OrderedSpec, stored: Option<i64>, reached: Option<i64>) -> Option<i64> {
+        let time = |micros: Option<i64>| micros.and_then(DateTime::from_timestamp_micros);
+        let (stored, reached) = (time(stored), time(reached));
+        // Without the server's clock the newest change seen stands for it.
+        let server_now = time(self.server).or(reached).or(stored)?;
+        let settle = Duration::microseconds(spec.settle);
+        advance_time(stored, reached, server_now, settle).map(|time| time.timestamp_micros())
+    }
+
+    /// Where a cursor starts when nothing was seen at all.
+    fn start(&self, spec: &OrderedSpec, ours: DateTime<Utc>) -> i64 {
+        if !spec.is_time {
+            return 0;
+        }
+        match self.server {
+            Some(server) => server - spec.settle,
+            None => (ours - BLIND_START).timestamp_micros() - spec.settle,
+        }
+    }
+}

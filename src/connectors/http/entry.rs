@@ -1,0 +1,103 @@
+//! One record of an answer: its id, version and time, or why it cannot be understood.
+//! The record keeps its text; nothing else of it is decoded here.
+
+use serde_json::value::RawValue;
+
+use crate::model::hash::RawHash;
+use crate::model::ids::{MAX_RECORD_ID_BYTES, RecordId, Version};
+use crate::model::record::{BadRecord, Body, DeletionCause, Entry, Record};
+use crate::model::value::Value;
+
+use super::raw::{Fields, is_null, is_truthy, kind, text_of};
+use super::spec::{DeletedSpec, ObjectSpec};
+use super::text::clip;
+use super::time;
+
+/// An entry, with its raw text for what else is to be read from it.
+pub(super) struct Parsed<'r> {
+    pub entry: Entry,
+    pub raw: &'r RawValue,
+}
+
+/// Reads one record. `place` names it within the answer; `lossy` says that the answer
+/// was not valid UTF-8.
+pub(super) fn parse<'r>(object: &ObjectSpec, raw: &'r RawValue, place: &str, lossy: bool) -> Parsed<'r> {
+    let entry = if lossy && raw.get().contains('\u{fffd}') {
+        bad(None, raw, place, "the text is not valid UTF-8".to_owned())
+    } else {
+        match Fields::of(raw) {
+            Ok(fields) => read_fields(object, &fields, raw, place),
+            Err(reason) => bad(None, raw, place, reason),
+        }
+    };
+    Parsed { entry, raw }
+}
+
+fn bad(id: Option<RecordId>, raw: &RawValue, place: &str, reason: String) -> Entry {
+    let raw_hash = RawHash::of(raw.get().as_bytes());
+    Entry::Bad(BadRecord { id, place: place.to_owned(), reason: clip(&reason), raw_hash })
+}
+
+fn read_fields(object: &ObjectSpec, fields: &Fields<'_>, raw: &RawValue, place: &str) -> Entry {
+    let id = match id(object, fields) {
+        Ok(id) => id,
+        Err(reason) => return bad(None, raw, &format!("{place}.{}", object.id), reason),
+    };
+    match deleted(object, fields) {
+        Ok(None) => {}
+        Ok(Some(cause)) => return Entry::Deleted { id, version: version(object, fields), cause },
+        Err(reason) => return bad(Some(id), raw, place, reason),
+    }
+    let modified = object.modified.iter().find_map(|path| {
+        let raw = fields.get(path).ok().flatten().filter(|raw| !is_null(raw))?;
+        time::parse_raw(raw, object.modified_unit)
+    });
+    Entry::Live(Record { id, version: version(object, fields), modified, body: Body::from_json(raw.get()) })
+}
+
+/// A record's id as the side spells it.
+fn id(object: &ObjectSpec, fields: &Fields<'_>) -> Result<RecordId, String> {
+    let raw = fields.get(&object.id)?.ok_or_else(|| format!("it has no id at '{}'", object.id))?;
+    let text = text_of(raw).ok_or_else(|| format!("its id is {}", kind(raw)))?;
+    check_id(&text)?;
+    Ok(RecordId::new(text))
+}
+
+/// Whether a text can be a record id.
+pub(super) fn check_id(text: &str) -> Result<(), String> {
+    if text.is_empty() {
+        return Err("its id is empty".to_owned());
+    }
+    if text.len() > MAX_RECORD_ID_BYTES {
+        return Err(format!("its id is longer than {MAX_RECORD_ID_BYTES} bytes"));
+    }
+    if text.chars().any(char::is_control) {
+        return Err(format!("its id '{}' holds a control character", clip(text)));
+    }
+    Ok(())
+}
+
+fn version(object: &ObjectSpec, fields: &Fields<'_>) -> Option<Version> {
+    let raw = fields.get(object.version.as_ref()?).ok().flatten()?;
+    text_of(raw).map(Version::new)
+}
+
+fn deleted(object: &ObjectSpec, fields: &Fields<'_>) -> Result<Option<DeletionCause>, String> {
+    let Some(DeletedSpec { path, value, tombstone }) = &object.deleted else { return Ok(None) };
+    let Some(raw) = fields.get(path)? else { return Ok(None) };
+    let is_deleted = match value {
+        Some(value) => Value::from_raw(raw).is_ok_and(|found| found.same(value)),
+        None => is_truthy(raw),
+    };
+    let cause = if *tombstone { DeletionCause::Tombstone } else { DeletionCause::Flag };
+    Ok(is_deleted.then_some(cause))
+}
+
+/// The id of an entry, where it has one.
+pub(super) fn entry_id(entry: &Entry) -> Option<&RecordId> {
+    match entry {
+        Entry::Live(record) => Some(&record.id),
+        Entry::Deleted { id, .. } => Some(id),
+        Entry::Bad(bad) => bad.id.as_ref(),
+    }
+}

@@ -1,0 +1,247 @@
+//! Reading the recurring kinds of keys of a connector file.
+
+use crate::model::document::{Located, Table, nearest};
+use crate::model::path::Path;
+use crate::model::value::Value;
+
+use super::spec::{Endpoint, PathTemplate, Piece};
+use super::transport::Method;
+
+/// A table under its full name, so that a message tells which of many it means.
+pub(super) fn sub<'d>(table: &Table<'d>, key: &str, name: &str) -> Option<Table<'d>> {
+    let item = table.item(key)?;
+    match item.table(name) {
+        Ok(table) => Some(table),
+        Err(wanted) => {
+            table.problems().add(item.span(), format!("[{name}] must be {wanted}, not {}", item.kind()));
+            None
+        }
+    }
+}
+
+/// A path within a record or an answer.
+pub(super) fn path(table: &Table<'_>, key: &str) -> Option<Path> {
+    to_path(table, &table.text(key)?)
+}
+
+fn to_path(table: &Table<'_>, text: &Located<String>) -> Option<Path> {
+    text.value.parse().map_err(|error| table.problems().add(text.span.clone(), format!("{error}"))).ok()
+}
+
+/// Like [`path`], and a problem when the key is absent.
+pub(super) fn required_path(table: &Table<'_>, key: &str) -> Option<Path> {
+    to_path(table, &table.required_text(key)?)
+}
+
+/// One path or a list of them.
+pub(super) fn paths(table: &Table<'_>, key: &str) -> Vec<Path> {
+    let is_list = table.item(key).is_some_and(|item| item.list().is_ok());
+    let texts = if is_list { table.texts(key).unwrap_or_default() } else { table.text(key).into_iter().collect() };
+    texts.iter().filter_map(|text| to_path(table, text)).collect()
+}
+
+/// A list of HTTP statuses.
+pub(super) fn statuses(table: &Table<'_>, key: &str) -> Option<Vec<u16>> {
+    let item = table.item(key)?;
+    let statuses = item.list().ok().and_then(|items| {
+        let status = |number: i64| u16::try_from(number).ok().filter(|status| (200..600).contains(status));
+        items.into_iter().map(|item| status(item.integer().ok()?.value)).collect()
+    });
+    if statuses.is_none() {
+        let help = format!("for example {key} = [404, 410]");
+        table.problems().add_with_help(item.span(), format!("'{key}' must be a list of HTTP statuses"), help);
+    }
+    statuses
+}
+
+/// A table of texts (numbers and booleans are taken as their text), as pairs in the
+/// order of the file.
+pub(super) fn pairs(table: &Table<'_>, key: &str) -> Vec<(String, String)> {
+    let Some(entries) = table.table(key) else { return Vec::new() };
+    let to_text = |value: Value| match value {
+        Value::String(text) => Some(text),
+        Value::Number(number) => Some(number.as_str().to_owned()),
+        Value::Bool(value) => Some(value.to_string()),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
+    };
+    let mut pairs = Vec::new();
+    for (name, item) in entries.all() {
+        match item.value().ok().and_then(to_text) {
+            Some(text) => pairs.push((name.value, text)),
+            None => {
+                let message = format!("'{}' must be a text, a number or a boolean", name.value);
+                table.problems().add(item.span(), message);
+            }
+        }
+    }
+    pairs
+}
+
+/// Headers: names and values must be what a header may hold.
+pub(super) fn headers(table: &Table<'_>, key: &str) -> Vec<(String, String)> {
+    let headers = pairs(table, key);
+    if let Some((name, _)) = headers.iter().find(|(name, value)| !is_token(name) || value.chars().any(char::is_control)) {
+        let span = table.item(key).map_or(table.span(), |item| item.span());
+        table.problems().add(span, format!("'{name}' is not a header that can be sent"));
+    }
+    headers
+}
+
+/// The name of a header.
+pub(super) fn header_name(table: &Table<'_>, key: &str) -> Option<String> {
+    let text = table.text(key)?;
+    if is_token(&text.value) {
+        return Some(text.value);
+    }
+    table.problems().add(text.span, format!("'{}' is not the name of a header", text.value));
+    None
+}
+
+fn is_token(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+}
+
+/// One of a few words.
+pub(super) fn word<T: Clone>(table: &Table<'_>, key: &str, words: &[(&str, T)]) -> Option<T> {
+    let text = table.text(key)?;
+    if let Some((_, value)) = words.iter().find(|(word, _)| *word == text.value) {
+        return Some(value.clone());
+    }
+    let list: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+    let help = match nearest(&text.value, list.iter().copied()) {
+        Some(near) => format!("did you mean '{near}'?"),
+        None => format!("one of: {}", list.join(", ")),
+    };
+    table.problems().add_with_help(text.span, format!("'{}' is no {key}", text.value), help);
+    None
+}
+
+/// A whole number within bounds.
+pub(super) fn number(table: &Table<'_>, key: &str, least: u64, most: u64) -> Option<u64> {
+    let found = table.integer(key)?;
+    let value = u64::try_from(found.value).ok().filter(|value| (least..=most).contains(value));
+    if value.is_none() {
+        table.problems().add(found.span, format!("'{key}' must be from {least} to {most}"));
+    }
+    value
+}
+
+/// The endpoint of a table: exactly one of the methods allowed there, with its path.
+pub(super) fn endpoint(table: &Table<'_>, allowed: &[&str]) -> Option<Endpoint> {
+    let mut found = Vec::new();
+    for (key, method) in Method::ALL {
+        if allowed.contains(&key) && table.item(key).is_some() {
+            found.push((key, method));
+        }
+    }
+    let query = pairs(table, "query");
+    let headers = headers(table, "headers");
+    match found[..] {
+        [(key, method)] => {
+            Some(Endpoint { method, path: path_template(table, key)?, query, headers })
+        }
+        [] => {
+            let wanted = allowed.join(", ");
+            table.problems().add(table.span(), format!("{} needs a path under one of: {wanted}", table.name()));
+            None
+        }
+        [_, (second, _), ..] => {
+            let span = table.item(second).map_or(table.span(), |item| item.span());
+            table.problems().add(span, format!("{} can have one method only", table.name()));
+            None
+        }
+    }
+}
+
+fn path_template(table: &Table<'_>, key: &str) -> Option<PathTemplate> {
+    let text = table.text(key)?;
+    match parse_path_template(&text.value) {
+        Ok(template) => Some(template),
+        Err((message, help)) => {
+            table.problems().add_with_help(text.span, format!("'{}' {message}", text.value), help);
+            None
+        }
+    }
+}
+
+fn parse_path_template(text: &str) -> Result<PathTemplate, (&'static str, &'static str)> {
+    if !text.starts_with('/') {
+        return Err(("is no path", "a path begins with '/' and is appended to the connection's base_url"));
+    }
+    if text.contains(['?', '#', '\\', '"', '<', '>', '^', '`', '|']) || !text.chars().all(|c| c.is_ascii_graphic()) {
+        let help = "write parameters as query = { name = \"value\" }, and other characters as %20";
+        return Err(("holds what no path may hold", help));
+    }
+    if text.split('/').any(|segment| matches!(segment, "." | "..")) {
+        return Err(("holds '.' or '..'", "write the path that is meant"));
+    }
+    let mut pieces = Vec::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('{') {
+        let (name, after) = after.split_once('}').ok_or(("has a '{' without '}'", "write {id} or {external_id}"))?;
+        if !before.is_empty() {
+            pieces.push(Piece::Text(before.to_owned()));
+        }
+        pieces.push(match name {
+            "id" => Piece::Id,
+            "external_id" => Piece::ExternalId,
+            _ => return Err(("holds an unknown name in braces", "known: {id}, {external_id}")),
+        });
+        rest = after;
+    }
+    if !rest.is_empty() {
+        pieces.push(Piece::Text(rest.to_owned()));
+    }
+    Ok(PathTemplate(pieces))
+}
+
+/// A problem unless a record is named by the path.
+pub(super) fn needs_id(table: &Table<'_>, endpoint: &Endpoint) {
+    if !endpoint.path.holds_id() {
+        let message = format!("the path of {} names no record", table.name());
+        table.problems().add_with_help(table.span(), message, "put {id} where the record's id belongs");
+    }
+}
+
+/// The names a body template may hold; a text that is exactly one of them becomes that
+/// value, with its type.
+pub(super) const BODY_NAMES: [&str; 5] = ["{record}", "{id}", "{version}", "{external_id}", "{idempotency_key}"];
+
+/// A body: a path (an envelope around the record), or a tree in which `"{record}"`
+/// stands for the record; without it, the record itself.
+pub(super) fn body(table: &Table<'_>, key: &str) -> Value {
+    let record = Value::string("{record}");
+    let Some(item) = table.item(key) else { return record };
+    if item.text().is_ok_and(|text| text.value != "{record}") {
+        let mut envelope = Value::Object(Vec::new());
+        if let Some(path) = path(table, key) {
+            envelope.set(&path, record);
+        }
+        return envelope;
+    }
+    match item.value() {
+        Ok(tree) => {
+            for name in unknown_names(&tree) {
+                let help = format!("known: {}", BODY_NAMES.join(", "));
+                table.problems().add_with_help(item.span(), format!("'{name}' is no name for '{key}'"), help);
+            }
+            tree
+        }
+        Err(wanted) => {
+            table.problems().add(item.span(), format!("'{key}' must be {wanted}"));
+            record
+        }
+    }
+}
+
+/// Texts that look like a name in braces and are none.
+fn unknown_names(tree: &Value) -> Vec<&str> {
+    match tree {
+        Value::String(text) if text.starts_with('{') && text.ends_with('}') => {
+            if BODY_NAMES.contains(&text.as_str()) { Vec::new() } else { vec![text] }
+        }
+        Value::Array(items) => items.iter().flat_map(unknown_names).collect(),
+        Value::Object(entries) => entries.iter().flat_map(|(_, value)| unknown_names(value)).collect(),
+        Value::String(_) | Value::Null | Value::Bool(_) | Value::Number(_) => Vec::new(),
+    }
+}

@@ -1,0 +1,218 @@
+//! The connector file: one TOML text that describes one kind of app.
+
+use std::collections::BTreeMap;
+
+use crate::model::budget::{Limits, Window};
+use crate::model::document::{DocumentError, Problems, Table, parse};
+use crate::model::ids::ObjectName;
+
+use super::fields::{header_name, headers, number, path, paths, statuses, sub, word};
+use super::parse_read::{deleted, find, list, read, read_many};
+use super::parse_write::{batch, create, delete, update};
+use super::spec::{AuthKind, ObjectSpec, Statuses, Unit};
+
+/// A connector file that was read and checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HttpConnectorFile {
+    name: String,
+    pub(super) auth: Option<AuthKind>,
+    pub(super) headers: Vec<(String, String)>,
+    limits: Limits,
+    /// How long to pause after a refusal for too many calls that does not say.
+    pub(super) limited_pause_ms: u64,
+    pub(super) statuses: Statuses,
+    objects: BTreeMap<ObjectName, ObjectSpec>,
+}
+
+impl HttpConnectorFile {
+    /// Reads and checks the text of a connector file; `file_name` is used in messages.
+    ///
+    /// # Errors
+    /// With all problems at once, each with its line.
+    pub fn parse(file_name: &str, text: &str) -> Result<Self, DocumentError> {
+        let problems = Problems::new();
+        let document = parse(text, &problems);
+        let file = file(Table::top(&document, &problems));
+        match file {
+            Some(file) if problems.is_empty() => Ok(file),
+            Some(_) | None => Err(DocumentError::new(file_name, text, problems.into_sorted())),
+        }
+    }
+
+    /// What the connector is called.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The objects it declares.
+    pub fn objects(&self) -> impl Iterator<Item = &ObjectName> {
+        self.objects.keys()
+    }
+
+    /// The limits of the app, for connections that declare none of their own.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// What it declares about one object.
+    pub(super) fn object(&self, name: &ObjectName) -> Option<&ObjectSpec> {
+        self.objects.get(name)
+    }
+}
+
+fn file(top: Table<'_>) -> Option<HttpConnectorFile> {
+    let name = top.required_text("name").map(|name| name.value);
+    let auth = top.table("auth").and_then(auth);
+    let headers = headers(&top, "headers");
+    let (limits, limited_pause_ms) = top.table("limits").map_or((Limits::default(), DEFAULT_PAUSE_MS), limits);
+    let statuses = top.table("errors").map(errors).unwrap_or_default();
+    let mut objects = BTreeMap::new();
+    if let Some(table) = top.required_table("object") {
+        for (name, item) in table.all() {
+            let full_name = format!("object.{}", name.value);
+            match item.table(&full_name) {
+                Ok(table) => {
+                    if let Some(spec) = object(&name.value, table) {
+                        objects.insert(ObjectName::new(name.value), spec);
+                    }
+                }
+                Err(wanted) => top.problems().add(item.span(), format!("'{full_name}' must be {wanted}")),
+            }
+        }
+    }
+    top.finish();
+    Some(HttpConnectorFile { name: name?, auth, headers, limits, limited_pause_ms, statuses, objects })
+}
+
+/// How long to pause after a 429 that does not say how long.
+const DEFAULT_PAUSE_MS: u64 = 5_000;
+
+#[derive(Clone, Copy)]
+enum AuthWord {
+    None,
+    Bearer,
+    Basic,
+    Header,
+    Query,
+}
+
+fn auth(table: Table<'_>) -> Option<AuthKind> {
+    let words = [
+        ("none", AuthWord::None),
+        ("bearer", AuthWord::Bearer),
+        ("basic", AuthWord::Basic),
+        ("header", AuthWord::Header),
+        ("query", AuthWord::Query),
+    ];
+    if table.item("kind").is_none() {
+        table.problems().add(table.span(), "'kind' is missing in [auth]");
+    }
+    let kind = match word(&table, "kind", &words)? {
+        AuthWord::None => AuthKind::None,
+        AuthWord::Bearer => AuthKind::Bearer,
+        AuthWord::Basic => AuthKind::Basic,
+        AuthWord::Header => AuthKind::Header {
+            name: table.required_text("name").and_then(|_| header_name(&table, "name")).unwrap_or_default(),
+            prefix: table.text("prefix").map(|prefix| prefix.value).unwrap_or_default(),
+        },
+        AuthWord::Query => AuthKind::Query { name: table.required_text("name").map(|name| name.value).unwrap_or_default() },
+    };
+    table.finish();
+    Some(kind)
+}
+
+fn limits(table: Table<'_>) -> (Limits, u64) {
+    let mut windows: Vec<Window> = window(&table).into_iter().collect();
+    for more in table.tables("windows") {
+        windows.extend(window(&more));
+        more.finish();
+    }
+    let concurrency = number(&table, "concurrency", 1, 1_000)
+        .and_then(|number| usize::try_from(number).ok())
+        .unwrap_or(Limits::default().concurrency);
+    let pause = table.duration_ms("pause").map_or(DEFAULT_PAUSE_MS, |pause| pause.value);
+    table.finish();
+    (Limits { windows, concurrency }, pause)
+}
+
+/// `requests` in `per`, both or neither.
+fn window(table: &Table<'_>) -> Option<Window> {
+    let requests = number(table, "requests", 1, u64::from(u32::MAX)).and_then(|number| u32::try_from(number).ok());
+    let per = table.duration_ms("per");
+    match (requests, per) {
+        (Some(requests), Some(per)) if per.value > 0 => Some(Window { requests, per_ms: per.value }),
+        (None, None) => None,
+        (Some(_) | None, Some(_) | None) => {
+            let message = "'requests' and 'per' belong together";
+            table.problems().add_with_help(table.span(), message, "for example requests = 100, per = \"10s\"");
+            None
+        }
+    }
+}
+
+fn errors(table: Table<'_>) -> Statuses {
+    let list = |key| statuses(&table, key).unwrap_or_default();
+    let statuses = Statuses {
+        limited: list("limited"),
+        unauthorised: list("unauthorised"),
+        missing: list("missing"),
+        changed: list("changed"),
+        duplicate: list("duplicate"),
+        invalid: list("invalid"),
+        retry: list("retry"),
+    };
+    table.finish();
+    statuses
+}
+
+fn object(name: &str, table: Table<'_>) -> Option<ObjectSpec> {
+    let section = |key: &str| sub(&table, key, &format!("object.{name}.{key}"));
+    let id = super::fields::required_path(&table, "id");
+    let version = path(&table, "version");
+    let version_header = header_name(&table, "version_header");
+    let has_version = version.is_some() || version_header.is_some();
+    if table.item("list").is_none() {
+        table.problems().add(table.span(), format!("[object.{name}.list] is missing: how are all records listed?"));
+    }
+    let list_table = section("list");
+    let deleted = list_table.as_ref().and_then(deleted);
+    let modified = paths(&table, "modified");
+    let list = list_table.and_then(|table| list(table, !modified.is_empty()));
+    let find = match section("find") {
+        Some(table) => find(table, list.as_ref()),
+        None => None,
+    };
+    let read = section("read").and_then(read);
+    let spec = ObjectSpec {
+        name: name.to_owned(),
+        id: id?,
+        id_is_number: word(&table, "id_type", &[("text", false), ("number", true)]).unwrap_or(false),
+        version,
+        version_header,
+        modified,
+        modified_unit: modified_unit(&table, list.as_ref()),
+        read_only: paths(&table, "read_only"),
+        record: path(&table, "record"),
+        deleted,
+        read_after_write_lag_ms: table.duration_ms("read_lag").map_or(0, |lag| lag.value),
+        read_many: section("read_many").and_then(|table| read_many(table, list.as_ref(), read.is_some())),
+        create: section("create").and_then(|table| create(table, find.as_ref(), read.is_some())),
+        update: section("update").and_then(|table| update(table, has_version)),
+        delete: section("delete").and_then(|table| delete(table, has_version)),
+        batch: section("batch").and_then(|table| batch(table, name)),
+        list,
+        read,
+        find,
+    };
+    table.finish();
+    Some(spec)
+}
+
+/// How a modified time that is a number counts: as declared, else as the cursor, else
+/// in milliseconds.
+fn modified_unit(table: &Table<'_>, list: Option<&super::spec::ListSpec>) -> Unit {
+    let declared = word(table, "modified_unit", &[("s", Unit::Seconds), ("ms", Unit::Millis), ("us", Unit::Micros)]);
+    declared.or_else(|| super::cursor::unit_of(list?.cursor.as_ref()?)).unwrap_or(Unit::Millis)
+}

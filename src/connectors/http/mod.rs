@@ -1,0 +1,194 @@
+//! The declarative HTTP connector: one TOML file describes an app's API, no code.
+//!
+//! [`HttpConnectorFile`] reads and checks the file, [`HttpSettings`] add what belongs to
+//! one connection (where the app is, the credentials), and [`HttpFactory`] makes the
+//! connector on the arbiter that uses it. The connector keeps nothing between calls: what
+//! a read must remember travels in its page token. It never retries; errors and outcomes
+//! say what to do next. All requests go through a [`Transport`], so tests and
+//! simulations need no network.
+//!
+//! Answers are treated as hostile: bounded in size, never followed to another origin,
+//! and a page that is not what the file declares is an error, never an empty list.
+
+mod batch;
+mod call;
+mod compose;
+mod cursor;
+mod entry;
+mod fields;
+mod file;
+mod guard;
+mod net;
+mod outcome;
+mod page;
+mod parse_read;
+mod parse_write;
+mod raw;
+mod read;
+mod settings;
+mod spec;
+#[cfg(test)]
+mod tests;
+mod text;
+mod time;
+mod transport;
+mod write;
+
+use std::fmt;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+
+pub use file::HttpConnectorFile;
+pub use settings::{Credentials, HttpSettings, SettingsProblem, Timeouts};
+pub use transport::{HttpRequest, HttpResponse, MAX_RESPONSE_BYTES, Method, Transport, TransportError};
+
+use crate::connectors::{Calls, Connector, ConnectorFactory, ConnectorScope, Read};
+use crate::model::ids::ObjectName;
+use crate::model::record::Page;
+use crate::model::write::{Capabilities, ConnectorError, CreateRecovery, NextStep, Outcome, UpdateStyle, Write};
+
+use call::Caller;
+use net::NetTransport;
+use settings::Auth;
+use spec::ObjectSpec;
+
+/// Makes a transport on the arbiter that asks.
+type MakeTransport = dyn Fn() -> Rc<dyn Transport> + Send + Sync;
+
+/// Makes HTTP connectors for one connection.
+#[derive(Clone)]
+pub struct HttpFactory {
+    file: Arc<HttpConnectorFile>,
+    settings: HttpSettings,
+    transport: Option<Arc<MakeTransport>>,
+    now: fn() -> DateTime<Utc>,
+}
+
+impl HttpFactory {
+    /// A factory that calls over the network. Whether the settings fit the file is told
+    /// by [`HttpFactory::problems`] and again when a connector is made.
+    #[must_use]
+    pub fn new(file: Arc<HttpConnectorFile>, settings: HttpSettings) -> Self {
+        Self { file, settings, transport: None, now: Utc::now }
+    }
+
+    /// Calls through another transport instead; `make` is asked on each arbiter.
+    #[must_use]
+    pub fn with_transport(mut self, make: impl Fn() -> Rc<dyn Transport> + Send + Sync + 'static) -> Self {
+        self.transport = Some(Arc::new(make));
+        self
+    }
+
+    /// Takes the time from another clock.
+    #[must_use]
+    pub fn with_clock(mut self, now: fn() -> DateTime<Utc>) -> Self {
+        self.now = now;
+        self
+    }
+
+    /// Everything wrong with the settings, seen beside the connector file.
+    #[must_use]
+    pub fn problems(&self) -> Vec<SettingsProblem> {
+        let auth = Auth::new(self.file.auth.as_ref(), &self.settings.credentials);
+        self.settings.base().err().into_iter().chain(auth.err()).collect()
+    }
+
+    fn connector(&self) -> Result<HttpConnector, ConnectorError> {
+        let fail = |message: String| ConnectorError::new(NextStep::Fail, message);
+        let transport = match &self.transport {
+            Some(make) => make(),
+            None => Rc::new(NetTransport::on_this_thread(&self.settings.client_key()).map_err(fail)?),
+        };
+        let caller = Caller {
+            transport,
+            base: self.settings.base().map_err(|problem| fail(problem.to_string()))?,
+            auth: Auth::new(self.file.auth.as_ref(), &self.settings.credentials)
+                .map_err(|problem| fail(problem.to_string()))?,
+            credentials: self.settings.credentials.clone(),
+            now: self.now,
+        };
+        Ok(HttpConnector { file: Arc::clone(&self.file), caller })
+    }
+}
+
+impl fmt::Debug for HttpFactory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { file, settings, transport: _, now: _ } = self;
+        f.debug_struct("HttpFactory").field("file", &file.name()).field("settings", settings).finish()
+    }
+}
+
+impl ConnectorFactory for HttpFactory {
+    fn make(&self, _: &ConnectorScope) -> Result<Box<dyn Connector>, ConnectorError> {
+        Ok(Box::new(self.connector()?))
+    }
+}
+
+/// One connection's connector.
+struct HttpConnector {
+    file: Arc<HttpConnectorFile>,
+    caller: Caller,
+}
+
+impl HttpConnector {
+    fn object(&self, name: &ObjectName) -> Result<&ObjectSpec, ConnectorError> {
+        self.file.object(name).ok_or_else(|| {
+            let known: Vec<&str> = self.file.objects().map(ObjectName::as_str).collect();
+            let message =
+                format!("the connector '{}' declares no object '{name}': it has {}", self.file.name(), known.join(", "));
+            ConnectorError::new(NextStep::Fail, message)
+        })
+    }
+
+    fn now(&self) -> DateTime<Utc> {
+        (self.caller.now)()
+    }
+}
+
+#[async_trait(?Send)]
+impl Connector for HttpConnector {
+    fn capabilities(&self, object: &ObjectName) -> Result<Capabilities, ConnectorError> {
+        self.object(object).map(capabilities)
+    }
+
+    async fn read(&self, calls: &Calls, object: &ObjectName, read: Read) -> Result<Page, ConnectorError> {
+        let object = self.object(object)?;
+        match read {
+            Read::All { page } => self.list(calls, object, None, page).await,
+            Read::Changes { since, page } => self.list(calls, object, Some(since), page).await,
+            Read::Ids(ids) => self.read_ids(calls, object, &ids).await,
+            Read::Find(fields) => self.find(calls, object, &fields).await,
+            Read::ExternalId(id) => self.read_external_id(calls, object, &id).await,
+        }
+    }
+
+    async fn write(&self, calls: &Calls, object: &ObjectName, writes: Vec<Write>) -> Vec<Outcome> {
+        match self.object(object) {
+            Ok(object) => self.write_all(calls, object, &writes).await,
+            Err(error) => writes.iter().map(|_| Outcome::NotSent(error.clone())).collect(),
+        }
+    }
+}
+
+fn capabilities(object: &ObjectSpec) -> Capabilities {
+    let update = object.update.as_ref();
+    Capabilities {
+        local: false,
+        changes: object.list.as_ref().is_some_and(|list| list.cursor.is_some()),
+        read_ids: match (&object.read, &object.read_many) {
+            (None, _) => 0,
+            (Some(_), None) => read::READ_IDS,
+            (Some(_), Some(many)) => many.size,
+        },
+        find: object.find.iter().flat_map(|find| &find.params).map(|(path, _)| path.clone()).collect(),
+        conditional: update.is_some_and(|update| update.if_match.is_some()),
+        update: if update.is_some_and(|update| update.whole) { UpdateStyle::Whole } else { UpdateStyle::Fields },
+        batch: object.batch.as_ref().map_or(1, |batch| batch.size),
+        writable: object.create.is_some() || update.is_some() || object.delete.is_some(),
+        create: object.create.as_ref().map_or(CreateRecovery::Park, |create| create.recovery),
+        read_after_write_lag_ms: object.read_after_write_lag_ms,
+    }
+}

@@ -1,0 +1,156 @@
+//! What came of a write, decided from one answer: alone, or one of a batch.
+
+use serde_json::value::RawValue;
+
+use crate::model::ids::{RecordId, Version};
+use crate::model::record::Entry;
+use crate::model::value::Value;
+use crate::model::write::{NextStep, Outcome, Stored, Write};
+
+use super::call::{Meaning, not_sent};
+use super::entry::{check_id, parse};
+use super::raw::{at, text_of};
+use super::read::single;
+use super::spec::ObjectSpec;
+use super::transport::TransportError;
+
+/// One answer to one write.
+pub(super) struct Answer<'a> {
+    pub status: u16,
+    pub meaning: Meaning,
+    /// Where the record is looked for; `None` when there is no body.
+    pub body: Option<&'a RawValue>,
+    /// There was a body, but it was not JSON.
+    pub garbled: bool,
+    /// The body was not valid UTF-8.
+    pub lossy: bool,
+    pub version_header: Option<&'a str>,
+    /// What to say about it, made when it is needed.
+    pub sentence: &'a dyn Fn() -> String,
+}
+
+/// Decides what came of a write.
+pub(super) fn outcome(object: &ObjectSpec, write: &Write, sent: &Value, answer: &Answer<'_>) -> Outcome {
+    if let Some(outcome) = declared(object, write, answer) {
+        return outcome;
+    }
+    let sentence = answer.sentence;
+    match (answer.meaning, write) {
+        (Meaning::Success, Write::Delete(_)) => Outcome::Deleted,
+        (Meaning::Success, Write::Create(_) | Write::Update(_)) if answer.garbled => Outcome::Unknown(sentence()),
+        (Meaning::Success, Write::Create(_)) => created(object, sent, answer),
+        (Meaning::Success, Write::Update(update)) => Outcome::Written(updated(object, &update.id, sent, answer)),
+        (Meaning::Limited { millis }, _) => not_sent(NextStep::Wait { millis }, sentence()),
+        (Meaning::Unauthorised, _) => not_sent(NextStep::Reauthorise, sentence()),
+        (Meaning::NotNow, _) => not_sent(NextStep::Retry, sentence()),
+        (Meaning::Missing, Write::Update(_)) => Outcome::Missing,
+        (Meaning::Missing, Write::Delete(_)) => Outcome::Deleted,
+        (Meaning::Changed, Write::Update(_) | Write::Delete(_)) => Outcome::Changed,
+        (Meaning::Changed | Meaning::Duplicate, Write::Create(_)) => Outcome::Duplicate(existing(object, answer)),
+        (Meaning::Duplicate, Write::Update(_) | Write::Delete(_)) | (Meaning::Invalid, _) => {
+            Outcome::Rejected { reason: sentence(), path: None }
+        }
+        (Meaning::Broken, _) => Outcome::Unknown(sentence()),
+        (Meaning::Missing, Write::Create(_)) | (Meaning::Wrong, _) => not_sent(NextStep::Fail, sentence()),
+    }
+}
+
+/// What a write that got no answer came to.
+pub(super) fn unanswered(error: TransportError) -> Outcome {
+    match error {
+        TransportError::NotSent(message) => not_sent(NextStep::Retry, message),
+        TransportError::Refused(message) => not_sent(NextStep::Fail, message),
+        TransportError::Unknown(message) => Outcome::Unknown(message),
+    }
+}
+
+/// Statuses that the operation itself declares come before everything else.
+fn declared(object: &ObjectSpec, write: &Write, answer: &Answer<'_>) -> Option<Outcome> {
+    let holds = |statuses: &[u16]| statuses.contains(&answer.status);
+    match write {
+        Write::Create(_) => {
+            let spec = object.create.as_ref()?;
+            holds(&spec.duplicate).then(|| Outcome::Duplicate(existing(object, answer)))
+        }
+        Write::Update(_) => {
+            let spec = object.update.as_ref()?;
+            match (holds(&spec.missing), holds(&spec.changed)) {
+                (true, _) => Some(Outcome::Missing),
+                (false, true) => Some(Outcome::Changed),
+                (false, false) => None,
+            }
+        }
+        Write::Delete(_) => {
+            let spec = object.delete.as_ref()?;
+            match (holds(&spec.missing), holds(&spec.changed)) {
+                (true, _) => Some(Outcome::Deleted),
+                (false, true) => Some(Outcome::Changed),
+                (false, false) => None,
+            }
+        }
+    }
+}
+
+/// The record that was there already, where the answer names it.
+fn existing(object: &ObjectSpec, answer: &Answer<'_>) -> Option<RecordId> {
+    let body = answer.body?;
+    let id = match object.create.as_ref().and_then(|create| create.duplicate_id.as_ref()) {
+        Some(path) => at(body, Some(path)).ok()??,
+        None => at(single(object, body).ok()?, Some(&object.id)).ok()??,
+    };
+    let id = text_of(id).filter(|id| check_id(id).is_ok())?;
+    Some(RecordId::new(id))
+}
+
+fn created(object: &ObjectSpec, sent: &Value, answer: &Answer<'_>) -> Outcome {
+    let keep_body = object.create.as_ref().is_some_and(|create| create.answers_record);
+    match stored(object, sent, keep_body, answer) {
+        Some(stored) => Outcome::Written(stored),
+        // Something was made, but nobody knows what: it has to be looked up.
+        None => Outcome::Unknown(format!("the answer to a create names no record: {}", (answer.sentence)())),
+    }
+}
+
+fn updated(object: &ObjectSpec, id: &RecordId, sent: &Value, answer: &Answer<'_>) -> Stored {
+    let keep_body = object.update.as_ref().is_some_and(|update| update.answers_record);
+    let found = stored(object, sent, keep_body, answer).filter(|stored| stored.id == *id);
+    found.unwrap_or_else(|| Stored {
+        id: id.clone(),
+        version: answer.version_header.map(Version::from),
+        modified: None,
+        body: None,
+    })
+}
+
+/// The record as the answer tells it.
+fn stored(object: &ObjectSpec, sent: &Value, keep_body: bool, answer: &Answer<'_>) -> Option<Stored> {
+    let raw = single(object, answer.body?).ok()?;
+    let header_version = || answer.version_header.map(Version::from);
+    match parse(object, raw, "the answer", answer.lossy).entry {
+        Entry::Live(record) => {
+            // An answer that leaves out what was sent is not the whole record.
+            let whole = keep_body && Value::from_raw(raw).is_ok_and(|got| covers(&got, sent));
+            Some(Stored {
+                id: record.id,
+                version: record.version.or_else(header_version),
+                modified: record.modified,
+                body: whole.then_some(record.body),
+            })
+        }
+        Entry::Deleted { id, version, .. } => {
+            Some(Stored { id, version: version.or_else(header_version), modified: None, body: None })
+        }
+        Entry::Bad(_) => None,
+    }
+}
+
+/// Whether a value has every key that another one has, nulls aside.
+fn covers(got: &Value, sent: &Value) -> bool {
+    match (got, sent) {
+        (Value::Object(got), Value::Object(sent)) => sent.iter().filter(|(_, value)| *value != Value::Null).all(
+            |(key, sent)| got.iter().find(|(other, _)| other == key).is_some_and(|(_, got)| covers(got, sent)),
+        ),
+        (_, Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_)) => true,
+        (_, Value::Object(sent)) => sent.is_empty(),
+    }
+}

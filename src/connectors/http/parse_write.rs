@@ -1,0 +1,262 @@
+//! The writing half of an object in a connector file.
+
+use crate::model::document::Table;
+use crate::model::path::Path;
+use crate::model::value::Value;
+use crate::model::write::{CreateRecovery, DEFAULT_CREATE_SETTLE_MS};
+
+use super::fields::{body, endpoint, header_name, needs_id, number, path, required_path, statuses, sub, word};
+use super::parse_read::MISSING;
+use super::spec::{
+    Absent, BatchEndpoint, BatchKind, BatchSpec, CreateSpec, DeleteSpec, Endpoint, FindSpec, UpdateSpec,
+};
+use super::transport::Method;
+
+/// `[object.x.create]`
+pub(super) fn create(table: Table<'_>, find: Option<&FindSpec>, has_read: bool) -> Option<CreateSpec> {
+    let endpoint = write_endpoint(&table, &["post", "put"]);
+    let recovery = recovery(&table, endpoint.as_ref(), find, has_read);
+    let spec = CreateSpec {
+        endpoint: endpoint?,
+        body: body(&table, "body"),
+        recovery: recovery.recovery,
+        external_id_field: recovery.field,
+        idempotency_header: recovery.header,
+        answers_record: answers_record(&table),
+        duplicate: statuses(&table, "duplicate").unwrap_or_default(),
+        duplicate_id: path(&table, "duplicate_id"),
+    };
+    table.finish();
+    Some(spec)
+}
+
+/// An endpoint that takes a body: JSON, of the content type that the table names.
+fn write_endpoint(table: &Table<'_>, methods: &[&str]) -> Option<Endpoint> {
+    let content_type = table.text("content_type").map_or("application/json".to_owned(), |text| text.value);
+    let mut endpoint = endpoint(table, methods)?;
+    if !endpoint.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type")) {
+        endpoint.headers.push(("Content-Type".to_owned(), content_type));
+    }
+    Some(endpoint)
+}
+
+/// How an unknown create is recovered, and what of it goes into each request.
+struct Recovery {
+    recovery: CreateRecovery,
+    field: Option<Path>,
+    header: Option<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum RecoveryWord {
+    ClientId,
+    IdempotencyKey,
+    ExternalId,
+    Find,
+    Park,
+}
+
+const RECOVERIES: [(&str, RecoveryWord); 5] = [
+    ("client_id", RecoveryWord::ClientId),
+    ("idempotency_key", RecoveryWord::IdempotencyKey),
+    ("external_id", RecoveryWord::ExternalId),
+    ("find", RecoveryWord::Find),
+    ("park", RecoveryWord::Park),
+];
+
+/// `recovery = "find"`, or `recovery = { kind = "find", settle = "60s" }`.
+fn recovery(create: &Table<'_>, endpoint: Option<&Endpoint>, find: Option<&FindSpec>, has_read: bool) -> Recovery {
+    let park = Recovery { recovery: CreateRecovery::Park, field: None, header: None };
+    let Some(item) = create.item("recovery") else {
+        let settle_ms = DEFAULT_CREATE_SETTLE_MS;
+        return if find.is_some() { Recovery { recovery: CreateRecovery::Find { settle_ms }, ..park } } else { park };
+    };
+    let table = if item.text().is_ok() { None } else { sub(create, "recovery", "recovery") };
+    let kind = match &table {
+        None => word(create, "recovery", &RECOVERIES),
+        Some(table) => word(table, "kind", &RECOVERIES),
+    };
+    let field = table.as_ref().and_then(|table| path(table, "field"));
+    let header = table.as_ref().and_then(|table| header_name(table, "header"));
+    let life = table.as_ref().and_then(|table| table.duration_ms("life"));
+    let settle = table.as_ref().and_then(|table| table.duration_ms("settle"));
+    let problem = |message: &str, help: &str| create.problems().add_with_help(item.span(), message, help);
+    let recovery = match kind {
+        Some(RecoveryWord::ClientId) => {
+            let in_path = endpoint.is_some_and(|endpoint| endpoint.path.holds_external_id());
+            if field.is_none() && !in_path {
+                problem(
+                    "nothing tells the side which id the client chose",
+                    "put {external_id} into the path, or name the field: recovery = { kind = \"client_id\", field = \"id\" }",
+                );
+            }
+            if !has_read {
+                problem("an unknown create is recovered by reading its id", "declare [read]");
+            }
+            CreateRecovery::ClientId
+        }
+        Some(RecoveryWord::IdempotencyKey) => {
+            if header.is_none() || life.is_none() {
+                problem(
+                    "an idempotency key needs its header and how long the side remembers it",
+                    "recovery = { kind = \"idempotency_key\", header = \"Idempotency-Key\", life = \"24h\" }",
+                );
+            }
+            CreateRecovery::IdempotencyKey { life_ms: life.map_or(0, |life| life.value) }
+        }
+        Some(RecoveryWord::ExternalId) => {
+            let findable = field.as_ref().is_some_and(|field| {
+                find.is_some_and(|find| find.params.iter().any(|(path, _)| path == field))
+            });
+            if !findable {
+                problem(
+                    "an unknown create is recovered by finding its external id",
+                    "name its field here, and the same field in params of [find]",
+                );
+            }
+            CreateRecovery::ExternalId
+        }
+        Some(RecoveryWord::Find) => {
+            if find.is_none() {
+                problem("an unknown create is recovered by finding it", "declare [find], or recovery = \"park\"");
+            }
+            CreateRecovery::Find { settle_ms: settle.map_or(DEFAULT_CREATE_SETTLE_MS, |settle| settle.value) }
+        }
+        Some(RecoveryWord::Park) | None => CreateRecovery::Park,
+    };
+    if let Some(table) = table {
+        if kind.is_none() && table.item("kind").is_none() {
+            problem("'kind' is missing in 'recovery'", "one of: client_id, idempotency_key, external_id, find, park");
+        }
+        table.finish();
+    }
+    Recovery { recovery, field, header }
+}
+
+/// `[object.x.update]`
+pub(super) fn update(table: Table<'_>, has_version: bool) -> Option<UpdateSpec> {
+    let endpoint = write_endpoint(&table, &["put", "patch", "post"]);
+    if let Some(endpoint) = &endpoint {
+        needs_id(&table, endpoint);
+    }
+    let is_put = endpoint.as_ref().is_some_and(|endpoint| endpoint.method == Method::Put);
+    let whole = table.boolean("whole").map_or(is_put, |whole| whole.value);
+    let absent = word(&table, "absent", &[("null", Absent::Null), ("omit", Absent::Omit)]);
+    let spec = UpdateSpec {
+        endpoint: endpoint?,
+        body: body(&table, "body"),
+        whole,
+        keep_id: table.boolean("keep_id").is_some_and(|keep| keep.value),
+        // Only a whole record can say by leaving a key out that it is gone.
+        absent: absent.unwrap_or(if whole { Absent::Omit } else { Absent::Null }),
+        answers_record: answers_record(&table),
+        if_match: if_match(&table, has_version),
+        missing: statuses(&table, "missing").unwrap_or_else(|| MISSING.to_vec()),
+        changed: statuses(&table, "changed").unwrap_or_else(|| vec![412]),
+    };
+    table.finish();
+    Some(spec)
+}
+
+/// `answer = "id"`: the answer names the record but does not hold all of it, so it is
+/// read back.
+fn answers_record(table: &Table<'_>) -> bool {
+    word(table, "answer", &[("record", true), ("id", false)]).unwrap_or(true)
+}
+
+/// `[object.x.delete]`
+pub(super) fn delete(table: Table<'_>, has_version: bool) -> Option<DeleteSpec> {
+    let endpoint = endpoint(&table, &["delete", "post"]);
+    if let Some(endpoint) = &endpoint {
+        needs_id(&table, endpoint);
+    }
+    let spec = DeleteSpec {
+        endpoint: endpoint?,
+        if_match: if_match(&table, has_version),
+        missing: statuses(&table, "missing").unwrap_or_else(|| MISSING.to_vec()),
+        changed: statuses(&table, "changed").unwrap_or_else(|| vec![412]),
+    };
+    table.finish();
+    Some(spec)
+}
+
+/// `if_match = true`, or a text around `{version}` where the version is no ETag by
+/// itself.
+fn if_match(table: &Table<'_>, has_version: bool) -> Option<String> {
+    let item = table.item("if_match")?;
+    let template = match (item.boolean(), item.text()) {
+        (Ok(value), _) => value.value.then(|| "{version}".to_owned()),
+        (Err(_), Ok(text)) if text.value.contains("{version}") && !text.value.chars().any(char::is_control) => {
+            Some(text.value)
+        }
+        (Err(_), Ok(_) | Err(_)) => {
+            let message = "'if_match' must be true or a text that holds {version}";
+            table.problems().add(item.span(), message);
+            None
+        }
+    };
+    if template.is_some() && !has_version {
+        let message = "'if_match' needs a version";
+        table.problems().add_with_help(item.span(), message, "declare version or version_header of the object");
+    }
+    template
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum BatchWord {
+    Requests,
+    Records,
+}
+
+/// `[object.x.batch]`
+pub(super) fn batch(table: Table<'_>, object: &str) -> Option<BatchSpec> {
+    let kind = word(&table, "kind", &[("requests", BatchWord::Requests), ("records", BatchWord::Records)]);
+    if table.item("kind").is_none() {
+        table.problems().add_with_help(table.span(), "'kind' is missing in [batch]", "one of: requests, records");
+    }
+    let size = number(&table, "size", 1, 10_000).and_then(|size| usize::try_from(size).ok()).unwrap_or(100);
+    let kind = match kind? {
+        BatchWord::Requests => {
+            let endpoint = write_endpoint(&table, &["post"]);
+            let requests = path_or(&table, "requests");
+            let responses = path_or(&table, "responses");
+            endpoint.map(|endpoint| BatchKind::Requests { endpoint, requests, responses })
+        }
+        BatchWord::Records => {
+            let part = |key: &str, item: Value| {
+                sub(&table, key, &format!("object.{object}.batch.{key}")).and_then(|table| batch_endpoint(table, item))
+            };
+            let record = || Value::string("{record}");
+            let id_only = Value::Object(vec![("id".to_owned(), Value::string("{id}"))]);
+            Some(BatchKind::Records {
+                create: part("create", record()),
+                update: part("update", record()),
+                delete: part("delete", id_only),
+            })
+        }
+    };
+    table.finish();
+    Some(BatchSpec { size, kind: kind? })
+}
+
+/// The path under a key, which by default is the key itself.
+fn path_or(table: &Table<'_>, key: &str) -> Path {
+    path(table, key).unwrap_or_else(|| Path::key(key))
+}
+
+fn batch_endpoint(table: Table<'_>, default_item: Value) -> Option<BatchEndpoint> {
+    let endpoint = write_endpoint(&table, &["post", "put", "patch", "delete"]);
+    let results = if table.item("results").is_some() { required_path(&table, "results") } else { None };
+    let item = if table.item("item").is_some() { body(&table, "item") } else { default_item };
+    let spec = BatchEndpoint {
+        endpoint: endpoint?,
+        records: path(&table, "records"),
+        item,
+        results,
+        status: path(&table, "status"),
+        error: path(&table, "error"),
+        record: path(&table, "record"),
+    };
+    table.finish();
+    Some(spec)
+}

@@ -1,0 +1,479 @@
+//! Reading: lists page by page, records by id, records by a field's value.
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use serde_json::value::RawValue;
+use url::Url;
+
+use crate::connectors::Calls;
+use crate::model::cursor::{Cursor, PageToken};
+use crate::model::hash::RawHash;
+use crate::model::ids::{RecordId, Version};
+use crate::model::path::Path;
+use crate::model::record::{BadRecord, DeletionCause, Entry, Page};
+use crate::model::value::Value;
+use crate::model::write::{ConnectorError, CreateRecovery, NextStep};
+
+use super::HttpConnector;
+use super::call::{Meaning, PathIds, Prepared, Reply, meaning, unanswered_read};
+use super::cursor::{self, Asked, Place};
+use super::entry::{Parsed, entry_id, parse};
+use super::page::{At, Run, Seen, mark};
+use super::raw::{at, is_truthy, kind, text_of};
+use super::spec::{CursorKind, CursorSpec, FindSpec, ListSpec, ObjectSpec, PageKind, ReadManySpec, ReadSpec};
+
+/// Most records in one page.
+const MAX_PAGE_RECORDS: usize = 10_000;
+
+/// How many ids one read takes where each costs a request of its own.
+pub(super) const READ_IDS: usize = 20;
+
+impl HttpConnector {
+    /// One page of a list.
+    pub(super) async fn list(
+        &self,
+        calls: &Calls,
+        object: &ObjectSpec,
+        since: Option<Cursor>,
+        page: Option<PageToken>,
+    ) -> Result<Page, ConnectorError> {
+        let list = object.list.as_ref().ok_or_else(|| fail(format!("'{}' cannot be listed", object.name)))?;
+        let mut run = page.as_ref().map_or(Ok(Run::default()), Run::from_token)?;
+        if since.is_some() && list.cursor.is_none() {
+            return Err(ConnectorError::new(NextStep::Resync, "the connector file declares no cursor for this list"));
+        }
+        let url = self.page_url(list, since.as_ref(), &run)?;
+        let reply = self.get(calls, &list.endpoint.headers, url.clone()).await?;
+        let expired = list.cursor.as_ref().filter(|_| since.is_some()).map_or(&[][..], |cursor| &cursor.expired);
+        self.check_read(&reply, calls, expired)?;
+        let json = reply.json().map_err(retry)?;
+        let records = records(&reply, json, list.records.as_ref())?;
+        let place = list.records.as_ref().map(Path::to_string).unwrap_or_default();
+        let parsed = parse_all(object, &records, &place, reply.lossy);
+        if let Some(cursor) = &list.cursor {
+            self.track(cursor, object, &mut run, &reply, json, &parsed);
+        }
+        let seen = self.seen(list, &url, &reply, json, &parsed)?;
+        let turn = run.advance(&list.page, &seen).map_err(|message| fail(format!("{}: {message}", reply.place)))?;
+        let place = Place { last: !turn.goes_on, stable: list.page.kind.is_stable() };
+        let cursor = list.cursor.as_ref().and_then(|spec| run.track.cursor(spec, since.as_ref(), place, self.now()));
+        let overlap = usize::from(turn.overlaps);
+        let mut result = Page::last(parsed.into_iter().skip(overlap).map(|parsed| parsed.entry).collect());
+        result.next = turn.goes_on.then(|| run.to_token());
+        result.cursor = cursor;
+        result.drifted = turn.drifted;
+        result.total = seen.total;
+        Ok(result)
+    }
+
+    fn page_url(&self, list: &ListSpec, since: Option<&Cursor>, run: &Run) -> Result<Url, ConnectorError> {
+        if let Some(At::Url(next)) = &run.at {
+            // Checked again: a token is only a text.
+            return self.caller.next_url(&self.caller.base, next).map_err(fail);
+        }
+        let mut query = list.endpoint.query.clone();
+        query.extend(list.page.size.as_ref().map(|(param, size)| (param.clone(), size.to_string())));
+        if let (Some(spec), Some(since)) = (&list.cursor, since) {
+            query.extend(spec.query.iter().cloned());
+            match cursor::asked(spec, since)? {
+                Asked::Param(param, text) => query.push((param, text)),
+                Asked::Url(url) if run.at.is_none() => {
+                    return self.caller.next_url(&self.caller.base, &url).map_err(fail);
+                }
+                Asked::Url(_) => {}
+            }
+        }
+        query.extend(page_param(&list.page.kind, run.at.as_ref()));
+        self.caller.url(&list.endpoint.path, PathIds::default(), &query).map_err(fail)
+    }
+
+    /// Notes what a page shows of positions.
+    fn track(
+        &self,
+        spec: &CursorSpec,
+        object: &ObjectSpec,
+        run: &mut Run,
+        reply: &Reply,
+        json: &RawValue,
+        parsed: &[Parsed<'_>],
+    ) {
+        let first = run.is_first();
+        let header = spec.header.as_ref().and_then(|name| reply.header(name));
+        if first {
+            run.track.begin(spec, reply.header("date"), header, self.now());
+        }
+        match &spec.kind {
+            CursorKind::Ordered(ordered) => {
+                let field = |raw: &RawValue| {
+                    let paths = ordered.field.as_ref().map_or(&object.modified[..], std::slice::from_ref);
+                    // The first that says something; null until the first edit is usual.
+                    paths.iter().find_map(|path| cursor::position(ordered, at(raw, Some(path)).ok()??))
+                };
+                run.track.observe(ordered, first, parsed.iter().filter_map(|parsed| field(parsed.raw)));
+            }
+            CursorKind::Opaque { next } => {
+                let next = next.as_ref().and_then(|path| text_of(at(json, Some(path)).ok()??));
+                run.track.observe_opaque(next.filter(|text| !text.is_empty()));
+            }
+        }
+    }
+
+    /// What an answer says about paging.
+    fn seen(
+        &self,
+        list: &ListSpec,
+        url: &Url,
+        reply: &Reply,
+        json: &RawValue,
+        parsed: &[Parsed<'_>],
+    ) -> Result<Seen, ConnectorError> {
+        let look = |path: Option<&Path>| match path {
+            Some(path) => at(json, Some(path)).map_err(|reason| retry(format!("{}: {reason}", reply.place))),
+            None => Ok(None),
+        };
+        let text = |path: &Path| Ok::<_, ConnectorError>(look(Some(path))?.and_then(text_of));
+        let next = match &list.page.kind {
+            PageKind::One | PageKind::Page { .. } | PageKind::Offset { .. } => None,
+            PageKind::Cursor { next, .. } => text(next)?,
+            PageKind::LinkHeader { header } => next_in_headers(&reply.headers, header),
+            PageKind::NextUrl { next } => text(next)?,
+        };
+        let is_url = matches!(list.page.kind, PageKind::LinkHeader { .. } | PageKind::NextUrl { .. });
+        let next = match next.filter(|next| !next.is_empty()) {
+            Some(next) if is_url => Some(self.caller.next_url(url, &next).map_err(fail)?.into()),
+            next => next,
+        };
+        Ok(Seen {
+            marks: parsed.iter().map(mark_of).collect(),
+            next,
+            more: look(list.page.more.as_ref())?.map(is_truthy),
+            total: look(list.page.total.as_ref())?.and_then(text_of).and_then(|text| text.parse().ok()),
+        })
+    }
+
+    /// Records by id, in the order of the ids.
+    pub(super) async fn read_ids(
+        &self,
+        calls: &Calls,
+        object: &ObjectSpec,
+        ids: &[RecordId],
+    ) -> Result<Page, ConnectorError> {
+        let read =
+            object.read.as_ref().ok_or_else(|| fail(format!("'{}' cannot be read by id", object.name)))?;
+        let mut found = match &object.read_many {
+            Some(many) if ids.len() > 1 => self.read_many(calls, object, many, ids).await?,
+            Some(_) | None => Vec::new(),
+        };
+        let entries = ids.iter().map(|id| found.iter().position(|entry| entry_id(entry) == Some(id)));
+        let entries: Vec<Option<usize>> = entries.collect();
+        // What an answer leaves out is looked at by its id: absence proves nothing.
+        let absent = ids.iter().zip(&entries).filter(|(_, at)| at.is_none()).map(|(id, _)| id);
+        let reads = absent.map(|id| self.read_one(calls, object, read, id));
+        let singles: Vec<Entry> =
+            stream::iter(reads).buffered(calls.concurrency().max(1)).try_collect().await?;
+        let mut singles = singles.into_iter();
+        let mut take = |at: usize| std::mem::replace(&mut found[at], taken());
+        let entries = entries.into_iter().filter_map(|at| at.map(&mut take).or_else(|| singles.next()));
+        Ok(Page::last(entries.collect()))
+    }
+
+    async fn read_many(
+        &self,
+        calls: &Calls,
+        object: &ObjectSpec,
+        many: &ReadManySpec,
+        ids: &[RecordId],
+    ) -> Result<Vec<Entry>, ConnectorError> {
+        let mut found = Vec::new();
+        for ids in ids.chunks(many.size) {
+            let joined: Vec<&str> = ids.iter().map(RecordId::as_str).collect();
+            let mut query = many.endpoint.query.clone();
+            query.push((many.param.clone(), joined.join(&many.join)));
+            let url = self.caller.url(&many.endpoint.path, PathIds::default(), &query).map_err(fail)?;
+            let reply = self.get(calls, &many.endpoint.headers, url).await?;
+            self.check_read(&reply, calls, &[])?;
+            let json = reply.json().map_err(retry)?;
+            let records = records(&reply, json, many.records.as_ref())?;
+            found.extend(parse_all(object, &records, "", reply.lossy).into_iter().map(|parsed| parsed.entry));
+        }
+        Ok(found)
+    }
+
+    async fn read_one(
+        &self,
+        calls: &Calls,
+        object: &ObjectSpec,
+        read: &ReadSpec,
+        id: &RecordId,
+    ) -> Result<Entry, ConnectorError> {
+        let ids = PathIds { id: Some(id.as_str()), external_id: None };
+        let url = match self.caller.url(&read.endpoint.path, ids, &read.endpoint.query) {
+            Ok(url) => url,
+            Err(reason) => return Ok(bad(id, "the id", reason)),
+        };
+        let reply = self.get(calls, &read.endpoint.headers, url).await?;
+        if read.missing.contains(&reply.status) {
+            return Ok(Entry::Deleted { id: id.clone(), version: None, cause: DeletionCause::NotFound });
+        }
+        self.check_read(&reply, calls, &[])?;
+        let json = reply.json().map_err(retry)?;
+        let record = single(object, json).map_err(|reason| retry(format!("{}: {reason}", reply.place)))?;
+        let mut entry = parse(object, record, &reply.place, reply.lossy).entry;
+        if let Entry::Live(record) = &mut entry {
+            add_header_version(object, &reply, &mut record.version);
+        }
+        match entry_id(&entry) {
+            Some(other) if other != id => Ok(bad(id, &reply.place, format!("asked for '{id}', got '{other}'"))),
+            Some(_) => Ok(entry),
+            None => Ok(with_id(entry, id)),
+        }
+    }
+
+    /// Records by the values of fields: the first page that holds any.
+    pub(super) async fn find(
+        &self,
+        calls: &Calls,
+        object: &ObjectSpec,
+        fields: &[(Path, Value)],
+    ) -> Result<Page, ConnectorError> {
+        let find = object.find.as_ref().ok_or_else(|| fail(format!("'{}' cannot be searched", object.name)))?;
+        let query = find_query(find, fields).map_err(fail)?;
+        let mut run = Run::default();
+        loop {
+            let url = match &run.at {
+                Some(At::Url(next)) => self.caller.next_url(&self.caller.base, next).map_err(fail)?,
+                at => {
+                    let mut query = query.clone();
+                    query.extend(page_param(&find.list.page.kind, at.as_ref()));
+                    self.caller.url(&find.list.endpoint.path, PathIds::default(), &query).map_err(fail)?
+                }
+            };
+            let reply = self.get(calls, &find.list.endpoint.headers, url.clone()).await?;
+            self.check_read(&reply, calls, &[])?;
+            let json = reply.json().map_err(retry)?;
+            let records = records(&reply, json, find.list.records.as_ref())?;
+            let parsed = parse_all(object, &records, "found", reply.lossy);
+            let seen = self.seen(&find.list, &url, &reply, json, &parsed)?;
+            let turn =
+                run.advance(&find.list.page, &seen).map_err(|message| fail(format!("{}: {message}", reply.place)))?;
+            // One page with matches is enough: more than one match is ambiguous anyway.
+            if !turn.goes_on || !parsed.is_empty() {
+                return Ok(Page::last(parsed.into_iter().map(|parsed| parsed.entry).collect()));
+            }
+        }
+    }
+
+    /// The record that carries an external id.
+    pub(super) async fn read_external_id(
+        &self,
+        calls: &Calls,
+        object: &ObjectSpec,
+        external_id: &str,
+    ) -> Result<Page, ConnectorError> {
+        let create = object.create.as_ref();
+        match create.map(|create| (create.recovery, &create.external_id_field)) {
+            Some((CreateRecovery::ClientId, _)) => {
+                self.read_ids(calls, object, &[RecordId::new(external_id)]).await
+            }
+            Some((CreateRecovery::ExternalId, Some(field))) => {
+                self.find(calls, object, &[(field.clone(), Value::string(external_id))]).await
+            }
+            Some(_) | None => Err(fail(format!("'{}' stores no external id", object.name))),
+        }
+    }
+
+    /// A GET within the budget.
+    async fn get(&self, calls: &Calls, headers: &[(String, String)], url: Url) -> Result<Reply, ConnectorError> {
+        let request = Prepared::get(url, &self.file.headers, headers);
+        self.caller.send(calls, request).await.map_err(unanswered_read)
+    }
+
+    /// Whether an answer to a reading call is a success.
+    fn check_read(&self, reply: &Reply, calls: &Calls, expired: &[u16]) -> Result<(), ConnectorError> {
+        if expired.contains(&reply.status) {
+            return Err(ConnectorError::new(NextStep::Resync, self.caller.sentence(reply)));
+        }
+        let meaning = meaning(&self.file, reply.status, reply.retry_after_ms(self.now()));
+        if meaning == Meaning::Success {
+            return Ok(());
+        }
+        let error = self.caller.read_error(meaning, reply);
+        self.pause(calls, &error);
+        Err(error)
+    }
+}
+
+fn fail(message: impl Into<String>) -> ConnectorError {
+    ConnectorError::new(NextStep::Fail, message)
+}
+
+fn retry(message: impl Into<String>) -> ConnectorError {
+    ConnectorError::new(NextStep::Retry, message)
+}
+
+/// A place holder for an entry that was moved out; never seen outside.
+fn taken() -> Entry {
+    bad(&RecordId::from(""), "", String::new())
+}
+
+fn bad(id: &RecordId, place: &str, reason: String) -> Entry {
+    let raw_hash = RawHash::of(reason.as_bytes());
+    Entry::Bad(BadRecord { id: Some(id.clone()), place: place.to_owned(), reason, raw_hash })
+}
+
+/// A bad record whose id is known from the question.
+fn with_id(entry: Entry, id: &RecordId) -> Entry {
+    match entry {
+        Entry::Bad(bad) => Entry::Bad(BadRecord { id: Some(id.clone()), ..bad }),
+        Entry::Live(_) | Entry::Deleted { .. } => entry,
+    }
+}
+
+/// The parameter that asks for a page after the first, or for the first where pages are
+/// counted.
+fn page_param(kind: &PageKind, at: Option<&At>) -> Option<(String, String)> {
+    match (kind, at) {
+        (PageKind::Page { param, first }, None) => Some((param.clone(), first.to_string())),
+        (PageKind::Offset { param }, None) => Some((param.clone(), "0".to_owned())),
+        (PageKind::Page { param, .. } | PageKind::Offset { param }, Some(At::Number(number))) => {
+            Some((param.clone(), number.to_string()))
+        }
+        (PageKind::Cursor { param, .. }, Some(At::Token(token))) => Some((param.clone(), token.clone())),
+        (
+            PageKind::One
+            | PageKind::Page { .. }
+            | PageKind::Offset { .. }
+            | PageKind::Cursor { .. }
+            | PageKind::LinkHeader { .. }
+            | PageKind::NextUrl { .. },
+            None | Some(At::Number(_) | At::Token(_) | At::Url(_)),
+        ) => None,
+    }
+}
+
+/// The list of records of an answer.
+fn records<'r>(
+    reply: &Reply,
+    json: &'r RawValue,
+    path: Option<&Path>,
+) -> Result<Vec<&'r RawValue>, ConnectorError> {
+    let Reply { place, status, .. } = reply;
+    let named = || path.map_or_else(|| "the top".to_owned(), |path| format!("'{path}'"));
+    let what = |reason: String| {
+        let said = super::text::clip(&reply.body);
+        retry(format!("{place} answered {status}, but {reason}: {said}"))
+    };
+    let found = at(json, path).map_err(&what)?;
+    let list = found.ok_or_else(|| what(format!("there is nothing at {}", named())))?;
+    if !list.get().starts_with('[') {
+        return Err(what(format!("{} is {}, not a list of records", named(), kind(list))));
+    }
+    let records: Vec<&RawValue> = serde_json::from_str(list.get()).map_err(|error| what(error.to_string()))?;
+    if records.len() > MAX_PAGE_RECORDS {
+        return Err(fail(format!("{place}: a page of {} records; at most {MAX_PAGE_RECORDS} are taken", records.len())));
+    }
+    Ok(records)
+}
+
+fn parse_all<'r>(object: &ObjectSpec, records: &[&'r RawValue], place: &str, lossy: bool) -> Vec<Parsed<'r>> {
+    let one = |(i, raw): (usize, &&'r RawValue)| parse(object, raw, &format!("{place}[{i}]"), lossy);
+    records.iter().enumerate().map(one).collect()
+}
+
+fn mark_of(parsed: &Parsed<'_>) -> u64 {
+    match entry_id(&parsed.entry) {
+        Some(id) => mark(id.as_str()),
+        None => mark(parsed.raw.get()),
+    }
+}
+
+/// The single record of an answer.
+pub(super) fn single<'r>(object: &ObjectSpec, json: &'r RawValue) -> Result<&'r RawValue, String> {
+    let record = at(json, object.record.as_ref())?;
+    match (record, &object.record) {
+        (Some(record), _) => Ok(record),
+        (None, Some(path)) => Err(format!("the answer has no record at '{path}'")),
+        (None, None) => Err("the answer has no record".to_owned()),
+    }
+}
+
+/// Takes the version from the header where the record itself tells none.
+fn add_header_version(object: &ObjectSpec, reply: &Reply, version: &mut Option<Version>) {
+    if version.is_none() {
+        let header = object.version_header.as_ref().and_then(|name| reply.header(name));
+        *version = header.map(Version::from);
+    }
+}
+
+/// The next link of an answer's headers: in the standard `Link` header the one that is
+/// `rel="next"`, in any other header its whole value.
+fn next_in_headers(headers: &[(String, String)], name: &str) -> Option<String> {
+    let mut values = headers.iter().filter(|(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, value)| value);
+    if !name.eq_ignore_ascii_case("link") {
+        return values.next().map(|value| value.trim().to_owned());
+    }
+    values.find_map(|value| next_link(value))
+}
+
+/// The target of the link whose relation is `next`.
+fn next_link(value: &str) -> Option<String> {
+    let mut rest = value;
+    while let Some((_, after)) = rest.split_once('<') {
+        let (target, after) = after.split_once('>')?;
+        // The parameters of this link end where the next one begins.
+        let (params, next) = after.find('<').map_or((after, ""), |at| after.split_at(at));
+        let is_next = params.split([';', ',']).any(|param| {
+            let Some((name, value)) = param.split_once('=') else { return false };
+            let mut relations = value.trim().trim_matches('"').split_ascii_whitespace();
+            name.trim().eq_ignore_ascii_case("rel") && relations.any(|rel| rel.eq_ignore_ascii_case("next"))
+        });
+        if is_next {
+            return Some(target.trim().to_owned());
+        }
+        rest = next;
+    }
+    None
+}
+
+/// The parameters of a search.
+fn find_query(find: &FindSpec, fields: &[(Path, Value)]) -> Result<Vec<(String, String)>, String> {
+    let mut query = find.list.endpoint.query.clone();
+    query.extend(find.list.page.size.as_ref().map(|(param, size)| (param.clone(), size.to_string())));
+    for (path, value) in fields {
+        let param = find.params.iter().find(|(other, _)| other == path).map(|(_, param)| param);
+        let param = param.ok_or_else(|| format!("the connector file declares no search by '{path}'"))?;
+        let text = match value {
+            value if find.as_json => value.to_json(),
+            Value::String(text) => text.clone(),
+            Value::Number(number) => number.as_str().to_owned(),
+            Value::Bool(value) => value.to_string(),
+            Value::Null | Value::Array(_) | Value::Object(_) => {
+                return Err(format!("'{path}' cannot be searched for {}", value.kind()));
+            }
+        };
+        query.push((param.clone(), text));
+    }
+    Ok(query)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn next_links_of_headers() {
+        for (value, want) in [
+            (r#"<https://a/x?page=2>; rel="next""#, Some("https://a/x?page=2")),
+            (r#"<https://a/1>; rel="prev", <https://a/3>; rel="next""#, Some("https://a/3")),
+            ("<https://a/3>; rel=next", Some("https://a/3")),
+            (r#"<https://a/3?q=a,b;c>; title="x"; rel="last next""#, Some("https://a/3?q=a,b;c")),
+            (r#"<https://a/1>; rel="prev""#, None),
+            ("<https://a/1", None),
+            ("", None),
+        ] {
+            assert_eq!(next_link(value).as_deref(), want, "{value}");
+        }
+        let headers = vec![("Next-Page".to_owned(), "https://a/2".to_owned())];
+        assert_eq!(next_in_headers(&headers, "next-page").as_deref(), Some("https://a/2"));
+        assert_eq!(next_in_headers(&headers, "Link"), None);
+    }
+}

@@ -1,0 +1,344 @@
+//! What a connector file declares, as plain data. Made only by parsing a file, so that
+//! everything in it has been checked.
+
+use crate::model::path::Path;
+use crate::model::value::Value;
+use crate::model::write::CreateRecovery;
+
+use super::transport::Method;
+
+/// Where the credentials go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum AuthKind {
+    None,
+    Bearer,
+    Basic,
+    Header { name: String, prefix: String },
+    Query { name: String },
+}
+
+/// What statuses mean for the whole app, beyond what they usually mean.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Statuses {
+    pub limited: Vec<u16>,
+    pub unauthorised: Vec<u16>,
+    pub missing: Vec<u16>,
+    pub changed: Vec<u16>,
+    pub duplicate: Vec<u16>,
+    pub invalid: Vec<u16>,
+    pub retry: Vec<u16>,
+}
+
+/// One kind of record.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct ObjectSpec {
+    pub name: String,
+    pub id: Path,
+    /// An id is written as a JSON number where it stands in a body.
+    pub id_is_number: bool,
+    pub version: Option<Path>,
+    pub version_header: Option<String>,
+    /// The first that is not null counts.
+    pub modified: Vec<Path>,
+    pub modified_unit: Unit,
+    pub read_only: Vec<Path>,
+    /// Where a single record stands in an answer; `None` for the top.
+    pub record: Option<Path>,
+    pub deleted: Option<DeletedSpec>,
+    pub read_after_write_lag_ms: u64,
+    pub list: Option<ListSpec>,
+    pub read: Option<ReadSpec>,
+    pub read_many: Option<ReadManySpec>,
+    pub find: Option<FindSpec>,
+    pub create: Option<CreateSpec>,
+    pub update: Option<UpdateSpec>,
+    pub delete: Option<DeleteSpec>,
+    pub batch: Option<BatchSpec>,
+}
+
+/// One endpoint: what to send where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Endpoint {
+    pub method: Method,
+    pub path: PathTemplate,
+    pub query: Vec<(String, String)>,
+    pub headers: Vec<(String, String)>,
+}
+
+/// The path of an endpoint, with places for ids.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct PathTemplate(pub Vec<Piece>);
+
+/// A piece of a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Piece {
+    Text(String),
+    Id,
+    ExternalId,
+}
+
+impl PathTemplate {
+    /// Whether the client chooses the id by the path.
+    pub fn holds_external_id(&self) -> bool {
+        self.0.contains(&Piece::ExternalId)
+    }
+
+    /// Whether a record is named by the path.
+    pub fn holds_id(&self) -> bool {
+        self.0.contains(&Piece::Id)
+    }
+}
+
+/// Listing an object.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct ListSpec {
+    pub endpoint: Endpoint,
+    /// Where the list stands; `None` when the answer is the list.
+    pub records: Option<Path>,
+    pub page: PageSpec,
+    pub cursor: Option<CursorSpec>,
+}
+
+/// How a list is divided into pages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct PageSpec {
+    pub kind: PageKind,
+    /// The parameter that asks for a size, and the size.
+    pub size: Option<(String, u64)>,
+    pub total: Option<Path>,
+    pub more: Option<Path>,
+    pub end: Option<End>,
+    pub max_pages: u64,
+}
+
+/// What continues a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum PageKind {
+    /// The whole list is one answer.
+    One,
+    /// A page number, counted from `first`.
+    Page { param: String, first: u64 },
+    /// The number of records to skip.
+    Offset { param: String },
+    /// A token from the answer, sent back in a parameter.
+    Cursor { param: String, next: Path },
+    /// A URL in a header: `Link: <…>; rel="next"`, or the whole value of another one.
+    LinkHeader { header: String },
+    /// A URL in the body.
+    NextUrl { next: Path },
+}
+
+impl PageKind {
+    /// Whether records keep their page while others change, so that a page once read
+    /// is done with.
+    pub fn is_stable(&self) -> bool {
+        match self {
+            PageKind::One | PageKind::Cursor { .. } | PageKind::LinkHeader { .. } | PageKind::NextUrl { .. } => true,
+            PageKind::Page { .. } | PageKind::Offset { .. } => false,
+        }
+    }
+}
+
+/// A page that ends the list, whatever else the answer says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// One without records.
+    Empty,
+    /// One with fewer records than asked for.
+    Short,
+}
+
+/// How changes since a position are asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct CursorSpec {
+    pub kind: CursorKind,
+    /// `None` for an opaque cursor that is a URL by itself.
+    pub param: Option<String>,
+    /// The parameter's text; `{cursor}` stands for the position.
+    pub format: String,
+    /// Parameters sent only when changes are asked for.
+    pub query: Vec<(String, String)>,
+    /// A header of the first answer that tells the position of the whole list.
+    pub header: Option<String>,
+    /// Statuses that mean that the position is no longer known.
+    pub expired: Vec<u16>,
+}
+
+/// What a position is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum CursorKind {
+    /// A time, or a number that only grows.
+    Ordered(OrderedSpec),
+    /// A text of the side's own, found at this path of the last page.
+    Opaque { next: Option<Path> },
+}
+
+/// Positions that can be compared. Positions, lookback, settle and granularity of a time
+/// are microseconds; of a number they are that number's own unit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct OrderedSpec {
+    pub is_time: bool,
+    /// Where it stands in a record; `None` for the record's modified time.
+    pub field: Option<Path>,
+    pub unit: Unit,
+    /// The side's comparison leaves the position itself out (`>`).
+    pub exclusive: bool,
+    pub granularity: i64,
+    pub lookback: i64,
+    pub settle: i64,
+    /// The list is in ascending order of the position.
+    pub ascending: bool,
+}
+
+/// How a time is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unit {
+    /// ISO 8601 text in UTC.
+    Iso,
+    /// Seconds since 1970.
+    Seconds,
+    /// Milliseconds since 1970.
+    Millis,
+    /// Microseconds since 1970.
+    Micros,
+}
+
+impl Unit {
+    /// Length in microseconds; ISO text counts as its finest usual digit, 1 ms.
+    pub fn micros(self) -> i64 {
+        match self {
+            Unit::Seconds => 1_000_000,
+            Unit::Iso | Unit::Millis => 1_000,
+            Unit::Micros => 1,
+        }
+    }
+}
+
+/// How a record of a list says that it is deleted.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct DeletedSpec {
+    pub path: Path,
+    /// `None`: anything but absent, null, false, zero and empty.
+    pub value: Option<Value>,
+    /// The entry is only a tombstone; else it is a whole record with a flag.
+    pub tombstone: bool,
+}
+
+/// Reading one record by id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ReadSpec {
+    pub endpoint: Endpoint,
+    pub missing: Vec<u16>,
+}
+
+/// Reading several records by id in one request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ReadManySpec {
+    pub endpoint: Endpoint,
+    pub param: String,
+    pub join: String,
+    pub size: usize,
+    pub records: Option<Path>,
+}
+
+/// Finding records by equality.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct FindSpec {
+    pub list: ListSpec,
+    /// Which parameter searches which path.
+    pub params: Vec<(Path, String)>,
+    /// Values are sent as JSON: texts in quotes.
+    pub as_json: bool,
+}
+
+/// Creating a record.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct CreateSpec {
+    pub endpoint: Endpoint,
+    pub body: Value,
+    pub recovery: CreateRecovery,
+    /// Where the external id is written in the record.
+    pub external_id_field: Option<Path>,
+    pub idempotency_header: Option<String>,
+    /// The answer holds the whole record as stored.
+    pub answers_record: bool,
+    pub duplicate: Vec<u16>,
+    /// Where the answer to a duplicate names the existing record.
+    pub duplicate_id: Option<Path>,
+}
+
+/// What becomes of a key that is taken away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Absent {
+    /// It is written as null.
+    Null,
+    /// It is left out.
+    Omit,
+}
+
+/// Updating a record.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct UpdateSpec {
+    pub endpoint: Endpoint,
+    pub body: Value,
+    /// The whole record is sent.
+    pub whole: bool,
+    /// The id stays in the record that is sent.
+    pub keep_id: bool,
+    pub absent: Absent,
+    /// The answer holds the whole record as stored.
+    pub answers_record: bool,
+    /// The `If-Match` text; `{version}` stands for the version.
+    pub if_match: Option<String>,
+    pub missing: Vec<u16>,
+    pub changed: Vec<u16>,
+}
+
+/// Deleting a record.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct DeleteSpec {
+    pub endpoint: Endpoint,
+    pub if_match: Option<String>,
+    pub missing: Vec<u16>,
+    pub changed: Vec<u16>,
+}
+
+/// Writing several records in one request.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct BatchSpec {
+    pub size: usize,
+    pub kind: BatchKind,
+}
+
+/// The two shapes of batches.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum BatchKind {
+    /// A list of whole requests, any mixture, answered by a list of whole answers.
+    Requests {
+        endpoint: Endpoint,
+        /// Where the list of requests stands in the body.
+        requests: Path,
+        /// Where the list of answers stands.
+        responses: Path,
+    },
+    /// An endpoint for each operation that takes a list of records.
+    Records { create: Option<BatchEndpoint>, update: Option<BatchEndpoint>, delete: Option<BatchEndpoint> },
+}
+
+/// One endpoint that takes a list of records.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct BatchEndpoint {
+    pub endpoint: Endpoint,
+    /// Where the list stands in the body; `None` when the body is the list.
+    pub records: Option<Path>,
+    /// What one entry of the list looks like.
+    pub item: Value,
+    /// Where the list of results stands; `None` when the answer is the list.
+    pub results: Option<Path>,
+    /// Where one result tells its status; without it the answer's status counts.
+    pub status: Option<Path>,
+    /// A result with something here has failed.
+    pub error: Option<Path>,
+    /// Where the record stands in one result.
+    pub record: Option<Path>,
+}

@@ -1,0 +1,69 @@
+//! Writing records one by one.
+
+use futures_util::{StreamExt, stream};
+
+use crate::connectors::Calls;
+use crate::model::write::{ConnectorError, NextStep, Outcome, Write};
+
+use super::HttpConnector;
+use super::call::{Prepared, Reply, meaning};
+use super::outcome::{Answer, outcome, unanswered};
+use super::spec::ObjectSpec;
+
+impl HttpConnector {
+    /// Carries out writes, in batches where declared; outcomes in the same order.
+    pub(super) async fn write_all(&self, calls: &Calls, object: &ObjectSpec, writes: &[Write]) -> Vec<Outcome> {
+        let outcomes = match &object.batch {
+            Some(batch) if writes.len() > 1 => self.write_batched(calls, object, batch, writes).await,
+            Some(_) | None => self.write_singly(calls, object, writes).await,
+        };
+        for outcome in &outcomes {
+            if let Outcome::NotSent(error) = outcome {
+                self.pause(calls, error);
+            }
+        }
+        outcomes
+    }
+
+    /// One request for each write, as many at once as the budget allows.
+    pub(super) async fn write_singly(&self, calls: &Calls, object: &ObjectSpec, writes: &[Write]) -> Vec<Outcome> {
+        let requests = writes.iter().map(|write| self.write_one(calls, object, write));
+        stream::iter(requests).buffered(calls.concurrency().max(1)).collect().await
+    }
+
+    async fn write_one(&self, calls: &Calls, object: &ObjectSpec, write: &Write) -> Outcome {
+        let composed = match self.compose(object, write) {
+            Ok(composed) => composed,
+            Err(outcome) => return outcome,
+        };
+        let mut request = Prepared::new(composed.method, composed.url, &self.file.headers, &composed.headers);
+        request.body = composed.body.map(|body| body.to_json());
+        match self.caller.send(calls, request).await {
+            Ok(reply) => {
+                let parsed = reply.json();
+                let answer = Answer {
+                    status: reply.status,
+                    meaning: meaning(&self.file, reply.status, reply.retry_after_ms(self.now())),
+                    body: parsed.as_ref().ok().copied(),
+                    garbled: parsed.is_err() && !reply.body.trim().is_empty(),
+                    lossy: reply.lossy,
+                    version_header: version_header(object, &reply),
+                    sentence: &|| self.caller.sentence(&reply),
+                };
+                outcome(object, write, &composed.sent, &answer)
+            }
+            Err(error) => unanswered(error),
+        }
+    }
+
+    /// Pauses all calls of the budget where the side asked for it.
+    pub(super) fn pause(&self, calls: &Calls, error: &ConnectorError) {
+        if let NextStep::Wait { millis } = error.next {
+            calls.pause(std::time::Duration::from_millis(millis));
+        }
+    }
+}
+
+fn version_header<'r>(object: &ObjectSpec, reply: &'r Reply) -> Option<&'r str> {
+    object.version_header.as_ref().and_then(|name| reply.header(name))
+}
