@@ -281,6 +281,7 @@ impl Fetched {
             plans.push(Plan::bare(&case, Effect::Hold(hold, None)));
         }
         self.separate(&mut plans);
+        self.let_go(&plans);
         let Fetched { core, sync, lane, rows, leases, report, commit, .. } = self;
         Ok(Planned { core, sync, lane, plans, rows, leases, report, commit })
     }
@@ -458,6 +459,22 @@ impl Fetched {
     }
 }
 
+impl Fetched {
+    /// Records about which nothing will be written or kept are free for others at
+    /// once: live work must not wait for the rest of the page.
+    fn let_go(&mut self, plans: &[Plan]) {
+        for plan in plans {
+            if matches!(plan.effect, Effect::Keep(None)) && !plan.released {
+                let key = match plan.pair {
+                    Some(pair) => LeaseKey::Pair(self.sync.no, pair),
+                    None => LeaseKey::Record(self.sync.no, plan.origin, plan.id.clone()),
+                };
+                self.leases.give_back(&key);
+            }
+        }
+    }
+}
+
 impl Planned {
     /// Makes the promises of creates and deletes durable. Before this returns no byte
     /// of them has left.
@@ -509,7 +526,7 @@ impl Planned {
             | Effect::Update(_)
             | Effect::Forget
             | Effect::Hold(..)
-            | Effect::Quarantine(_)
+            | Effect::Quarantine(..)
             | Effect::OutOfScope(_) => unreachable!("only creates and deletes are promised"),
         };
         let opened_ms = core.env.now_ms();
@@ -618,7 +635,7 @@ impl Intended {
                 | Effect::Half(_)
                 | Effect::Forget
                 | Effect::Hold(..)
-                | Effect::Quarantine(_)
+                | Effect::Quarantine(..)
                 | Effect::OutOfScope(_) => {}
             }
         }
@@ -792,6 +809,9 @@ impl Settling {
             tally.unchanged -= 1;
             tally.echoes += 1;
         }
+        if plan.again {
+            tally = Totals { read: 0, unchanged: 0, filtered: 0, ..tally };
+        }
         self.report.tally.add(&tally);
         let finished = match &plan.effect {
             Effect::Keep(marker) | Effect::OutOfScope(marker) => {
@@ -809,7 +829,10 @@ impl Settling {
                 self.hold(&plan, *hold);
                 Finished { marker: marker.as_deref().cloned(), ..Finished::default() }
             }
-            Effect::Quarantine(fault) => Finished { fault: Some(fault.clone()), ..Finished::default() },
+            Effect::Quarantine(fault, marker) => {
+                let marker = marker.as_deref().cloned();
+                Finished { fault: Some(fault.clone()), marker, ..Finished::default() }
+            }
             Effect::Update(updates) => {
                 finish::updated(&self.sync, (plan.origin, &plan.id), plan.old.as_ref(), updates, outcomes, now_ms)
             }
@@ -1091,5 +1114,5 @@ fn crashed(case: &Case) -> Plan {
         reason: format!("mapping {} record {} crashed; this is a bug in syncline", case.origin, case.id),
         path: None,
     };
-    Plan::bare(case, Effect::Quarantine(fault))
+    Plan::bare(case, Effect::Quarantine(fault, None))
 }

@@ -7,6 +7,7 @@
 //! in the order of lanes. So live work overtakes a backfill within one request, and
 //! status or drain are always answered.
 
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,6 +63,8 @@ pub struct Connection {
     drained: Vec<oneshot::Sender<()>>,
     timer: Option<SpawnHandle>,
     backoff: Option<SpawnHandle>,
+    /// Open writes that were asked about, and are not asked about again before this.
+    recover_after: HashMap<(SyncNo, PairNo), i64>,
     rng: fastrand::Rng,
     // Dropped with the actor, however it ends: that is how its supervisor learns of it.
     _gone: oneshot::Sender<()>,
@@ -165,6 +168,7 @@ impl Connection {
             drained: Vec::new(),
             timer: None,
             backoff: None,
+            recover_after: HashMap::new(),
             rng,
             _gone: gone,
         })
@@ -227,7 +231,7 @@ impl Connection {
         let mut due: Vec<(usize, PairNo, &Intent)> = intents
             .iter()
             .filter_map(|((sync, pair), intent)| Some((self.index_of(*sync)?, *pair, intent)))
-            .filter(|(index, _, intent)| self.recoverable_ms(*index, intent).is_some_and(|due_ms| due_ms <= now_ms))
+            .filter(|(index, pair, intent)| self.recoverable_ms(*index, *pair, intent).is_some_and(|due_ms| due_ms <= now_ms))
             .collect();
         due.sort_by_key(|(index, pair, _)| (*index, *pair));
         due.first().map(|(index, pair, intent)| Job::Recover(*index, *pair, (*intent).clone()))
@@ -235,12 +239,13 @@ impl Connection {
 
     /// When an open write may be recovered; `None` while its answer is awaited, or
     /// when only a person can.
-    fn recoverable_ms(&self, index: usize, intent: &Intent) -> Option<i64> {
+    fn recoverable_ms(&self, index: usize, pair: PairNo, intent: &Intent) -> Option<i64> {
         match intent.state {
             IntentState::Open if intent.epoch == self.core.right.epoch() => None,
             IntentState::Open | IntentState::Unknown => {
                 let due_ms = recovery::due_ms(&self.syncs[index].sync, intent);
-                Some(due_ms.max(self.syncs[index].not_before_ms))
+                let key = (self.syncs[index].sync.no, pair);
+                Some(due_ms.max(self.recover_after.get(&key).copied().unwrap_or(0)))
             }
             IntentState::Parked => None,
         }
@@ -297,6 +302,10 @@ impl Connection {
         let core = Rc::clone(&self.core);
         let work = match job {
             Job::Recover(index, pair, intent) => {
+                // Whatever comes of it, not at once again: it may be leased, or its
+                // side unreachable.
+                let again_ms = self.core.env.now_ms() + 1_000;
+                self.recover_after.insert((self.syncs[index].sync.no, pair), again_ms);
                 let sync = Arc::clone(&self.syncs[index].sync);
                 Box::pin(async move { Done::Recovered(recovery::recover(&core, &sync, pair, intent).await) })
                     as std::pin::Pin<Box<dyn Future<Output = Done>>>
@@ -326,7 +335,11 @@ impl Connection {
 
     fn finished(&mut self, done: Done, ctx: &mut Context<Self>) {
         match done {
-            Done::Recovered(Ok(report)) => self.take_report(report, ctx),
+            Done::Recovered(Ok(report)) => {
+                let core = Rc::clone(&self.core);
+                self.recover_after.retain(|key, _| core.intents.borrow().contains_key(key));
+                self.take_report(report, ctx);
+            }
             Done::Recovered(Err(stop)) => self.stopped(None, stop, ctx),
             Done::Records(_, Ok(report)) => self.take_report(report, ctx),
             Done::Records(rows, Err(stop)) => {
@@ -577,7 +590,7 @@ impl Connection {
         let no = self.syncs[index].sync.no;
         let intents = self.core.intents.borrow();
         let mut mine = intents.iter().filter(|((sync, _), _)| *sync == no);
-        mine.any(|(_, intent)| self.recoverable_ms(index, intent).is_some_and(|due_ms| due_ms <= until_ms))
+        mine.any(|((_, pair), intent)| self.recoverable_ms(index, *pair, intent).is_some_and(|due_ms| due_ms <= until_ms))
     }
 
     /// Wakes up when the next thing is due.
@@ -592,7 +605,7 @@ impl Connection {
         let recoveries = self.core.intents.borrow();
         let recovery = recoveries
             .iter()
-            .filter_map(|((sync, _), intent)| self.recoverable_ms(self.index_of(*sync)?, intent))
+            .filter_map(|((sync, pair), intent)| self.recoverable_ms(self.index_of(*sync)?, *pair, intent))
             .min();
         let runs = self.syncs.iter().filter(|state| !state.paging && (state.run.is_some() || state.wanted.is_some()));
         let run = runs.map(|state| state.not_before_ms).filter(|due_ms| *due_ms > now_ms).min();

@@ -266,6 +266,16 @@ impl Leases {
     }
 }
 
+impl Leases {
+    /// Gives one lease back before the others.
+    pub fn give_back(&mut self, key: &LeaseKey) {
+        if let Some(at) = self.held.iter().position(|held| held == key) {
+            self.held.swap_remove(at);
+            self.core.leases.borrow_mut().remove(key);
+        }
+    }
+}
+
 impl Drop for Leases {
     fn drop(&mut self) {
         let mut leases = self.core.leases.borrow_mut();

@@ -117,6 +117,8 @@ pub enum Stage {
     Hold,
     /// The other side has been enumerated, so no partner means that there is none.
     Create,
+    /// The same, for records that the run has read before.
+    Again,
     /// The record came alone: no partner must be proven by a search, or awaited.
     Prove,
 }

@@ -10,7 +10,7 @@ use crate::model::write::{Change, UpdateStyle};
 use crate::reconcile::case::{Case, Step};
 use crate::reconcile::mapping::{Field, FieldFault, FieldRead, Fields};
 use crate::reconcile::merge::{Cause, Held, Initial, Rule, Verdict, Winner, merge};
-use crate::reconcile::plan::{Creation, Effect, Fault, SideUpdate, Updates, account, fields_of, quick, tally};
+use crate::reconcile::plan::{Creation, Effect, Fault, SideUpdate, Updates, account, fields_of, held_back, quick, tally};
 use crate::reconcile::spec::{ConflictPolicy, Owner};
 use crate::reconcile::sync::BoundSync;
 
@@ -44,6 +44,8 @@ pub(super) struct Merged {
     pub lost: Vec<Lost>,
     pub conflicts: u64,
     pub put_back: u64,
+    /// Somebody's edit on a side that does not decide is left as it is.
+    pub left_edits: bool,
 }
 
 /// What came of composing.
@@ -110,7 +112,8 @@ impl<'a> FieldCase<'a> {
         };
         let held = PerSide::from_fn(|side| self.held(side, known[side]));
         match merge(self.rule(), bases, held, same, self.newer) {
-            Verdict::Keep | Verdict::LeaveEdit => {
+            verdict @ (Verdict::Keep | Verdict::LeaveEdit) => {
+                merged.left_edits |= verdict == Verdict::LeaveEdit;
                 for side in Side::BOTH {
                     let base = bases[side].cloned().unwrap_or(BaseValue::Absent);
                     merged.bases[side].push((field.no, base));
@@ -273,6 +276,12 @@ pub(super) fn into_step(sync: &BoundSync, case: &Case, marker: Marker, merged: M
     for side in Side::BOTH {
         account(sync, &mut marker.sides[side], case, side);
     }
+    if merged.left_edits {
+        // What was read there is not what the bases say, so its version proves nothing.
+        for side in Side::BOTH {
+            marker.sides[side].version = None;
+        }
+    }
     let mut changes = merged.changes;
     let writes = PerSide::from_fn(|side| {
         let changes = std::mem::take(&mut changes[side]);
@@ -355,7 +364,7 @@ pub(super) fn create(sync: &BoundSync, case: &Case, mut marker: Marker, target: 
         let value = match fields.get(index) {
             FieldRead::Value(value) => value.as_ref(),
             FieldRead::Fault(_) if owner_side(field.owner) == Some(target) => None,
-            FieldRead::Fault(fault) => return quick(case, Effect::Quarantine(invalid(source, fault))),
+            FieldRead::Fault(fault) => return held_back(sync, case, invalid(source, fault)),
         };
         bases[source].push((field.no, BaseValue::of(value)));
         if !sync.mapping.can_write(index, target) {
@@ -368,7 +377,7 @@ pub(super) fn create(sync: &BoundSync, case: &Case, mut marker: Marker, target: 
         match put {
             Ok(Some(value)) => record.set(&field.paths[target], value),
             Ok(None) => {}
-            Err(fault) => return quick(case, Effect::Quarantine(invalid(source, &fault))),
+            Err(fault) => return held_back(sync, case, invalid(source, &fault)),
         }
         bases[target].push((field.no, BaseValue::of(written)));
     }

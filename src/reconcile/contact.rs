@@ -12,7 +12,7 @@ use crate::reconcile::case::{Candidate, Case, Due, Hold, Partner, Stage, Step};
 use crate::reconcile::compose::{self, Composed, NoBase};
 use crate::reconcile::mapping::{FieldRead, Fields};
 use crate::reconcile::merge::Initial;
-use crate::reconcile::plan::{Effect, Fault, account, fields_of, quick, tally};
+use crate::reconcile::plan::{Effect, Fault, account, fields_of, held_back, quick, tally};
 use crate::reconcile::sync::BoundSync;
 
 /// Plans a live record of one side that has no partner.
@@ -86,7 +86,7 @@ fn half(sync: &BoundSync, case: &Case, side: Side) -> Step {
     quick(case, Effect::Half(Box::new(marker)))
 }
 
-fn half_marker(sync: &BoundSync, case: &Case, side: Side) -> Marker {
+pub(super) fn half_marker(sync: &BoundSync, case: &Case, side: Side) -> Marker {
     let mut marker = case.marker.clone().unwrap_or_else(|| Marker::new(sync.mapping.hash));
     marker.mapping_hash = sync.mapping.hash;
     account(sync, &mut marker.sides[side], case, side);
@@ -124,7 +124,7 @@ fn ambiguous(sync: &BoundSync, case: &Case, side: Side, others: &str) -> Step {
         reason: format!("{side} record {} ({text}) has the same match key as {others}", case.id),
         path: sync.mapping.match_fields.first().map(|&index| sync.mapping.fields[index].paths[side].to_string()),
     };
-    quick(case, Effect::Quarantine(fault))
+    held_back(sync, case, fault)
 }
 
 fn names<'a>(side: Side, ids: impl Iterator<Item = &'a RecordId>) -> String {
@@ -219,11 +219,11 @@ fn finish_link(
             Some(id) => return Step::Read(side, id),
             None => quick(case, Effect::Keep(None)),
         },
-        Composed::Fault(fault) => quick(case, Effect::Quarantine(fault)),
+        Composed::Fault(fault) => held_back(sync, case, fault),
         Composed::Merged(merged) => compose::into_step(sync, case, joined, merged, old.as_ref()),
     };
     match &mut step {
-        Step::Plan(plan) if !matches!(plan.effect, Effect::Quarantine(_)) => {
+        Step::Plan(plan) if !matches!(plan.effect, Effect::Quarantine(..)) => {
             plan.pair = pair;
             plan.old = old;
             plan.absorbed = absorbed;
@@ -231,7 +231,7 @@ fn finish_link(
         Step::Plan(_) => {}
         Step::Read(..) | Step::Partner(_) | Step::Find(..) => return step,
     }
-    if !matches!(&step, Step::Plan(plan) if matches!(plan.effect, Effect::Quarantine(_))) {
+    if !matches!(&step, Step::Plan(plan) if matches!(plan.effect, Effect::Quarantine(..))) {
         tally(&mut step, |totals| totals.matched += 1);
     }
     step

@@ -132,9 +132,10 @@ fn partly(
     }
     marker.set_bases(bases);
     for side in Side::BOTH {
-        if failed.app || failed.remote {
-            marker.sides[side].raw_hash = None;
-        }
+        // What stands there is not what the bases say: neither its text nor its version
+        // may be taken for accounted for.
+        marker.sides[side].raw_hash = None;
+        marker.sides[side].version = None;
     }
     marker
 }

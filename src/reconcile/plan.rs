@@ -11,7 +11,7 @@ use crate::model::side::{PerSide, Side};
 use crate::model::value::Value;
 use crate::model::work::{PendingReason, QuarantineKind, Totals};
 use crate::model::write::{Change, UpdateStyle};
-use crate::reconcile::case::{Case, Due, Hold, Observation, Step};
+use crate::reconcile::case::{Case, Due, Hold, Observation, Stage, Step};
 use crate::reconcile::compose::{self, Composed, Lost};
 use crate::reconcile::contact;
 use crate::reconcile::decide::{Decision, Link, Seen, decide};
@@ -41,6 +41,8 @@ pub struct Plan {
     pub tally: Totals,
     /// How often it was tried before.
     pub attempts: u32,
+    /// It was read before in the same run, so it is not counted again.
+    pub again: bool,
     /// It was held back before.
     pub was_held_back: bool,
     /// It was held back before and no longer is.
@@ -65,11 +67,12 @@ impl Plan {
             old: case.marker.clone(),
             absorbed: None,
             was_held_back,
-            released: was_held_back && !matches!(effect, Effect::Quarantine(_) | Effect::Hold(..)),
+            released: was_held_back && !matches!(effect, Effect::Quarantine(..) | Effect::Hold(..)),
             effect,
             lost: Vec::new(),
             tally: Totals { read: 1, ..Totals::default() },
             attempts: case.attempts,
+            again: case.stage == Stage::Again,
         }
     }
 }
@@ -91,8 +94,9 @@ pub enum Effect {
     Forget,
     /// It is looked at again later. The marker, when given, is kept meanwhile.
     Hold(Hold, Option<Box<Marker>>),
-    /// It is held back.
-    Quarantine(Fault),
+    /// It is held back. A half marker, when given, keeps it visible to its partner:
+    /// what is held back must not be taken for absent.
+    Quarantine(Fault, Option<Box<Marker>>),
     /// It is outside the filter. A linked pair's marker says so.
     OutOfScope(Option<Box<Marker>>),
 }
@@ -175,7 +179,7 @@ pub fn plan(sync: &BoundSync, case: &mut Case, now_ms: i64) -> Step {
         return step;
     }
     if let Some(fault) = read_fields(sync, case) {
-        return quick(case, Effect::Quarantine(fault));
+        return held_back(sync, case, fault);
     }
     if let Some(step) = suspicious(sync, case, now_ms) {
         return step;
@@ -457,7 +461,7 @@ fn merge_linked(sync: &BoundSync, case: &mut Case, seen: PerSide<Seen>) -> Step 
     }
     match compose::compose(sync, case, &marker, compose::NoBase::Leave) {
         Composed::Read(side) => read_first(case, side),
-        Composed::Fault(fault) => quick(case, Effect::Quarantine(fault)),
+        Composed::Fault(fault) => held_back(sync, case, fault),
         Composed::Merged(merged) => compose::into_step(sync, case, marker.clone(), merged, Some(&marker)),
     }
 }
@@ -516,6 +520,14 @@ fn with_old(mut step: Step, old: Marker) -> Step {
     step
 }
 
+pub(super) fn held_back(sync: &BoundSync, case: &Case, fault: Fault) -> Step {
+    let linked = case.marker.as_ref().is_some_and(|marker| !matches!(marker.state, LinkState::Half));
+    let readable = case.seen[case.origin].as_ref().and_then(fields_of).is_some();
+    let half = (!linked && readable).then(|| Box::new(contact::half_marker(sync, case, case.origin)));
+    quick(case, Effect::Quarantine(fault, half))
+}
+
+/// A plan that takes nothing from the case but its names.
 pub(super) fn quick(case: &Case, effect: Effect) -> Step {
     Step::Plan(Box::new(Plan::bare(case, effect)))
 }

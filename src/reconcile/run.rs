@@ -144,7 +144,7 @@ impl Run {
         let was_hold = finished.as_ref().is_some_and(|step| step.stage == Stage::Hold);
         if self.steps.is_empty() && self.held > 0 && !was_hold && direction == Direction::TwoWay {
             self.held = 0;
-            self.steps.push_back(RunStep::new(Side::App, Stage::Create, self.app_since.clone()));
+            self.steps.push_back(RunStep::new(Side::App, Stage::Again, self.app_since.clone()));
         }
         self.steps.is_empty()
     }
@@ -192,7 +192,7 @@ mod tests {
         let third = busy.current().unwrap();
         assert_eq!(
             (third.side, third.stage, third.since.as_ref().map(Cursor::as_str)),
-            (Side::App, Stage::Create, Some("a"))
+            (Side::App, Stage::Again, Some("a"))
         );
         assert!(busy.page_done(Direction::TwoWay, last(0)));
     }
