@@ -8,7 +8,11 @@ use crate::harness::{connector, connector_file};
 use crate::kinto::Kinto;
 
 /// What Kinto cannot be asked, each with the reason; everything else must pass.
-const SKIPPED: [&str; 0] = [];
+const SKIPPED: [&str; 1] = [
+    // Kinto chooses the id here and knows no idempotency key; an unknown create is found
+    // again by its match key.
+    "a create sent twice makes one record",
+];
 
 #[actix::test]
 async fn kinto_keeps_the_contract() {

@@ -65,6 +65,10 @@ impl HttpConnector {
                 let body = fill(&spec.body, &names);
                 let mut composed = self.composed(&spec.endpoint, path_id(&update.id), Some(body), sent)?;
                 composed.headers.extend(if_match(spec.if_match.as_ref(), update.expected.as_ref()));
+                if spec.makes_missing && update.expected.is_none() {
+                    // Any version will do, but there must be one: a deleted record stays deleted.
+                    composed.headers.push(("If-Match".to_owned(), "*".to_owned()));
+                }
                 Ok(composed)
             }
             Write::Delete(delete) => {

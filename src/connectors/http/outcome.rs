@@ -72,9 +72,11 @@ fn declared(object: &ObjectSpec, write: &Write, answer: &Answer<'_>) -> Option<O
             let spec = object.create.as_ref()?;
             holds(&spec.duplicate).then(|| Outcome::Duplicate(existing(object, answer)))
         }
-        Write::Update(_) => {
+        Write::Update(update) => {
             let spec = object.update.as_ref()?;
-            match (holds(&spec.missing), holds(&spec.changed)) {
+            // `If-Match: *` was sent: it is refused only where there is no record.
+            let refused_as_missing = spec.makes_missing && update.expected.is_none() && holds(&spec.changed);
+            match (holds(&spec.missing) || refused_as_missing, holds(&spec.changed)) {
                 (true, _) => Some(Outcome::Missing),
                 (false, true) => Some(Outcome::Changed),
                 (false, false) => None,

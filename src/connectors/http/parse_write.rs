@@ -151,6 +151,7 @@ pub(super) fn update(table: Table<'_>, has_version: bool) -> Option<UpdateSpec> 
         absent: absent.unwrap_or(if whole { Absent::Omit } else { Absent::Null }),
         answers_record: answers_record(&table),
         if_match: if_match(&table, has_version),
+        makes_missing: makes_missing(&table),
         missing: statuses(&table, "missing").unwrap_or_else(|| MISSING.to_vec()),
         changed: statuses(&table, "changed").unwrap_or_else(|| vec![412]),
     };
@@ -162,6 +163,17 @@ pub(super) fn update(table: Table<'_>, has_version: bool) -> Option<UpdateSpec> 
 /// read back.
 fn answers_record(table: &Table<'_>) -> bool {
     word(table, "answer", &[("record", true), ("id", false)]).unwrap_or(true)
+}
+
+/// `makes_missing = true`: the side makes a record that is missing. It must not be able
+/// to bring back a deleted one, so it has to understand `If-Match`.
+fn makes_missing(update: &Table<'_>) -> bool {
+    let Some(makes) = update.boolean("makes_missing") else { return false };
+    if makes.value && update.item("if_match").is_none() {
+        let help = "declare if_match: with 'If-Match: *' a record that is missing is not made";
+        update.problems().add_with_help(makes.span, "'makes_missing' needs 'if_match'", help);
+    }
+    makes.value
 }
 
 /// `[object.x.delete]`

@@ -290,6 +290,8 @@ pub(super) struct UpdateSpec {
     pub answers_record: bool,
     /// The `If-Match` text; `{version}` stands for the version.
     pub if_match: Option<String>,
+    /// The side makes a record that is missing, unless `If-Match: *` forbids it.
+    pub makes_missing: bool,
     pub missing: Vec<u16>,
     pub changed: Vec<u16>,
 }
