@@ -231,7 +231,9 @@ impl Connection {
         let mut due: Vec<(usize, PairNo, &Intent)> = intents
             .iter()
             .filter_map(|((sync, pair), intent)| Some((self.index_of(*sync)?, *pair, intent)))
-            .filter(|(index, pair, intent)| self.recoverable_ms(*index, *pair, intent).is_some_and(|due_ms| due_ms <= now_ms))
+            .filter(|(index, pair, intent)| {
+                self.recoverable_ms(*index, *pair, intent).is_some_and(|due_ms| due_ms <= now_ms)
+            })
             .collect();
         due.sort_by_key(|(index, pair, _)| (*index, *pair));
         due.first().map(|(index, pair, intent)| Job::Recover(*index, *pair, (*intent).clone()))
@@ -590,7 +592,9 @@ impl Connection {
         let no = self.syncs[index].sync.no;
         let intents = self.core.intents.borrow();
         let mut mine = intents.iter().filter(|((sync, _), _)| *sync == no);
-        mine.any(|((_, pair), intent)| self.recoverable_ms(index, *pair, intent).is_some_and(|due_ms| due_ms <= until_ms))
+        mine.any(|((_, pair), intent)| {
+            self.recoverable_ms(index, *pair, intent).is_some_and(|due_ms| due_ms <= until_ms)
+        })
     }
 
     /// Wakes up when the next thing is due.

@@ -10,7 +10,9 @@ use crate::model::write::{Change, UpdateStyle};
 use crate::reconcile::case::{Case, Step};
 use crate::reconcile::mapping::{Field, FieldFault, FieldRead, Fields};
 use crate::reconcile::merge::{Cause, Held, Initial, Rule, Verdict, Winner, merge};
-use crate::reconcile::plan::{Creation, Effect, Fault, SideUpdate, Updates, account, fields_of, held_back, quick, tally};
+use crate::reconcile::plan::{
+    Creation, Effect, Fault, SideUpdate, Updates, account, fields_of, held_back, quick, tally,
+};
 use crate::reconcile::spec::{ConflictPolicy, Owner};
 use crate::reconcile::sync::BoundSync;
 

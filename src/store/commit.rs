@@ -82,12 +82,32 @@ pub struct Commit {
 /// One change of rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum RowChange {
-    Put { table: Table, key: Key, value: Vec<u8> },
-    Delete { table: Table, key: Key },
+    Put {
+        table: Table,
+        key: Key,
+        value: Vec<u8>,
+    },
+    Delete {
+        table: Table,
+        key: Key,
+    },
     /// A marker or an intent: its pair number must not be given out again.
-    DeletePair { table: Table, key: Key, pair: PairNo },
-    PutPending { place: Place, sync: SyncNo, row: Pending },
-    DeletePending { place: Place, sync: SyncNo, side: Side, id: RecordId },
+    DeletePair {
+        table: Table,
+        key: Key,
+        pair: PairNo,
+    },
+    PutPending {
+        place: Place,
+        sync: SyncNo,
+        row: Pending,
+    },
+    DeletePending {
+        place: Place,
+        sync: SyncNo,
+        side: Side,
+        id: RecordId,
+    },
 }
 
 /// Where a pending row stands.

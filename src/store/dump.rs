@@ -86,7 +86,8 @@ pub(super) fn dump(snapshot: &Snapshot, out: &mut dyn Write) -> Result<(), Store
     for &table in Table::ALL {
         snapshot.tables.scan(table, &Range::ALL, |key, value| {
             let mut line = String::new();
-            let place = place(table, key, &names).ok_or_else(|| bad_row(table, key, "its key cannot be taken apart"))?;
+            let place =
+                place(table, key, &names).ok_or_else(|| bad_row(table, key, "its key cannot be taken apart"))?;
             // Writing to a String cannot fail.
             let _ = write!(line, "{} {}", table.name(), place.text);
             if place.text.is_empty() {
@@ -99,7 +100,8 @@ pub(super) fn dump(snapshot: &Snapshot, out: &mut dyn Write) -> Result<(), Store
                 line.pop();
             }
             line.push('\n');
-            out.write_str(&line).map_err(|fmt::Error| StoreError::Misuse("the dump could not be written out".into()))?;
+            out.write_str(&line)
+                .map_err(|fmt::Error| StoreError::Misuse("the dump could not be written out".into()))?;
             Ok(true)
         })?;
     }

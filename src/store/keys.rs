@@ -341,7 +341,9 @@ mod tests {
         let key = |scope: &str, name: &str, id: &str| record(&scope.into(), &name.into(), &id.into());
         assert!(within(&contacts, &key("a", "contacts", "")));
         assert!(within(&contacts, &key("a", "contacts", "\u{10FFFF}")));
-        for other in [key("a", "contact", "s"), key("a", "contacts2", ""), key("a", "contacts\0", "x"), key("", "a", "contacts")] {
+        for other in
+            [key("a", "contact", "s"), key("a", "contacts2", ""), key("a", "contacts\0", "x"), key("", "a", "contacts")]
+        {
             assert!(!within(&contacts, &other), "{other:?}");
         }
         let last = conn(ConnNo(u32::MAX)).prefixed();

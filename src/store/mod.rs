@@ -37,9 +37,7 @@ use redb::{Database, DatabaseError, StorageBackend};
 pub use commit::{Commit, CommitDone, CommitRight};
 pub use committer::{CommitterKind, Done};
 pub use error::{Cause, StoreError};
-pub use records::{
-    RecordChange, RecordOp, RecordResult, RecordState, RecordsDone, RecordsRight, StoredRecord,
-};
+pub use records::{RecordChange, RecordOp, RecordResult, RecordState, RecordsDone, RecordsRight, StoredRecord};
 pub use snapshot::{PendingRow, Snapshot, StoredConnection};
 
 use crate::model::ids::{ConnNo, ConnectionId, Epoch, FieldNo, SyncName, SyncNo};
@@ -154,9 +152,8 @@ impl Store {
     ) -> Result<Store, StoreError> {
         // A damaged file can make the database panic; that must not take the host down.
         let opened = catch_unwind(AssertUnwindSafe(|| options.builder().create_with_backend(backend)));
-        let db = opened
-            .map_err(|payload| corrupt(name, panic_text(&*payload)))?
-            .map_err(|error| open_error(name, error))?;
+        let db =
+            opened.map_err(|payload| corrupt(name, panic_text(&*payload)))?.map_err(|error| open_error(name, error))?;
         let fresh = is_fresh(&db, name)?;
         let engine = Arc::new(Engine::new(db));
         let kernel_id = if fresh { create(&engine, options)? } else { bring_up(&engine, name)? };
@@ -390,9 +387,7 @@ fn open_error(name: &str, error: DatabaseError) -> StoreError {
         DatabaseError::Storage(redb::StorageError::Io(error)) if error.kind() == std::io::ErrorKind::InvalidData => {
             corrupt(name, error::clip(&error.to_string()))
         }
-        DatabaseError::Storage(redb::StorageError::Io(error))
-            if error.kind() == std::io::ErrorKind::UnexpectedEof =>
-        {
+        DatabaseError::Storage(redb::StorageError::Io(error)) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
             corrupt(name, "it is shorter than it says")
         }
         DatabaseError::Storage(redb::StorageError::Corrupted(reason)) => corrupt(name, error::clip(&reason)),

@@ -252,12 +252,7 @@ impl Step<'_, '_> {
         bytes.map(|bytes| stored(&key, id.clone(), &bytes)).transpose()
     }
 
-    fn store(
-        &mut self,
-        id: &RecordId,
-        before: Option<StoredRecord>,
-        body: &Body,
-    ) -> Result<RecordResult, StoreError> {
+    fn store(&mut self, id: &RecordId, before: Option<StoredRecord>, body: &Body) -> Result<RecordResult, StoreError> {
         if let Err(reason) = check_id(id) {
             return Ok(RecordResult::Invalid(reason));
         }

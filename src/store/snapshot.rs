@@ -8,9 +8,7 @@ use super::records::{self, RecordChange, StoredRecord};
 use super::tables::{ReadTables, Table};
 use crate::model::cursor::{Cursor, StreamNo};
 use crate::model::hash::Digest;
-use crate::model::ids::{
-    ConnNo, ConnectionId, Epoch, FieldNo, ObjectName, PairNo, RecordId, Scope, SyncName, SyncNo,
-};
+use crate::model::ids::{ConnNo, ConnectionId, Epoch, FieldNo, ObjectName, PairNo, RecordId, Scope, SyncName, SyncNo};
 use crate::model::marker::Marker;
 use crate::model::side::Side;
 use crate::model::work::{Conflict, Intent, Lane, Pending, Quarantined, Totals};
@@ -217,7 +215,12 @@ impl Snapshot {
     fn pending_rows(&self, range: &Range, limit: usize) -> Result<Vec<PendingRow>, StoreError> {
         self.rows(Table::Pending, range, limit, |parts, key, value| {
             let (sync, pending) = decode(Table::Pending, key, value)?;
-            Ok(parts.conn().and(parts.lane()).zip(parts.u64()).map(|(lane, seq)| PendingRow { lane, seq, sync, pending }))
+            Ok(parts.conn().and(parts.lane()).zip(parts.u64()).map(|(lane, seq)| PendingRow {
+                lane,
+                seq,
+                sync,
+                pending,
+            }))
         })
     }
 
@@ -331,7 +334,12 @@ impl Snapshot {
     /// What is durable about a connection itself; `None` once it was purged.
     pub fn connection(&self, conn: ConnNo) -> Result<Option<StoredConnection>, StoreError> {
         let row = ConnectionRow::read(&self.tables, conn)?.filter(|row| !row.purged);
-        Ok(row.map(|ConnectionRow { id, epoch, paused, purged: _, config }| StoredConnection { id, epoch, paused, config }))
+        Ok(row.map(|ConnectionRow { id, epoch, paused, purged: _, config }| StoredConnection {
+            id,
+            epoch,
+            paused,
+            config,
+        }))
     }
 
     /// All connections that were not purged, by number.

@@ -33,8 +33,11 @@ async fn two_lists_that_grew_apart_become_one() {
     pair.remote.make(in_remote.into_iter().map(Edit::Create).collect()).await;
     let before = PerSide { app: pair.app.all().await, remote: pair.remote.all().await };
     assert_eq!((before.app.len(), before.remote.len()), (2_000, 1_500));
+    let stood = PerSide { app: pair.app.position().await, remote: pair.remote.position().await };
 
+    let start = std::time::Instant::now();
     let totals = pair.sync().await;
+    println!("{:.1?} with {:?} calls", start.elapsed(), pair.calls().await);
 
     let after = PerSide { app: pair.app.all().await, remote: pair.remote.all().await };
     let (app, remote) = (app_views(&after.app), remote_views(&after.remote));
@@ -47,12 +50,20 @@ async fn two_lists_that_grew_apart_become_one() {
     assert_eq!(totals.deleted, PerSide::default());
     assert_eq!(totals.updated.app, differing(&app_views(&before.app), &wanted));
     assert_eq!(totals.updated.remote, differing(&remote_views(&before.remote), &wanted));
+    // The sides themselves saw as many records written.
+    let seen = PerSide {
+        app: pair.app.written_since(&stood.app).await as u64,
+        remote: pair.remote.written_since(&stood.remote).await as u64,
+    };
+    assert_eq!(seen.app, totals.created.app + totals.updated.app);
+    assert_eq!(seen.remote, totals.created.remote + totals.updated.remote);
     assert_same_past_the_mapping(&before.app, &after.app, |field| field.app);
     assert_same_past_the_mapping(&before.remote, &after.remote, |field| field.remote);
 
     let (app_stands, remote_stands) = (pair.app.position().await, pair.remote.position().await);
     let again = pair.sync().await;
     assert_eq!(again.writes(), 0, "{again:?}");
+    println!("{totals:?}");
     assert_eq!((pair.app.position().await, pair.remote.position().await), (app_stands, remote_stands));
     pair.stop().await;
 }

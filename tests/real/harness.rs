@@ -67,6 +67,11 @@ impl Pair {
         report.totals
     }
 
+    /// How many calls were made to each side so far, retries included.
+    pub async fn calls(&self) -> PerSide<u64> {
+        self.kernel.status().await.first().expect("there is one connection").calls
+    }
+
     pub async fn stop(self) {
         self.kernel.shutdown().await;
     }

@@ -44,7 +44,8 @@ async fn a_real_edit_history_told_to_both_sides_in_turns() {
         }
     }
     assert_eq!((written.app, written.remote), (edited.remote, edited.app));
-    println!("edits {edited:?}, writes {written:?}, {} companies at the end", list.len());
+    assert_eq!(list.len(), 503);
+    println!("edits {edited:?}, writes {written:?}, {:?} calls", pair.calls().await);
 
     let stands = (pair.app.position().await, pair.remote.position().await);
     let again = pair.sync().await;

@@ -119,12 +119,7 @@ impl HttpConnector {
     }
 
     /// Each write as a whole request; what cannot be composed has its outcome already.
-    fn request_parts<'w>(
-        &self,
-        object: &ObjectSpec,
-        writes: &'w [Write],
-        outcomes: &mut Outcomes,
-    ) -> Vec<Part<'w>> {
+    fn request_parts<'w>(&self, object: &ObjectSpec, writes: &'w [Write], outcomes: &mut Outcomes) -> Vec<Part<'w>> {
         let mut parts = Vec::with_capacity(writes.len());
         for (index, write) in writes.iter().enumerate() {
             match self.compose(object, write) {
@@ -176,7 +171,11 @@ impl HttpConnector {
             Whole::Answered(reply) => (Outcome::Unknown(self.caller.sentence(&reply)), None),
         };
         if let Some(reason) = refused {
-            tracing::warn!(object = object.name, reason, "a batch was refused as a whole; its records are sent one by one");
+            tracing::warn!(
+                object = object.name,
+                reason,
+                "a batch was refused as a whole; its records are sent one by one"
+            );
             let singles: Vec<Write> = parts.iter().map(|part| part.write.clone()).collect();
             let singly = self.write_singly(calls, object, &singles).await;
             for (part, outcome) in parts.iter().zip(singly) {
@@ -233,7 +232,12 @@ impl HttpConnector {
         item: &ItemResult<'_>,
     ) -> Outcome {
         let sentence = || {
-            format!("{} answered {} for a record of the batch: {}", reply.place, item.status, self.caller.redact(raw.get()))
+            format!(
+                "{} answered {} for a record of the batch: {}",
+                reply.place,
+                item.status,
+                self.caller.redact(raw.get())
+            )
         };
         let retry_after = find_header(&item.headers, "retry-after").and_then(|text| retry_after_ms(text, self.now()));
         let answer = Answer {

@@ -68,7 +68,9 @@ pub(super) struct Reply {
 pub(super) enum Meaning {
     Success,
     /// Too many calls; pause this long.
-    Limited { millis: u64 },
+    Limited {
+        millis: u64,
+    },
     Unauthorised,
     Missing,
     Changed,

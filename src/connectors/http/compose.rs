@@ -142,9 +142,10 @@ pub(super) fn update_record(object: &ObjectSpec, spec: &UpdateSpec, update: &Upd
 
 fn current(update: &Update) -> Result<Value, Outcome> {
     let hold_back = |message: String| not_sent(NextStep::Quarantine, message);
-    let body = update.current.as_ref().ok_or_else(|| {
-        hold_back("the side takes whole records only, and the current one was not given".to_owned())
-    })?;
+    let body = update
+        .current
+        .as_ref()
+        .ok_or_else(|| hold_back("the side takes whole records only, and the current one was not given".to_owned()))?;
     body.decode().map_err(|error| hold_back(format!("the current record cannot be read: {error}")))
 }
 

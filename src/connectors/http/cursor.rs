@@ -187,11 +187,8 @@ impl Track {
                 }
                 let stored = stored.and_then(|cursor| parse_position(ordered, cursor));
                 let reached = self.reached(ordered, sorted, place.last);
-                let position = if ordered.is_time {
-                    self.settled(ordered, stored, reached)
-                } else {
-                    stored.max(reached)
-                };
+                let position =
+                    if ordered.is_time { self.settled(ordered, stored, reached) } else { stored.max(reached) };
                 let position = position.or_else(|| place.last.then(|| self.start(ordered, ours)))?;
                 to_cursor(ordered, position)
             }

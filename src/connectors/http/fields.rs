@@ -80,7 +80,8 @@ pub(super) fn pairs(table: &Table<'_>, key: &str) -> Vec<(String, String)> {
 /// Headers: names and values must be what a header may hold.
 pub(super) fn headers(table: &Table<'_>, key: &str) -> Vec<(String, String)> {
     let headers = pairs(table, key);
-    if let Some((name, _)) = headers.iter().find(|(name, value)| !is_token(name) || value.chars().any(char::is_control)) {
+    if let Some((name, _)) = headers.iter().find(|(name, value)| !is_token(name) || value.chars().any(char::is_control))
+    {
         let span = table.item(key).map_or(table.span(), |item| item.span());
         table.problems().add(span, format!("'{name}' is not a header that can be sent"));
     }
@@ -137,9 +138,7 @@ pub(super) fn endpoint(table: &Table<'_>, allowed: &[&str]) -> Option<Endpoint> 
     let query = pairs(table, "query");
     let headers = headers(table, "headers");
     match found[..] {
-        [(key, method)] => {
-            Some(Endpoint { method, path: path_template(table, key)?, query, headers })
-        }
+        [(key, method)] => Some(Endpoint { method, path: path_template(table, key)?, query, headers }),
         [] => {
             let wanted = allowed.join(", ");
             table.problems().add(table.span(), format!("{} needs a path under one of: {wanted}", table.name()));
@@ -238,7 +237,11 @@ pub(super) fn body(table: &Table<'_>, key: &str) -> Value {
 fn unknown_names(tree: &Value) -> Vec<&str> {
     match tree {
         Value::String(text) if text.starts_with('{') && text.ends_with('}') => {
-            if BODY_NAMES.contains(&text.as_str()) { Vec::new() } else { vec![text] }
+            if BODY_NAMES.contains(&text.as_str()) {
+                Vec::new()
+            } else {
+                vec![text]
+            }
         }
         Value::Array(items) => items.iter().flat_map(unknown_names).collect(),
         Value::Object(entries) => entries.iter().flat_map(|(_, value)| unknown_names(value)).collect(),

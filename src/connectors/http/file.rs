@@ -117,7 +117,9 @@ fn auth(table: Table<'_>) -> Option<AuthKind> {
             name: table.required_text("name").and_then(|_| header_name(&table, "name")).unwrap_or_default(),
             prefix: table.text("prefix").map(|prefix| prefix.value).unwrap_or_default(),
         },
-        AuthWord::Query => AuthKind::Query { name: table.required_text("name").map(|name| name.value).unwrap_or_default() },
+        AuthWord::Query => {
+            AuthKind::Query { name: table.required_text("name").map(|name| name.value).unwrap_or_default() }
+        }
     };
     table.finish();
     Some(kind)

@@ -107,9 +107,7 @@ pub(super) struct ForbiddenAddress {
 impl GuardedResolver {
     /// Resolves through the operating system.
     pub fn new(allow_private: bool) -> Self {
-        Self::with_lookup(allow_private, |name| {
-            Ok((name, 0).to_socket_addrs()?.map(|address| address.ip()).collect())
-        })
+        Self::with_lookup(allow_private, |name| Ok((name, 0).to_socket_addrs()?.map(|address| address.ip()).collect()))
     }
 
     /// Resolves through a given function.

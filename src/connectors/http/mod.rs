@@ -137,8 +137,11 @@ impl HttpConnector {
     fn object(&self, name: &ObjectName) -> Result<&ObjectSpec, ConnectorError> {
         self.file.object(name).ok_or_else(|| {
             let known: Vec<&str> = self.file.objects().map(ObjectName::as_str).collect();
-            let message =
-                format!("the connector '{}' declares no object '{name}': it has {}", self.file.name(), known.join(", "));
+            let message = format!(
+                "the connector '{}' declares no object '{name}': it has {}",
+                self.file.name(),
+                known.join(", ")
+            );
             ConnectorError::new(NextStep::Fail, message)
         })
     }

@@ -149,9 +149,10 @@ fn stored(object: &ObjectSpec, sent: &Value, keep_body: bool, answer: &Answer<'_
 /// Whether a value has every key that another one has, nulls aside.
 fn covers(got: &Value, sent: &Value) -> bool {
     match (got, sent) {
-        (Value::Object(got), Value::Object(sent)) => sent.iter().filter(|(_, value)| *value != Value::Null).all(
-            |(key, sent)| got.iter().find(|(other, _)| other == key).is_some_and(|(_, got)| covers(got, sent)),
-        ),
+        (Value::Object(got), Value::Object(sent)) => sent
+            .iter()
+            .filter(|(_, value)| *value != Value::Null)
+            .all(|(key, sent)| got.iter().find(|(other, _)| other == key).is_some_and(|(_, got)| covers(got, sent))),
         (_, Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_)) => true,
         (_, Value::Object(sent)) => sent.is_empty(),
     }

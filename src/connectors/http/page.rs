@@ -298,7 +298,9 @@ mod tests {
     #[test]
     fn counted_pages_end_where_declared() {
         let page = || spec(PageKind::Page { param: "p".into(), first: 1 });
-        let full = |last: u64| move |page: u64| if page < last { seen(&[page * 3, page * 3 + 1, page * 3 + 2]) } else { seen(&[]) };
+        let full = |last: u64| {
+            move |page: u64| if page < last { seen(&[page * 3, page * 3 + 1, page * 3 + 2]) } else { seen(&[]) }
+        };
         assert_eq!(steps(&PageSpec { end: Some(End::Empty), ..page() }, full(4)), Ok(5));
         let short = |page: u64| if page < 4 { seen(&[page * 3, page * 3 + 1, page * 3 + 2]) } else { seen(&[99]) };
         assert_eq!(steps(&PageSpec { end: Some(End::Short), ..page() }, short), Ok(5));

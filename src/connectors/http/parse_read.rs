@@ -114,8 +114,7 @@ enum CursorWord {
 }
 
 fn cursor(table: Table<'_>, has_modified: bool) -> Option<CursorSpec> {
-    let words =
-        [("time", CursorWord::Time), ("integer", CursorWord::Integer), ("opaque", CursorWord::Opaque)];
+    let words = [("time", CursorWord::Time), ("integer", CursorWord::Integer), ("opaque", CursorWord::Opaque)];
     if table.item("kind").is_none() {
         table.problems().add(table.span(), "'kind' is missing in 'cursor'");
     }
@@ -139,7 +138,9 @@ fn cursor(table: Table<'_>, has_modified: bool) -> Option<CursorSpec> {
             }
             Some(CursorKind::Opaque { next })
         }
-        Some(word) => ordered(&table, word == CursorWord::Time, has_modified, header.is_some()).map(CursorKind::Ordered),
+        Some(word) => {
+            ordered(&table, word == CursorWord::Time, has_modified, header.is_some()).map(CursorKind::Ordered)
+        }
         None => None,
     };
     let query = pairs(&table, "query");
@@ -159,10 +160,13 @@ fn ordered(table: &Table<'_>, is_time: bool, has_modified: bool, has_header: boo
     let field = path(table, "field");
     if field.is_none() && !has_modified && !has_header {
         let message = "the cursor has no field to follow";
-        table.problems().add_with_help(table.span(), message, "declare modified = \"path\" of the object, or field here");
+        table.problems().add_with_help(
+            table.span(),
+            message,
+            "declare modified = \"path\" of the object, or field here",
+        );
     }
-    let units =
-        [("iso", Unit::Iso), ("s", Unit::Seconds), ("ms", Unit::Millis), ("us", Unit::Micros)];
+    let units = [("iso", Unit::Iso), ("s", Unit::Seconds), ("ms", Unit::Millis), ("us", Unit::Micros)];
     let unit = word(table, "unit", if is_time { &units } else { &units[1..] });
     // Without a unit, an integer counts in ones.
     let unit_micros = match (is_time, unit) {

@@ -105,9 +105,9 @@ fn recovery(create: &Table<'_>, endpoint: Option<&Endpoint>, find: Option<&FindS
             CreateRecovery::IdempotencyKey { life_ms: life.map_or(0, |life| life.value) }
         }
         Some(RecoveryWord::ExternalId) => {
-            let findable = field.as_ref().is_some_and(|field| {
-                find.is_some_and(|find| find.params.iter().any(|(path, _)| path == field))
-            });
+            let findable = field
+                .as_ref()
+                .is_some_and(|field| find.is_some_and(|find| find.params.iter().any(|(path, _)| path == field)));
             if !findable {
                 problem(
                     "an unknown create is recovered by finding its external id",

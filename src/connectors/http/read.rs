@@ -157,8 +157,7 @@ impl HttpConnector {
         object: &ObjectSpec,
         ids: &[RecordId],
     ) -> Result<Page, ConnectorError> {
-        let read =
-            object.read.as_ref().ok_or_else(|| fail(format!("'{}' cannot be read by id", object.name)))?;
+        let read = object.read.as_ref().ok_or_else(|| fail(format!("'{}' cannot be read by id", object.name)))?;
         let mut found = match &object.read_many {
             Some(many) if ids.len() > 1 => self.read_many(calls, object, many, ids).await?,
             Some(_) | None => Vec::new(),
@@ -168,8 +167,7 @@ impl HttpConnector {
         // What an answer leaves out is looked at by its id: absence proves nothing.
         let absent = ids.iter().zip(&entries).filter(|(_, at)| at.is_none()).map(|(id, _)| id);
         let reads = absent.map(|id| self.read_one(calls, object, read, id));
-        let singles: Vec<Entry> =
-            stream::iter(reads).buffered(calls.concurrency().max(1)).try_collect().await?;
+        let singles: Vec<Entry> = stream::iter(reads).buffered(calls.concurrency().max(1)).try_collect().await?;
         let mut singles = singles.into_iter();
         let mut take = |at: usize| std::mem::replace(&mut found[at], taken());
         let entries = entries.into_iter().filter_map(|at| at.map(&mut take).or_else(|| singles.next()));
@@ -271,9 +269,7 @@ impl HttpConnector {
     ) -> Result<Page, ConnectorError> {
         let create = object.create.as_ref();
         match create.map(|create| (create.recovery, &create.external_id_field)) {
-            Some((CreateRecovery::ClientId, _)) => {
-                self.read_ids(calls, object, &[RecordId::new(external_id)]).await
-            }
+            Some((CreateRecovery::ClientId, _)) => self.read_ids(calls, object, &[RecordId::new(external_id)]).await,
             Some((CreateRecovery::ExternalId, Some(field))) => {
                 self.find(calls, object, &[(field.clone(), Value::string(external_id))]).await
             }
@@ -351,11 +347,7 @@ fn page_param(kind: &PageKind, at: Option<&At>) -> Option<(String, String)> {
 }
 
 /// The list of records of an answer.
-fn records<'r>(
-    reply: &Reply,
-    json: &'r RawValue,
-    path: Option<&Path>,
-) -> Result<Vec<&'r RawValue>, ConnectorError> {
+fn records<'r>(reply: &Reply, json: &'r RawValue, path: Option<&Path>) -> Result<Vec<&'r RawValue>, ConnectorError> {
     let Reply { place, status, .. } = reply;
     let named = || path.map_or_else(|| "the top".to_owned(), |path| format!("'{path}'"));
     let what = |reason: String| {
@@ -369,7 +361,10 @@ fn records<'r>(
     }
     let records: Vec<&RawValue> = serde_json::from_str(list.get()).map_err(|error| what(error.to_string()))?;
     if records.len() > MAX_PAGE_RECORDS {
-        return Err(fail(format!("{place}: a page of {} records; at most {MAX_PAGE_RECORDS} are taken", records.len())));
+        return Err(fail(format!(
+            "{place}: a page of {} records; at most {MAX_PAGE_RECORDS} are taken",
+            records.len()
+        )));
     }
     Ok(records)
 }

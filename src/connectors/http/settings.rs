@@ -44,11 +44,7 @@ pub struct Timeouts {
 impl Default for Timeouts {
     /// 10 s to connect, 30 s in all, 30 s between two pieces.
     fn default() -> Self {
-        Self {
-            connect: Duration::from_secs(10),
-            total: Duration::from_secs(30),
-            read: Duration::from_secs(30),
-        }
+        Self { connect: Duration::from_secs(10), total: Duration::from_secs(30), read: Duration::from_secs(30) }
     }
 }
 
