@@ -9,6 +9,7 @@ pub mod reconcile;
 pub mod sandbox;
 pub mod store;
 pub mod triggers;
+pub mod web;
 
 pub use actors::env::Env;
 pub use actors::message::{ConnectionStatus, MarkError, QuarantineRow, RunReport, SyncStatus};

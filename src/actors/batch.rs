@@ -219,7 +219,7 @@ impl Fetched {
     /// A pending record could not be read: it is tried again later, or held back when
     /// it was tried too often.
     pub fn put_off_row(&mut self, row: PendingRow, error: ConnectorError) {
-        let PendingRow { lane, seq, sync, mut pending } = row;
+        let PendingRow { lane, seq, sync, mut pending, .. } = row;
         self.commit.delete_pending(sync, lane, seq, pending.side, &pending.id);
         self.report.removed.push((lane, seq));
         pending.attempts += 1;
@@ -237,7 +237,7 @@ impl Fetched {
         } else {
             let after_ms = i64::try_from(backoff_ms(pending.attempts)).unwrap_or(i64::MAX);
             pending.due_ms = self.core.env.now_ms().saturating_add(after_ms);
-            self.report.added.push(PendingRow { lane, seq: self.core.take_seq(), sync, pending });
+            self.report.added.push(PendingRow { lane, seq: self.core.take_seq(), sync, pending, after_run: 0 });
         }
         self.report.trouble = Some(error);
     }
@@ -250,7 +250,7 @@ impl Fetched {
     }
 
     fn keep_pending(&mut self, pending: Pending) {
-        let row = PendingRow { lane: self.lane, seq: self.core.take_seq(), sync: self.sync.no, pending };
+        let row = PendingRow { lane: self.lane, seq: self.core.take_seq(), sync: self.sync.no, pending, after_run: 0 };
         self.report.added.push(row);
     }
 
@@ -961,7 +961,7 @@ impl Settling {
         let since_ms = self.rows.get(&(side, id.clone())).map_or(now_ms, |row| row.pending.since_ms);
         let due_ms = now_ms.saturating_add(i64::try_from(after_ms).unwrap_or(i64::MAX));
         let pending = Pending { side, id: id.clone(), reason, due_ms, since_ms, attempts };
-        let row = PendingRow { lane: self.lane, seq: self.core.take_seq(), sync: self.sync.no, pending };
+        let row = PendingRow { lane: self.lane, seq: self.core.take_seq(), sync: self.sync.no, pending, after_run: 0 };
         self.report.added.push(row);
     }
 

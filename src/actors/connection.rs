@@ -82,6 +82,8 @@ struct SyncState {
     totals_before: Totals,
     last_started_ms: Option<i64>,
     last_run_ms: Option<i64>,
+    /// Number of the last run that has ended well.
+    last_ended: u64,
     not_before_ms: i64,
     failures: u32,
     error: Option<String>,
@@ -142,7 +144,7 @@ impl Connection {
         let snapshot = core.snapshot()?;
         let mut queue = PendingQueue::default();
         for crate::store::PendingRow { lane, seq, sync, pending } in snapshot.pending_all(core.conn)? {
-            queue.add(PendingRow { lane, seq, sync, pending });
+            queue.add(PendingRow { lane, seq, sync, pending, after_run: 0 });
         }
         let mut syncs = Vec::with_capacity(core.syncs.len());
         for sync in &core.syncs {
@@ -212,10 +214,9 @@ impl Connection {
         let run = self.next_run(slot, now_ms);
         let run_lane = run.map(|(lane, _)| lane);
         let syncs = &self.syncs;
-        let started =
-            |no: SyncNo| syncs.iter().find(|state| state.sync.no == no).and_then(|state| state.ended_start_ms());
+        let last_run = |no: SyncNo| syncs.iter().find(|state| state.sync.no == no).map_or(0, |state| state.last_ended);
         let lanes = |lane: Lane| slot.takes(lane) && run_lane.is_none_or(|run| lane <= run);
-        let rows = self.queue.take(lanes, now_ms, PENDING_AT_ONCE, started);
+        let rows = self.queue.take(lanes, now_ms, PENDING_AT_ONCE, last_run);
         if let Some(row) = rows.first() {
             if let Some(index) = self.index_of(row.sync) {
                 return Some(Job::Records(index, rows));
@@ -379,7 +380,14 @@ impl Connection {
         for (lane, seq) in report.removed {
             self.queue.remove(lane, seq);
         }
-        for row in report.added {
+        for mut row in report.added {
+            if row.pending.reason == PendingReason::AwaitPartner {
+                // Only a run that starts from now on shows whether it has a partner.
+                row.after_run = self.runs;
+                if let Some(index) = self.index_of(row.sync) {
+                    self.want(index, row.lane, false);
+                }
+            }
             self.queue.add(row);
         }
         match report.trouble {
@@ -426,6 +434,12 @@ impl Connection {
             }
             NextStep::Retry | NextStep::Wait { .. } => {
                 // The connection backs off; the run goes on where it stood.
+                if state.failures > 1
+                    && let Some(step) = state.run.as_mut().and_then(|run| run.steps.front_mut())
+                {
+                    // Perhaps the page token has expired: from the step's start.
+                    step.page = None;
+                }
                 if state.failures >= 3 {
                     self.fail_waiters(index, &error.message);
                 }
@@ -540,6 +554,7 @@ impl Connection {
         }
         state.last_started_ms = Some(run.started_ms);
         state.last_run_ms = Some(now_ms);
+        state.last_ended = run.id.n;
         state.failures = 0;
         state.error = None;
         let totals = report.totals;
@@ -576,7 +591,8 @@ impl Connection {
             let no = self.syncs[index].sync.no;
             let settled = !self.queue.has_due(no, now_ms + SETTLE_MS, 3)
                 && !self.open_soon(index, now_ms + SETTLE_MS)
-                && self.syncs[index].run.is_none();
+                && self.syncs[index].run.is_none()
+                && self.syncs[index].wanted.is_none();
             let over =
                 settled || !self.lifecycle.may_work() && self.lifecycle != (Lifecycle::BackingOff { failures: 1 });
             if over && !self.syncs[index].settling.is_empty() {
@@ -701,6 +717,7 @@ impl SyncState {
             totals_before: Totals::default(),
             last_started_ms: None,
             last_run_ms: None,
+            last_ended: 0,
             not_before_ms: 0,
             failures: 0,
             error: None,
@@ -712,11 +729,6 @@ impl SyncState {
     /// somebody waits for.
     fn lane_for(&self, wanted: Wanted) -> Lane {
         if self.backfilled && !wanted.full { wanted.lane } else { wanted.lane.max(Lane::Backfill) }
-    }
-
-    /// When the last run that has ended had started.
-    fn ended_start_ms(&self) -> Option<i64> {
-        self.last_started_ms
     }
 }
 
@@ -908,7 +920,7 @@ impl Handler<MarkRecord> for Connection {
         let now_ms = self.core.env.now_ms();
         let pending =
             Pending { side, id, reason: PendingReason::Requested, due_ms: now_ms, since_ms: now_ms, attempts: 0 };
-        let row = PendingRow { lane, seq: self.core.take_seq(), sync: no, pending };
+        let row = PendingRow { lane, seq: self.core.take_seq(), sync: no, pending, after_run: 0 };
         let mut commit = self.core.right.new_commit();
         if let Some(old) = &replaced {
             commit.delete_pending(old.sync, old.lane, old.seq, old.pending.side, &old.pending.id);

@@ -18,6 +18,9 @@ pub struct PendingRow {
     pub sync: SyncNo,
     /// The row.
     pub pending: Pending,
+    /// For a record that awaits its partner: the last run that had started when it was
+    /// added, which cannot have seen it. Not stored; after a restart any run will do.
+    pub after_run: u64,
 }
 
 /// All pending rows of a connection.
@@ -66,10 +69,10 @@ impl PendingQueue {
         lanes: impl Fn(Lane) -> bool,
         now_ms: i64,
         most: usize,
-        ran_since: impl Fn(SyncNo) -> Option<i64>,
+        last_run: impl Fn(SyncNo) -> u64,
     ) -> Vec<PendingRow> {
         let ready = |row: &PendingRow| match row.pending.reason {
-            PendingReason::AwaitPartner => ran_since(row.sync).is_some_and(|started| started > row.pending.since_ms),
+            PendingReason::AwaitPartner => last_run(row.sync) > row.after_run,
             PendingReason::Requested
             | PendingReason::Retry
             | PendingReason::Changed
@@ -112,7 +115,7 @@ impl PendingQueue {
         let in_work = self.taken.keys().filter_map(|key| self.rows.get(key)).any(|row| row.sync == sync);
         let due = self.due.range(..=(until_ms, Lane::Audit, u64::MAX));
         let mut due = due.filter_map(|((_, lane, seq), ())| self.rows.get(&(*lane, *seq)));
-        in_work || due.any(|row| row.sync == sync && row.pending.attempts < attempts)
+        in_work || due.any(|row| row.sync == sync && row.pending.attempts < attempts && !awaits_run(row))
     }
 
     /// When the next row is due that nobody works on; rows that wait for a run do not
@@ -121,8 +124,7 @@ impl PendingQueue {
     pub fn next_due_ms(&self) -> Option<i64> {
         let waiting = self.due.iter().find(|((_, lane, seq), ())| {
             let key = (*lane, *seq);
-            let awaits_run = self.rows.get(&key).is_some_and(|row| row.pending.reason == PendingReason::AwaitPartner);
-            !awaits_run && !self.taken.contains_key(&key)
+            !self.rows.get(&key).is_some_and(awaits_run) && !self.taken.contains_key(&key)
         });
         waiting.map(|((due_ms, _, _), ())| *due_ms)
     }
@@ -153,13 +155,17 @@ impl PendingQueue {
     }
 }
 
+fn awaits_run(row: &PendingRow) -> bool {
+    row.pending.reason == PendingReason::AwaitPartner
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn row(lane: Lane, seq: u64, id: &str, due_ms: i64, reason: PendingReason) -> PendingRow {
         let pending = Pending { side: Side::App, id: id.into(), reason, due_ms, since_ms: 10, attempts: 0 };
-        PendingRow { lane, seq, sync: SyncNo(1), pending }
+        PendingRow { lane, seq, sync: SyncNo(1), pending, after_run: 3 }
     }
 
     #[test]
@@ -169,13 +175,13 @@ mod tests {
         queue.add(row(Lane::Manual, 2, "b", 5, PendingReason::Requested));
         queue.add(row(Lane::Manual, 3, "c", 99, PendingReason::Requested));
         let ids = |rows: &[PendingRow]| rows.iter().map(|row| row.pending.id.to_string()).collect::<Vec<_>>();
-        let taken = queue.take(|_| true, 10, 10, |_| None);
+        let taken = queue.take(|_| true, 10, 10, |_| 0);
         assert_eq!(ids(&taken), ["b"]);
-        assert_eq!(ids(&queue.take(|_| true, 10, 10, |_| None)), ["a"]);
-        assert!(queue.take(|_| true, 10, 10, |_| None).is_empty());
+        assert_eq!(ids(&queue.take(|_| true, 10, 10, |_| 0)), ["a"]);
+        assert!(queue.take(|_| true, 10, 10, |_| 0).is_empty());
         assert_eq!(queue.next_due_ms(), Some(99));
         queue.give_back(&taken);
-        assert_eq!(ids(&queue.take(|_| true, 10, 10, |_| None)), ["b"]);
+        assert_eq!(ids(&queue.take(|_| true, 10, 10, |_| 0)), ["b"]);
         queue.remove(Lane::Manual, 2);
         assert_eq!(queue.counts(), [(Lane::Manual, 1), (Lane::Schedule, 1)]);
     }
@@ -184,9 +190,9 @@ mod tests {
     fn a_row_that_awaits_a_partner_waits_for_a_run_that_started_after_it() {
         let mut queue = PendingQueue::default();
         queue.add(row(Lane::Manual, 1, "a", 0, PendingReason::AwaitPartner));
-        assert!(queue.take(|_| true, 100, 10, |_| None).is_empty());
-        assert!(queue.take(|_| true, 100, 10, |_| Some(10)).is_empty());
+        assert!(queue.take(|_| true, 100, 10, |_| 0).is_empty());
+        assert!(queue.take(|_| true, 100, 10, |_| 3).is_empty());
         assert_eq!(queue.next_due_ms(), None);
-        assert_eq!(queue.take(|_| true, 100, 10, |_| Some(11)).len(), 1);
+        assert_eq!(queue.take(|_| true, 100, 10, |_| 4).len(), 1);
     }
 }

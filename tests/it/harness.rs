@@ -127,7 +127,12 @@ impl World {
     /// One run, to its end.
     pub async fn sync(&self) -> RunReport {
         loop {
-            match self.kernel().sync_now(&"acme".into(), None).await {
+            let id = "acme".into();
+            let run = self.kernel().sync_now(&id, None);
+            let Ok(run) = tokio::time::timeout(Duration::from_secs(7_200), run).await else {
+                panic!("a run did not end within two hours: {:#?}", self.kernel().status().await);
+            };
+            match run {
                 Ok(report) => return report,
                 // It died and comes back after a backoff.
                 Err(_) => tokio::time::sleep(Duration::from_secs(1)).await,

@@ -12,7 +12,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("connectors", &["model", "store"]),
     ("actors", &["model", "reconcile", "store", "connectors"]),
     ("triggers", &["model", "actors", "store"]),
-    ("web", &["model", "actors", "store"]),
+    ("web", &["model", "actors", "connectors", "store"]),
     ("sandbox", &["model"]),
 ];
 

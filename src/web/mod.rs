@@ -1,0 +1,10 @@
+//! Edge in: actix-web scopes that a host program may mount, or the kernel serves.
+//!
+//! A scope takes a request apart, refuses what is not well-formed, makes one durable
+//! change through the store and only then tells the kernel. It decides nothing about
+//! syncing.
+
+pub mod embedded;
+mod error;
+
+pub use error::ApiError;
