@@ -1,2 +1,7 @@
-//! x
-fn main() {}
+//! The program `syncline`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    syncline::cli::main()
+}

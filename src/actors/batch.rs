@@ -857,6 +857,7 @@ impl Settling {
         }
         self.keep_intent(plan, intent);
         let linked = marker.is_some();
+        let done = again.is_empty() && intent == IntentFate::Close;
         if let Some(marker) = marker {
             let pair = *plan.pair.get_or_insert_with(|| self.core.take_pair());
             if let Some((absorbed, old)) = plan.absorbed.take() {
@@ -882,7 +883,7 @@ impl Settling {
         }
         match fault {
             Some(fault) => self.hold_back(plan, &fault, now_ms),
-            None if plan.released => {
+            None if plan.released && done => {
                 self.commit.delete_quarantine(self.sync.no, plan.origin, plan.id.as_str());
                 self.report.held_back -= 1;
             }

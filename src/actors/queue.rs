@@ -33,11 +33,14 @@ pub struct PendingQueue {
 }
 
 impl PendingQueue {
-    /// Adds a stored row. A row for the same record is replaced; its key is returned
-    /// so that it can be deleted.
+    /// Adds a stored row. It replaces a row for the same record, as it does in the
+    /// store.
     pub fn add(&mut self, row: PendingRow) {
         let key = (row.lane, row.seq);
-        self.by_id.insert((row.sync, row.pending.side, row.pending.id.clone()), key);
+        let replaced = self.by_id.insert((row.sync, row.pending.side, row.pending.id.clone()), key);
+        if let Some((lane, seq)) = replaced.filter(|old| *old != key) {
+            self.remove(lane, seq);
+        }
         self.due.insert((row.pending.due_ms, row.lane, row.seq), ());
         self.rows.insert(key, row);
     }

@@ -341,7 +341,8 @@ impl Recovery {
             since_ms: now_ms,
             attempts: 0,
         };
-        let row = PendingRow { lane: Lane::Schedule, seq: self.core.take_seq(), sync: self.sync.no, pending, after_run: 0 };
+        let row =
+            PendingRow { lane: Lane::Schedule, seq: self.core.take_seq(), sync: self.sync.no, pending, after_run: 0 };
         self.commit.put_pending(row.sync, row.lane, row.seq, &row.pending);
         self.report.added.push(row);
     }

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use crate::connectors::{Calls, ConnectorFactory};
 use crate::model::budget::Limits;
 use crate::model::direction::Direction;
+use crate::model::document::{DocumentError, Problems, Table, parse};
 use crate::model::ids::{ConnectionId, ObjectName, Scope, SyncName};
 use crate::model::side::{PerSide, Side};
 use crate::reconcile::mapping::Mapping;
 use crate::reconcile::merge::Initial;
+use crate::reconcile::spec::MappingSpec;
 
 /// One sync as declared; the same for all connections it applies to.
 #[derive(Debug, Clone)]
@@ -29,6 +31,49 @@ pub struct SyncSpec {
     pub tie: Side,
     /// When it runs by itself; `None` for only when asked.
     pub schedule: Option<Schedule>,
+}
+
+impl SyncSpec {
+    /// A sync between an object of your app and one of the connected app, run when
+    /// asked. `rules` is TOML text with the keys `match`, `filter` and `fields`, as they
+    /// stand in a configuration file.
+    ///
+    /// # Errors
+    /// With everything that is wrong with the rules, each with its line.
+    pub fn parse(
+        name: impl Into<SyncName>,
+        app: impl Into<ObjectName>,
+        remote: impl Into<ObjectName>,
+        direction: Direction,
+        rules: &str,
+    ) -> Result<Self, DocumentError> {
+        let name = name.into();
+        let problems = Problems::new();
+        let document = parse(rules, &problems);
+        let top = Table::top(&document, &problems);
+        let declared = MappingSpec::parse(&top);
+        top.finish();
+        match declared.and_then(|declared| Mapping::compile(&declared, &problems, direction)) {
+            Some(mapping) if problems.is_empty() => Ok(Self {
+                name,
+                objects: PerSide { app: app.into(), remote: remote.into() },
+                direction,
+                mapping,
+                initial: None,
+                tie: Side::App,
+                schedule: None,
+            }),
+            Some(_) | None => {
+                Err(DocumentError::new(&format!("the rules of sync '{name}'"), rules, problems.into_sorted()))
+            }
+        }
+    }
+
+    /// Runs it by the clock, too.
+    #[must_use]
+    pub fn scheduled(self, schedule: Schedule) -> Self {
+        Self { schedule: Some(schedule), ..self }
+    }
 }
 
 /// Runs by the clock.
@@ -82,6 +127,40 @@ pub struct ConnectionSpec {
     pub paused: bool,
 }
 
+impl ConnectionSpec {
+    /// A connection between your app and a connected app, with the default limits and
+    /// without syncs.
+    #[must_use]
+    pub fn new(
+        id: impl Into<ConnectionId>,
+        app: impl ConnectorFactory + 'static,
+        remote: impl ConnectorFactory + 'static,
+    ) -> Self {
+        Self {
+            id: id.into(),
+            scope: None,
+            connectors: PerSide { app: Arc::new(app), remote: Arc::new(remote) },
+            limits: PerSide::default(),
+            shared_app_calls: None,
+            syncs: Vec::new(),
+            paused: false,
+        }
+    }
+
+    /// Keeps this in agreement.
+    #[must_use]
+    pub fn sync(mut self, sync: SyncSpec) -> Self {
+        self.syncs.push(Arc::new(sync));
+        self
+    }
+
+    /// Only these of your app's records are this customer's.
+    #[must_use]
+    pub fn scope(self, scope: impl Into<Scope>) -> Self {
+        Self { scope: Some(scope.into()), ..self }
+    }
+}
+
 impl fmt::Debug for ConnectionSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ConnectionSpec")
@@ -95,6 +174,16 @@ impl fmt::Debug for ConnectionSpec {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn wrong_rules_are_told_all_at_once_with_their_lines() {
+        let rules = "match = [\"mail\"]\n[fields]\nemail = { remote = \"email\", owner = \"nobody\" }\n";
+        let error = SyncSpec::parse("people", "people", "contacts", Direction::TwoWay, rules).map(|_| ()).unwrap_err();
+        assert_eq!(error.lines.len(), 2, "{error}");
+        assert!(error.lines.iter().all(|line| line.starts_with("the rules of sync 'people':")), "{error}");
+        let rules = "match = [\"email\"]\n[fields]\nemail = \"email\"\n";
+        assert!(SyncSpec::parse("people", "people", "contacts", Direction::TwoWay, rules).is_ok());
+    }
 
     #[test]
     fn schedules_parse() {

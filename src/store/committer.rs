@@ -6,7 +6,6 @@
 //! waited for.
 
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -18,7 +17,7 @@ use redb::{Database, Durability, ReadableDatabase as _};
 use tokio::sync::oneshot;
 
 use super::commit::Effects;
-use super::error::{StoreError, panic_text};
+use super::error::{StoreError, caught};
 use super::tables::{ReadTables, WriteTables};
 
 /// Where commits are carried out.
@@ -64,11 +63,17 @@ impl Engine {
         self.flushes.load(Ordering::Relaxed)
     }
 
-    pub(super) fn read(&self) -> Result<ReadTables, StoreError> {
+    /// Uses the database, unless it is closed.
+    pub(super) fn with<T>(&self, act: impl FnOnce(&Database) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let db = self.db.read().unwrap_or_else(PoisonError::into_inner);
-        let db = db.as_ref().ok_or(StoreError::Closed)?;
-        let txn = db.begin_read().map_err(|error| StoreError::database("read the state file", error))?;
-        Ok(ReadTables::new(txn))
+        act(db.as_ref().ok_or(StoreError::Closed)?)
+    }
+
+    pub(super) fn read(&self) -> Result<ReadTables, StoreError> {
+        self.with(|db| {
+            let txn = db.begin_read().map_err(|error| StoreError::database("read the state file", error))?;
+            Ok(ReadTables::new(txn))
+        })
     }
 
     /// One durable transaction. Nothing is written when `work` fails or crashes.
@@ -79,15 +84,15 @@ impl Engine {
         if let Some(reason) = self.poisoned.get() {
             return Err(StoreError::Poisoned { reason: reason.clone() });
         }
-        let db = self.db.read().unwrap_or_else(PoisonError::into_inner);
-        let db = db.as_ref().ok_or(StoreError::Closed)?;
-        catch_unwind(AssertUnwindSafe(|| self.write_in(db, work))).unwrap_or_else(|payload| {
-            // What the database holds in memory can no longer be trusted, so nothing is
-            // acknowledged any more. The file itself is as the last flush left it.
-            let reason = self.poisoned.get_or_init(|| panic_text(&*payload)).clone();
-            tracing::error!(reason, "the store crashed and stops writing until the kernel is restarted");
-            Err(StoreError::Poisoned { reason })
-        })
+        self.with(|db| caught(|| self.write_in(db, work)).unwrap_or_else(|reason| Err(self.poison(reason))))
+    }
+
+    /// What the database holds in memory can no longer be trusted, so nothing is
+    /// acknowledged any more. The file is as the last flush left it.
+    fn poison(&self, reason: String) -> StoreError {
+        let reason = self.poisoned.get_or_init(|| reason).clone();
+        tracing::error!(reason, "the store crashed and stops writing until the kernel is restarted");
+        StoreError::Poisoned { reason }
     }
 
     fn write_in<T>(
@@ -100,21 +105,37 @@ impl Engine {
         // Opening a large file after a crash takes milliseconds instead of a full check.
         txn.set_quick_repair(true);
         let mut tables = WriteTables::new(&txn);
-        let result = work(&mut tables);
+        // Caught here and not further out: a table that is dropped while a panic is on
+        // its way may panic, too, and a second panic ends the process.
+        let result = caught(|| work(&mut tables));
         let changed = tables.changed();
-        drop(tables);
-        if result.is_ok() && changed {
-            txn.commit().map_err(|error| StoreError::database("flush a commit", error))?;
-            self.flushes.fetch_add(1, Ordering::Relaxed);
-        } else {
-            txn.abort().map_err(|error| StoreError::database("take a commit back", error))?;
+        let closed = tables.close();
+        match (result, closed) {
+            (Ok(Ok(answer)), Ok(())) if changed => {
+                txn.commit().map_err(|error| StoreError::database("flush a commit", error))?;
+                self.flushes.fetch_add(1, Ordering::Relaxed);
+                Ok(answer)
+            }
+            (Ok(result), Ok(())) => {
+                txn.abort().map_err(|error| StoreError::database("take a commit back", error))?;
+                result
+            }
+            (Err(reason), _) | (Ok(_), Err(reason)) => Err(self.poison(reason)),
         }
-        result
     }
 
     pub(super) fn close(&self) {
         let db = self.db.write().unwrap_or_else(PoisonError::into_inner).take();
-        drop(db);
+        // Closing writes, so on a damaged file it can crash as a commit can.
+        if let Err(reason) = caught(|| drop(db)) {
+            tracing::error!(reason, "the store crashed while it was closed");
+        }
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 
@@ -328,4 +349,34 @@ fn gather(first: Box<dyn Job>, jobs: &Receiver<Box<dyn Job>>) -> Vec<Box<dyn Job
         group.push(job);
     }
     group
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Sized(usize);
+
+    impl Job for Sized {
+        fn num_bytes(&self) -> usize {
+            self.0
+        }
+        fn run(&mut self, _: &mut WriteTables<'_>) -> Result<(), StoreError> {
+            Ok(())
+        }
+        fn finish(self: Box<Self>, _: &Result<(), StoreError>) {}
+    }
+
+    #[test]
+    fn a_group_takes_what_is_queued_up_to_a_limit_and_waits_for_nothing() {
+        let (queue, jobs) = channel::<Box<dyn Job>>();
+        for num_bytes in [1, 1, MAX_GROUP_BYTES, 1, 2 * MAX_GROUP_BYTES, 1] {
+            queue.send(Box::new(Sized(num_bytes))).unwrap();
+        }
+        let mut groups = Vec::new();
+        while let Ok(first) = jobs.try_recv() {
+            groups.push(gather(first, &jobs).len());
+        }
+        assert_eq!(groups, [3, 2, 1]);
+    }
 }

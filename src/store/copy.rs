@@ -24,7 +24,7 @@ pub(super) fn to_file(snapshot: &Snapshot, path: &Path) -> Result<(), StoreError
         return Err(StoreError::io(DOING, io::ErrorKind::AlreadyExists.into()));
     }
     let name = path.display().to_string();
-    let file = open_file(path, &name)?;
+    let (file, _) = open_file(path, &name)?;
     let backend = FileBackend::new(file).map_err(|error| open_error(&name, error))?;
     let copied = into_backend(snapshot, backend, &StoreOptions::default()).and_then(|()| sync_folder(path));
     if copied.is_err() {

@@ -117,76 +117,55 @@ struct Place {
 /// `None` when the key cannot be taken apart.
 fn place(table: Table, key: &[u8], names: &Names) -> Option<Place> {
     let mut parts = Parts::new(key);
+    let parts = &mut parts;
     let mut sync = SyncNo(0);
-    let mut text = String::new();
-    match table {
-        Table::Meta => text = clip(parts.text()?),
-        Table::Name => {
-            let kind = match parts.byte()? {
-                0 => "connection".to_owned(),
-                1 => "sync".to_owned(),
-                2 => format!("field {}", names.sync(parts.sync()?)),
-                _ => return None,
-            };
-            text = format!("{kind} {:?}", parts.text()?);
-        }
+    let mut in_sync = |parts: &mut Parts<'_>| {
+        let conn = parts.conn()?;
+        sync = parts.sync()?;
+        Some(format!("{} {}", names.conn(conn), names.sync(sync)))
+    };
+    let text = match table {
+        Table::Meta => clip(parts.text()?),
+        Table::Name => match parts.byte()? {
+            0 => format!("connection {:?}", parts.text()?),
+            1 => format!("sync {:?}", parts.text()?),
+            2 => format!("field {} {:?}", names.sync(parts.sync()?), parts.text()?),
+            _ => return None,
+        },
         Table::NameOf => {
-            let (kind, number) = name_of_key(key)?;
-            text = match kind {
-                NameKind::Connection => format!("connection {number}"),
-                NameKind::Sync => format!("sync {number}"),
-                NameKind::Field(sync) => format!("field {} {number}", names.sync(sync)),
-            };
             parts.text();
-        }
-        Table::Connection | Table::PairFloor => text = names.conn(parts.conn()?),
-        Table::Pending => {
-            let (conn, lane, seq) = (parts.conn()?, parts.lane()?, parts.u64()?);
-            text = format!("{} {} {seq}", names.conn(conn), lane.as_str());
-        }
-        Table::Marker
-        | Table::OpenWrite
-        | Table::ById
-        | Table::PendingById
-        | Table::Quarantine
-        | Table::ByMatch
-        | Table::Cursor
-        | Table::Scan
-        | Table::History
-        | Table::Totals => {
-            let conn = parts.conn()?;
-            sync = parts.sync()?;
-            text = format!("{} {}", names.conn(conn), names.sync(sync));
-            text.push_str(&sync_place(table, &mut parts)?);
-        }
-        Table::Inbox | Table::Dedup => {
-            text = format!("{} {}", names.conn(parts.conn()?), clip(&key.get(4..)?.escape_ascii().to_string()));
-            return Some(Place { text, sync });
-        }
-        Table::Record | Table::RecordGone | Table::Change => {
-            let (scope, object) = (parts.closed_text()?, parts.closed_text()?);
-            let _ = write!(text, "{} {} ", word(&scope), word(&object));
-            match table {
-                Table::Change => drop(write!(text, "{}", parts.u64()?)),
-                _ => drop(write!(text, "{:?}", parts.text()?)),
+            match name_of_key(key)? {
+                (NameKind::Connection, number) => format!("connection {number}"),
+                (NameKind::Sync, number) => format!("sync {number}"),
+                (NameKind::Field(sync), number) => format!("field {} {number}", names.sync(sync)),
             }
         }
-    }
+        Table::Connection | Table::PairFloor => names.conn(parts.conn()?),
+        Table::Marker | Table::OpenWrite => format!("{} {}", in_sync(parts)?, parts.pair()?),
+        Table::ById | Table::PendingById | Table::Quarantine => {
+            format!("{} {} {:?}", in_sync(parts)?, parts.side()?, parts.text()?)
+        }
+        Table::ByMatch => format!("{} {} {} {}", in_sync(parts)?, parts.digest()?, parts.side()?, parts.pair()?),
+        Table::Pending => {
+            format!("{} {} {}", names.conn(parts.conn()?), parts.lane()?.as_str(), parts.u64()?)
+        }
+        Table::Cursor => format!("{} {} {}", in_sync(parts)?, parts.side()?, parts.stream()?.0),
+        Table::Scan => format!("{} {} {} {:?}", in_sync(parts)?, parts.side()?, parts.u64()?, parts.text()?),
+        Table::Inbox => format!("{} {}", names.conn(parts.conn()?), parts.u64()?),
+        Table::Dedup => format!("{} {:?}", names.conn(parts.conn()?), parts.text()?),
+        Table::History => format!("{} {} {}", in_sync(parts)?, parts.pair()?, parts.u64()?),
+        Table::Totals => in_sync(parts)?,
+        Table::Record | Table::RecordGone => format!("{} {:?}", object(parts)?, parts.text()?),
+        Table::Change => format!("{} {}", object(parts)?, parts.u64()?),
+    };
     parts.end()?;
     Some(Place { text, sync })
 }
 
-/// What follows connection and sync in a key.
-fn sync_place(table: Table, parts: &mut Parts<'_>) -> Option<String> {
-    Some(match table {
-        Table::Marker | Table::OpenWrite => format!(" {}", parts.pair()?),
-        Table::ById | Table::PendingById | Table::Quarantine => format!(" {} {:?}", parts.side()?, parts.text()?),
-        Table::ByMatch => format!(" {} {} {}", parts.digest()?, parts.side()?, parts.pair()?),
-        Table::Cursor => format!(" {} {}", parts.side()?, parts.stream()?.0),
-        Table::Scan => format!(" {} {} {:?}", parts.side()?, parts.u64()?, parts.text()?),
-        Table::History => format!(" {} {}", parts.pair()?, parts.u64()?),
-        _ => String::new(),
-    })
+/// Scope and object at the beginning of a key.
+fn object(parts: &mut Parts<'_>) -> Option<String> {
+    let (scope, object) = (parts.closed_text()?, parts.closed_text()?);
+    Some(format!("{} {}", word(&scope), word(&object)))
 }
 
 /// A value as text.
@@ -328,7 +307,7 @@ fn pending((sync, row): &commit::PendingRow, names: &Names, out: &mut String) {
 
 fn conflict(row: &Conflict, out: &mut String) {
     let Conflict { at_ms, field, winner, lost, kept } = row;
-    let text = |value: &Option<String>| value.as_deref().map_or_else(|| "-".to_owned(), |text| one_line(text));
+    let text = |value: &Option<String>| value.as_deref().map_or_else(|| "-".to_owned(), one_line);
     put(out, format_args!("{} winner={winner} at={at_ms} lost={} kept={}", word(field), text(lost), text(kept)));
 }
 

@@ -27,7 +27,6 @@ mod crash_tests;
 #[cfg(test)]
 mod tests;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -43,7 +42,7 @@ pub use snapshot::{PendingRow, Snapshot, StoredConnection};
 use crate::model::ids::{ConnNo, ConnectionId, Epoch, FieldNo, SyncName, SyncNo};
 use committer::{Committer, Engine, Work};
 use connections::{BeginPurge, ConnectionRow, PurgeStep};
-use error::{corrupt, panic_text};
+use error::{caught, corrupt};
 use keys::NameKind;
 use tables::{Table, WriteTables};
 
@@ -94,7 +93,8 @@ impl StoreOptions {
 }
 
 /// A handle on the state file. Clones share it; the file is free for others once the
-/// store is closed, or the last handle and right are dropped.
+/// store is closed, or the last handle and right are dropped. Dropping the last one
+/// waits for queued commits on the spot, so an async program closes the store first.
 #[derive(Debug, Clone)]
 pub struct Store {
     inner: Arc<Inner>,
@@ -124,10 +124,12 @@ impl Store {
     /// the disk says.
     pub fn open(path: &Path, options: StoreOptions) -> Result<Store, StoreError> {
         let name = path.display().to_string();
-        let file = open_file(path, &name)?;
+        let (file, is_new) = open_file(path, &name)?;
         let backend = FileBackend::new(file).map_err(|error| open_error(&name, error))?;
         let store = Self::start(backend, Some(path.to_path_buf()), &name, &options)?;
-        sync_folder(path)?;
+        if is_new {
+            sync_folder(path)?;
+        }
         Ok(store)
     }
 
@@ -151,12 +153,11 @@ impl Store {
         options: &StoreOptions,
     ) -> Result<Store, StoreError> {
         // A damaged file can make the database panic; that must not take the host down.
-        let opened = catch_unwind(AssertUnwindSafe(|| options.builder().create_with_backend(backend)));
-        let db =
-            opened.map_err(|payload| corrupt(name, panic_text(&*payload)))?.map_err(|error| open_error(name, error))?;
-        let fresh = is_fresh(&db, name)?;
+        let opened = caught(|| options.builder().create_with_backend(backend));
+        let db = opened.map_err(|reason| corrupt(name, reason))?.map_err(|error| open_error(name, error))?;
         let engine = Arc::new(Engine::new(db));
-        let kernel_id = if fresh { create(&engine, options)? } else { bring_up(&engine, name)? };
+        let kernel_id =
+            if engine.with(|db| is_fresh(db, name))? { create(&engine, options)? } else { bring_up(&engine, name)? };
         finish_purges(&engine)?;
         let committer = Committer::start(options.committer, &engine)?;
         Ok(Store { inner: Arc::new(Inner { committer, engine, path, kernel_id }) })
@@ -345,7 +346,8 @@ impl Store {
     }
 }
 
-fn open_file(path: &Path, name: &str) -> Result<std::fs::File, StoreError> {
+/// Opens the file, or makes it; tells whether it is new.
+fn open_file(path: &Path, name: &str) -> Result<(std::fs::File, bool), StoreError> {
     let mut options = std::fs::OpenOptions::new();
     options.read(true).write(true);
     match options.open(path) {
@@ -355,13 +357,14 @@ fn open_file(path: &Path, name: &str) -> Result<std::fs::File, StoreError> {
                 // Never taken for a new one: something has emptied it.
                 return Err(corrupt(name, "it is empty"));
             }
-            Ok(file)
+            Ok((file, false))
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             options.create_new(true);
             #[cfg(unix)]
             std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-            options.open(path).map_err(|error| StoreError::io("create the state file", error))
+            let file = options.open(path).map_err(|error| StoreError::io("create the state file", error))?;
+            Ok((file, true))
         }
         Err(error) => Err(StoreError::io("open the state file", error)),
     }
@@ -404,7 +407,7 @@ fn is_fresh(db: &Database, name: &str) -> Result<bool, StoreError> {
         let names: Vec<String> = txn.list_tables()?.map(|table| table.name().to_owned()).collect();
         Ok((names.is_empty(), names.iter().any(|table| table == Table::Meta.name())))
     };
-    let looked = catch_unwind(AssertUnwindSafe(read)).map_err(|payload| corrupt(name, panic_text(&*payload)))?;
+    let looked = caught(read).map_err(|reason| corrupt(name, reason))?;
     match looked.map_err(|error| StoreError::database("open the state file", error))? {
         (true, _) => Ok(true),
         (false, true) => Ok(false),

@@ -121,8 +121,8 @@ impl Snapshot {
         })
     }
 
-    /// How many markers a sync has. Walks their keys: about a tenth of a second for a
-    /// million.
+    /// How many markers a sync has. Walks their keys, so it is for a person who asks,
+    /// not for each commit.
     pub fn count_markers(&self, conn: ConnNo, sync: SyncNo) -> Result<u64, StoreError> {
         self.count(Table::Marker, &keys::conn_sync(conn, sync).prefixed())
     }

@@ -2,11 +2,10 @@
 //! inside a read transaction. The rest of the store never touches the database.
 
 use std::cell::OnceCell;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use redb::{ReadableTable as _, ReadableTableMetadata as _, TableDefinition};
 
-use super::error::{StoreError, corrupt, panic_text};
+use super::error::{StoreError, caught, corrupt};
 use super::keys::{Key, Range};
 
 type Bytes = &'static [u8];
@@ -136,6 +135,12 @@ impl<'txn> WriteTables<'txn> {
         slot.as_mut().ok_or(StoreError::Closed)
     }
 
+    /// Lets go of the tables, one at a time, because letting go of one of a damaged file
+    /// can crash. Answers with the first crash.
+    pub(crate) fn close(self) -> Result<(), String> {
+        self.open.into_iter().flatten().map(|table| caught(|| drop(table))).fold(Ok(()), Result::and)
+    }
+
     /// Makes every table, so that readers find them.
     pub(crate) fn create_all(&mut self) -> Result<(), StoreError> {
         for &table in Table::ALL {
@@ -248,8 +253,7 @@ impl ReadTables {
 /// The database checks a page when it opens the file, not each time it reads one, so a
 /// damaged page can make it panic. To the reader that is a damaged file.
 fn guarded<T>(table: Table, read: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
-    catch_unwind(AssertUnwindSafe(read))
-        .unwrap_or_else(|payload| Err(corrupt(format!("table {}", table.name()), panic_text(&*payload))))
+    caught(read).unwrap_or_else(|reason| Err(corrupt(format!("table {}", table.name()), reason)))
 }
 
 fn own(key: &redb::AccessGuard<'_, Bytes>, value: &redb::AccessGuard<'_, Bytes>) -> Row {

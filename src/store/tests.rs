@@ -171,6 +171,9 @@ fn populate(store: &Store) {
     store.set_paused(resting, true).unwrap();
 }
 
+/// The dump of [`populate`], and beside it the file it came from. A new format adds a
+/// pair of its own (`SYNCLINE_WRITE_FIXTURES=1 cargo test the_dump_is_stable_text`);
+/// those of released formats are never written again.
 const EXPECTED: &str = include_str!("../../fixtures/store/format-1.txt");
 
 #[test]
@@ -231,7 +234,7 @@ fn what_is_written_is_read_back() {
     let open: Vec<PairNo> = snapshot.intents(conn).unwrap().into_iter().map(|(_, pair, _)| pair).collect();
     assert_eq!(open, [PairNo(2), PairNo(3)]);
     let row = PendingRow { lane: Lane::Manual, seq: 4, sync, pending: pending("7") };
-    assert_eq!(snapshot.pending_all(conn).unwrap(), [row.clone()]);
+    assert_eq!(snapshot.pending_all(conn).unwrap(), std::slice::from_ref(&row));
     assert_eq!(snapshot.pending_from(conn, Lane::Manual, 4, 1).unwrap(), [row]);
     assert_eq!(snapshot.pending_from(conn, Lane::Manual, 5, 1).unwrap(), []);
     assert_eq!(snapshot.pending_from(conn, Lane::Event, 0, 1).unwrap(), []);
@@ -886,7 +889,8 @@ fn a_damaged_file_never_panics() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.redb");
     let mut refused = 0;
-    for _ in 0..200 {
+    let cases = std::env::var("SYNCLINE_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(80);
+    for _ in 0..cases {
         let mut bytes = good.clone();
         for _ in 0..rng.usize(1..40) {
             let at = rng.usize(..bytes.len());

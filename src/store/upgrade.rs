@@ -134,9 +134,8 @@ mod tests {
                 bring_up_to(&LATER, tables, "f")
             })
             .unwrap();
-        for from in 1..FORMAT {
-            assert!(STEPS.iter().any(|step| step.from == from), "no step leads on from format {from}");
-        }
+        let from: Vec<u32> = STEPS.iter().map(|step| step.from).collect();
+        assert_eq!(from, (1..FORMAT).collect::<Vec<u32>>(), "one step leads on from each older format");
     }
 
     #[test]

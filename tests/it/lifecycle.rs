@@ -128,7 +128,8 @@ fn a_pending_record_overtakes_a_running_backfill_within_one_request() {
         world.kernel().sync_record(&"acme".into(), "contacts".into(), Side::App, id).await.unwrap();
         tokio::time::sleep(Duration::from_millis(350)).await;
         let log = world.apps.remote.log();
-        let position = |wanted: fn(&Operation) -> bool| log.iter().skip(before).position(|entry| wanted(&entry.operation));
+        let position =
+            |wanted: fn(&Operation) -> bool| log.iter().skip(before).position(|entry| wanted(&entry.operation));
         let read = position(|operation| matches!(operation, Operation::ReadIds(_)));
         let written = position(|operation| matches!(operation, Operation::Update { .. }));
         let (Some(read), Some(written)) = (read, written) else {

@@ -2,6 +2,7 @@
 //! paused time. Each file is named for the danger it guards.
 
 mod convergence;
+mod documents;
 mod first_contact;
 mod harness;
 mod layering;

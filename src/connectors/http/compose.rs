@@ -9,6 +9,7 @@ use crate::model::write::{Create, CreateRecovery, NextStep, Outcome, Update, Wri
 
 use super::HttpConnector;
 use super::call::{PathIds, not_sent};
+use super::fields::record_path;
 use super::spec::{Absent, CreateSpec, Endpoint, ObjectSpec, UpdateSpec};
 use super::transport::Method;
 
@@ -169,7 +170,10 @@ pub(super) fn fill(template: &Value, names: &Names<'_>) -> Value {
             "{version}" => text(names.version.map(Version::as_str)),
             "{external_id}" => text(names.create.map(|create| create.external_id.as_str())),
             "{idempotency_key}" => text(names.create.map(|create| create.idempotency_key.as_str())),
-            _ => template.clone(),
+            _ => match record_path(name) {
+                Some(path) => names.record.get(&path).cloned().unwrap_or(Value::Null),
+                None => template.clone(),
+            },
         },
         Value::Array(items) => Value::Array(items.iter().map(|item| fill(item, names)).collect()),
         Value::Object(entries) => {

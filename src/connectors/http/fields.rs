@@ -128,28 +128,32 @@ pub(super) fn number(table: &Table<'_>, key: &str, least: u64, most: u64) -> Opt
 }
 
 /// The endpoint of a table: exactly one of the methods allowed there, with its path.
-pub(super) fn endpoint(table: &Table<'_>, allowed: &[&str]) -> Option<Endpoint> {
+/// Where that is not so, a problem is noted and a stand-in goes on to the other checks.
+pub(super) fn endpoint(table: &Table<'_>, allowed: &[&str]) -> Endpoint {
     let mut found = Vec::new();
     for (key, method) in Method::ALL {
         if allowed.contains(&key) && table.item(key).is_some() {
             found.push((key, method));
         }
     }
-    let query = pairs(table, "query");
-    let headers = headers(table, "headers");
     match found[..] {
-        [(key, method)] => Some(Endpoint { method, path: path_template(table, key)?, query, headers }),
+        [_] => {}
         [] => {
             let wanted = allowed.join(", ");
             table.problems().add(table.span(), format!("{} needs a path under one of: {wanted}", table.name()));
-            None
         }
         [_, (second, _), ..] => {
             let span = table.item(second).map_or(table.span(), |item| item.span());
             table.problems().add(span, format!("{} can have one method only", table.name()));
-            None
         }
     }
+    let (method, path) = match found.first() {
+        Some((key, method)) => (*method, path_template(table, key)),
+        None => (Method::Get, None),
+    };
+    // The stand-in holds all names, so that nothing is said to be missing in it.
+    let path = path.unwrap_or_else(|| PathTemplate(vec![Piece::Id, Piece::ExternalId]));
+    Endpoint { method, path, query: pairs(table, "query"), headers: headers(table, "headers") }
 }
 
 fn path_template(table: &Table<'_>, key: &str) -> Option<PathTemplate> {
@@ -202,9 +206,14 @@ pub(super) fn needs_id(table: &Table<'_>, endpoint: &Endpoint) {
     }
 }
 
-/// The names a body template may hold; a text that is exactly one of them becomes that
-/// value, with its type.
-pub(super) const BODY_NAMES: [&str; 5] = ["{record}", "{id}", "{version}", "{external_id}", "{idempotency_key}"];
+/// The names a body template may hold besides `{record.path}`; a text that is exactly one
+/// of them becomes that value, with its type.
+const BODY_NAMES: [&str; 5] = ["{record}", "{id}", "{version}", "{external_id}", "{idempotency_key}"];
+
+/// The path of a `{record.path}` in a body template.
+pub(super) fn record_path(name: &str) -> Option<Path> {
+    name.strip_prefix("{record.")?.strip_suffix('}')?.parse().ok()
+}
 
 /// A body: a path (an envelope around the record), or a tree in which `"{record}"`
 /// stands for the record; without it, the record itself.
@@ -221,7 +230,7 @@ pub(super) fn body(table: &Table<'_>, key: &str) -> Value {
     match item.value() {
         Ok(tree) => {
             for name in unknown_names(&tree) {
-                let help = format!("known: {}", BODY_NAMES.join(", "));
+                let help = format!("known: {}, {{record.path}}", BODY_NAMES.join(", "));
                 table.problems().add_with_help(item.span(), format!("'{name}' is no name for '{key}'"), help);
             }
             tree
@@ -237,11 +246,8 @@ pub(super) fn body(table: &Table<'_>, key: &str) -> Value {
 fn unknown_names(tree: &Value) -> Vec<&str> {
     match tree {
         Value::String(text) if text.starts_with('{') && text.ends_with('}') => {
-            if BODY_NAMES.contains(&text.as_str()) {
-                Vec::new()
-            } else {
-                vec![text]
-            }
+            let known = BODY_NAMES.contains(&text.as_str()) || record_path(text).is_some();
+            if known { Vec::new() } else { vec![text] }
         }
         Value::Array(items) => items.iter().flat_map(unknown_names).collect(),
         Value::Object(entries) => entries.iter().flat_map(|(_, value)| unknown_names(value)).collect(),

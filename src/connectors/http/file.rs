@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::model::budget::{Limits, Window};
 use crate::model::document::{DocumentError, Problems, Table, parse};
 use crate::model::ids::ObjectName;
+use crate::model::path::Path;
 
 use super::fields::{header_name, headers, number, path, paths, statuses, sub, word};
 use super::parse_read::{deleted, find, list, read, read_many};
@@ -189,7 +190,8 @@ fn object(name: &str, table: Table<'_>) -> Option<ObjectSpec> {
     let read = section("read").and_then(read);
     let spec = ObjectSpec {
         name: name.to_owned(),
-        id: id?,
+        // Its absence has been noted, and such a file is refused.
+        id: id.unwrap_or_else(|| Path::key("id")),
         id_is_number: word(&table, "id_type", &[("text", false), ("number", true)]).unwrap_or(false),
         version,
         version_header,

@@ -14,6 +14,7 @@ mod batch;
 mod call;
 mod compose;
 mod cursor;
+mod declared;
 mod entry;
 mod fields;
 mod file;

@@ -92,6 +92,9 @@ fn build(key: &ClientKey, resolver: GuardedResolver) -> Result<Client, String> {
     if let Some(pem) = &key.pinned_ca {
         let roots = Certificate::from_pem_bundle(pem.as_bytes())
             .map_err(|error| format!("the pinned certificate cannot be read: {}", chain(&error)))?;
+        if roots.is_empty() {
+            return Err("the pinned certificate cannot be read: there is none in the text".to_owned());
+        }
         builder = builder.tls_certs_only(roots);
     } else if !key.tls {
         // Loading the machine's certificates costs time, and fails where there are none.

@@ -26,7 +26,7 @@ pub(super) fn list(table: Table<'_>, has_modified: bool) -> Option<ListSpec> {
     };
     let cursor = sub(&table, "cursor", "cursor").and_then(|table| cursor(table, has_modified));
     table.finish();
-    Some(ListSpec { endpoint: endpoint?, records, page: page?, cursor })
+    Some(ListSpec { endpoint, records, page: page?, cursor })
 }
 
 fn one_page() -> PageSpec {
@@ -237,12 +237,10 @@ pub(super) fn deleted(list: &Table<'_>) -> Option<DeletedSpec> {
 /// `[object.x.read]`
 pub(super) fn read(table: Table<'_>) -> Option<ReadSpec> {
     let endpoint = endpoint(&table, &["get"]);
-    if let Some(endpoint) = &endpoint {
-        needs_id(&table, endpoint);
-    }
+    needs_id(&table, &endpoint);
     let missing = statuses(&table, "missing").unwrap_or_else(|| MISSING.to_vec());
     table.finish();
-    Some(ReadSpec { endpoint: endpoint?, missing })
+    Some(ReadSpec { endpoint, missing })
 }
 
 /// `[object.x.read_many]`
@@ -258,7 +256,7 @@ pub(super) fn read_many(table: Table<'_>, list: Option<&ListSpec>, has_read: boo
     let size = number(&table, "size", 1, 1_000).and_then(|size| usize::try_from(size).ok()).unwrap_or(50);
     let records = records_or(&table, list);
     table.finish();
-    Some(ReadManySpec { endpoint: endpoint?, param: param?.value, join, size, records })
+    Some(ReadManySpec { endpoint, param: param?.value, join, size, records })
 }
 
 /// `[object.x.find]`: listed like the list, unless it says otherwise.
@@ -270,20 +268,36 @@ pub(super) fn find(table: Table<'_>, list: Option<&ListSpec>) -> Option<FindSpec
         Some(_) => sub(&table, "page", "page").and_then(page),
         None => Some(list.map_or_else(one_page, |list| list.page.clone())),
     };
-    if table.item("params").is_none() {
-        let message = "'params' is missing in [find]";
-        table.problems().add_with_help(table.span(), message, "params = { path = \"query parameter\" }");
-    }
-    let mut params: Vec<(Path, String)> = Vec::new();
-    for (path, param) in pairs(&table, "params") {
-        match path.parse() {
-            Ok(path) => params.push((path, param)),
-            Err(error) => table.problems().add(table.span(), format!("in 'params': {error}")),
+    let params = search_params(&table);
+    table.finish();
+    let list = ListSpec { endpoint, records, page: page?, cursor: None };
+    Some(FindSpec { list, params, as_json })
+}
+
+/// `params = { email = "mail" }` searches the path by one parameter; a table in place of
+/// the parameter's name holds several, in which `{value}` stands for the value.
+fn search_params(find: &Table<'_>) -> Vec<(Path, Vec<(String, String)>)> {
+    let problems = find.problems();
+    let Some(table) = sub(find, "params", "params") else {
+        let help = "params = { path = \"query parameter\" }";
+        problems.add_with_help(find.span(), format!("'params' is missing in {}", find.name()), help);
+        return Vec::new();
+    };
+    let mut params = Vec::new();
+    for (name, item) in table.all() {
+        let query = match item.text() {
+            Ok(text) => vec![(text.value, "{value}".to_owned())],
+            Err(_) => pairs(&table, &name.value),
+        };
+        if !query.iter().any(|(_, value)| value.contains("{value}")) {
+            problems.add(item.span(), format!("no parameter for '{}' holds {{value}}", name.value));
+        }
+        match name.value.parse() {
+            Ok(path) => params.push((path, query)),
+            Err(error) => problems.add(name.span, format!("{error}")),
         }
     }
-    table.finish();
-    let list = ListSpec { endpoint: endpoint?, records, page: page?, cursor: None };
-    Some(FindSpec { list, params, as_json })
+    params
 }
 
 /// `records`, or the list's where it is not given; `records = ""` means the top.

@@ -5,7 +5,7 @@ use crate::model::path::Path;
 use crate::model::value::Value;
 use crate::model::write::{CreateRecovery, DEFAULT_CREATE_SETTLE_MS};
 
-use super::fields::{body, endpoint, header_name, needs_id, number, path, required_path, statuses, sub, word};
+use super::fields::{body, endpoint, header_name, needs_id, number, path, statuses, sub, word};
 use super::parse_read::MISSING;
 use super::spec::{
     Absent, BatchEndpoint, BatchKind, BatchSpec, CreateSpec, DeleteSpec, Endpoint, FindSpec, UpdateSpec,
@@ -15,9 +15,9 @@ use super::transport::Method;
 /// `[object.x.create]`
 pub(super) fn create(table: Table<'_>, find: Option<&FindSpec>, has_read: bool) -> Option<CreateSpec> {
     let endpoint = write_endpoint(&table, &["post", "put"]);
-    let recovery = recovery(&table, endpoint.as_ref(), find, has_read);
+    let recovery = recovery(&table, &endpoint, find, has_read);
     let spec = CreateSpec {
-        endpoint: endpoint?,
+        endpoint,
         body: body(&table, "body"),
         recovery: recovery.recovery,
         external_id_field: recovery.field,
@@ -31,13 +31,13 @@ pub(super) fn create(table: Table<'_>, find: Option<&FindSpec>, has_read: bool) 
 }
 
 /// An endpoint that takes a body: JSON, of the content type that the table names.
-fn write_endpoint(table: &Table<'_>, methods: &[&str]) -> Option<Endpoint> {
+fn write_endpoint(table: &Table<'_>, methods: &[&str]) -> Endpoint {
     let content_type = table.text("content_type").map_or("application/json".to_owned(), |text| text.value);
-    let mut endpoint = endpoint(table, methods)?;
+    let mut endpoint = endpoint(table, methods);
     if !endpoint.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type")) {
         endpoint.headers.push(("Content-Type".to_owned(), content_type));
     }
-    Some(endpoint)
+    endpoint
 }
 
 /// How an unknown create is recovered, and what of it goes into each request.
@@ -65,7 +65,7 @@ const RECOVERIES: [(&str, RecoveryWord); 5] = [
 ];
 
 /// `recovery = "find"`, or `recovery = { kind = "find", settle = "60s" }`.
-fn recovery(create: &Table<'_>, endpoint: Option<&Endpoint>, find: Option<&FindSpec>, has_read: bool) -> Recovery {
+fn recovery(create: &Table<'_>, endpoint: &Endpoint, find: Option<&FindSpec>, has_read: bool) -> Recovery {
     let park = Recovery { recovery: CreateRecovery::Park, field: None, header: None };
     let Some(item) = create.item("recovery") else {
         let settle_ms = DEFAULT_CREATE_SETTLE_MS;
@@ -83,7 +83,7 @@ fn recovery(create: &Table<'_>, endpoint: Option<&Endpoint>, find: Option<&FindS
     let problem = |message: &str, help: &str| create.problems().add_with_help(item.span(), message, help);
     let recovery = match kind {
         Some(RecoveryWord::ClientId) => {
-            let in_path = endpoint.is_some_and(|endpoint| endpoint.path.holds_external_id());
+            let in_path = endpoint.path.holds_external_id();
             if field.is_none() && !in_path {
                 problem(
                     "nothing tells the side which id the client chose",
@@ -136,14 +136,12 @@ fn recovery(create: &Table<'_>, endpoint: Option<&Endpoint>, find: Option<&FindS
 /// `[object.x.update]`
 pub(super) fn update(table: Table<'_>, has_version: bool) -> Option<UpdateSpec> {
     let endpoint = write_endpoint(&table, &["put", "patch", "post"]);
-    if let Some(endpoint) = &endpoint {
-        needs_id(&table, endpoint);
-    }
-    let is_put = endpoint.as_ref().is_some_and(|endpoint| endpoint.method == Method::Put);
+    needs_id(&table, &endpoint);
+    let is_put = endpoint.method == Method::Put;
     let whole = table.boolean("whole").map_or(is_put, |whole| whole.value);
     let absent = word(&table, "absent", &[("null", Absent::Null), ("omit", Absent::Omit)]);
     let spec = UpdateSpec {
-        endpoint: endpoint?,
+        endpoint,
         body: body(&table, "body"),
         whole,
         keep_id: table.boolean("keep_id").is_some_and(|keep| keep.value),
@@ -179,11 +177,9 @@ fn makes_missing(update: &Table<'_>) -> bool {
 /// `[object.x.delete]`
 pub(super) fn delete(table: Table<'_>, has_version: bool) -> Option<DeleteSpec> {
     let endpoint = endpoint(&table, &["delete", "post"]);
-    if let Some(endpoint) = &endpoint {
-        needs_id(&table, endpoint);
-    }
+    needs_id(&table, &endpoint);
     let spec = DeleteSpec {
-        endpoint: endpoint?,
+        endpoint,
         if_match: if_match(&table, has_version),
         missing: statuses(&table, "missing").unwrap_or_else(|| MISSING.to_vec()),
         changed: statuses(&table, "changed").unwrap_or_else(|| vec![412]),
@@ -232,7 +228,7 @@ pub(super) fn batch(table: Table<'_>, object: &str) -> Option<BatchSpec> {
             let endpoint = write_endpoint(&table, &["post"]);
             let requests = path_or(&table, "requests");
             let responses = path_or(&table, "responses");
-            endpoint.map(|endpoint| BatchKind::Requests { endpoint, requests, responses })
+            BatchKind::Requests { endpoint, requests, responses }
         }
         BatchWord::Records => {
             let part = |key: &str, item: Value| {
@@ -240,15 +236,15 @@ pub(super) fn batch(table: Table<'_>, object: &str) -> Option<BatchSpec> {
             };
             let record = || Value::string("{record}");
             let id_only = Value::Object(vec![("id".to_owned(), Value::string("{id}"))]);
-            Some(BatchKind::Records {
+            BatchKind::Records {
                 create: part("create", record()),
                 update: part("update", record()),
                 delete: part("delete", id_only),
-            })
+            }
         }
     };
     table.finish();
-    Some(BatchSpec { size, kind: kind? })
+    Some(BatchSpec { size, kind })
 }
 
 /// The path under a key, which by default is the key itself.
@@ -258,13 +254,12 @@ fn path_or(table: &Table<'_>, key: &str) -> Path {
 
 fn batch_endpoint(table: Table<'_>, default_item: Value) -> Option<BatchEndpoint> {
     let endpoint = write_endpoint(&table, &["post", "put", "patch", "delete"]);
-    let results = if table.item("results").is_some() { required_path(&table, "results") } else { None };
     let item = if table.item("item").is_some() { body(&table, "item") } else { default_item };
     let spec = BatchEndpoint {
-        endpoint: endpoint?,
+        endpoint,
         records: path(&table, "records"),
         item,
-        results,
+        results: path(&table, "results"),
         status: path(&table, "status"),
         error: path(&table, "error"),
         record: path(&table, "record"),

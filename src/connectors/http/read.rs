@@ -434,8 +434,8 @@ fn find_query(find: &FindSpec, fields: &[(Path, Value)]) -> Result<Vec<(String, 
     let mut query = find.list.endpoint.query.clone();
     query.extend(find.list.page.size.as_ref().map(|(param, size)| (param.clone(), size.to_string())));
     for (path, value) in fields {
-        let param = find.params.iter().find(|(other, _)| other == path).map(|(_, param)| param);
-        let param = param.ok_or_else(|| format!("the connector file declares no search by '{path}'"))?;
+        let params = find.params.iter().find(|(other, _)| other == path).map(|(_, params)| params);
+        let params = params.ok_or_else(|| format!("the connector file declares no search by '{path}'"))?;
         let text = match value {
             value if find.as_json => value.to_json(),
             Value::String(text) => text.clone(),
@@ -445,7 +445,7 @@ fn find_query(find: &FindSpec, fields: &[(Path, Value)]) -> Result<Vec<(String, 
                 return Err(format!("'{path}' cannot be searched for {}", value.kind()));
             }
         };
-        query.push((param.clone(), text));
+        query.extend(params.iter().map(|(name, value)| (name.clone(), value.replace("{value}", &text))));
     }
     Ok(query)
 }

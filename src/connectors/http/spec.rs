@@ -245,8 +245,8 @@ pub(super) struct ReadManySpec {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct FindSpec {
     pub list: ListSpec,
-    /// Which parameter searches which path.
-    pub params: Vec<(Path, String)>,
+    /// Which parameters search which path; `{value}` in them stands for the value.
+    pub params: Vec<(Path, Vec<(String, String)>)>,
     /// Values are sent as JSON: texts in quotes.
     pub as_json: bool,
 }

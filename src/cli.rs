@@ -1,0 +1,117 @@
+//! Shell: the command line. One command a file; each takes its arguments, does its work
+//! through the library and answers with an [`Exit`] or a [`Failure`], so that this is
+//! the one place that knows about processes.
+
+mod check;
+mod demo;
+mod dump;
+mod exit;
+mod output;
+mod pause;
+mod plan;
+mod progress;
+mod run;
+mod sandbox;
+mod status;
+mod sync;
+mod target;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use exit::{Exit, Failure};
+use output::Output;
+
+/// Keeps records in agreement between your app and a customer's connected app.
+#[derive(Debug, Parser)]
+#[command(name = "syncline", version, about, max_term_width = 100, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// Print JSON instead of tables and sentences.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done, and everything agrees
+  1  done, but records differ or are held back (quarantined)
+  2  the command, the configuration or a connector file is wrong
+  3  a side cannot be reached, or something was refused
+  4  the state file is in use by another kernel, missing or unusable
+
+Environment: RUST_LOG chooses what is logged (syncline=debug), NO_COLOR switches colours off.
+A running kernel is reached through the socket beside its state file; commands find it by themselves.";
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// See it work: a sandbox CRM and a small app, synced both ways on this machine.
+    Demo(demo::Args),
+    /// Keep both sides in agreement until SIGINT or SIGTERM.
+    Run(run::Args),
+    /// Run syncs, or look at one record, once and now.
+    Sync(sync::Args),
+    /// Dry run: tell what a sync would do now, and write nothing.
+    Plan(plan::Args),
+    /// Check the configuration, the connector files, and that both sides answer.
+    Check(check::Args),
+    /// Tell how each connection is: lag, cursors, pending and quarantined records.
+    Status(status::Args),
+    /// Write the whole state as stable text.
+    Dump(dump::Args),
+    /// Pause a connection; it stays paused over restarts.
+    Pause(pause::Args),
+    /// Let a paused or suspended connection go on.
+    Resume(pause::Args),
+    /// Serve the sandbox CRM, to try a configuration or a connector file on.
+    Sandbox(sandbox::Args),
+}
+
+/// Runs the program with the arguments of the process.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let (filter, log_json) = match &cli.command {
+        Command::Run(args) => ("syncline=info", args.log_json),
+        Command::Demo(_)
+        | Command::Sync(_)
+        | Command::Plan(_)
+        | Command::Check(_)
+        | Command::Status(_)
+        | Command::Dump(_)
+        | Command::Pause(_)
+        | Command::Resume(_)
+        | Command::Sandbox(_) => ("syncline=error", false),
+    };
+    crate::telemetry::init(filter, log_json);
+    let out = Output::new(cli.json);
+    let done = actix_web::rt::System::new().block_on(async { execute(cli.command, &out).await });
+    match done {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            out.failure(&failure);
+            failure.exit.into()
+        }
+    }
+}
+
+async fn execute(command: Command, out: &Output) -> Result<Exit, Failure> {
+    match command {
+        Command::Demo(args) => demo::execute(args, out).await,
+        Command::Run(args) => run::execute(args, out).await,
+        Command::Sync(args) => sync::execute(args, out).await,
+        Command::Plan(args) => plan::execute(args, out).await,
+        Command::Check(args) => check::execute(args, out).await,
+        Command::Status(args) => status::execute(args, out).await,
+        Command::Dump(args) => dump::execute(args, out).await,
+        Command::Pause(args) => pause::execute(args, true, out).await,
+        Command::Resume(args) => pause::execute(args, false, out).await,
+        Command::Sandbox(args) => sandbox::execute(args, out).await,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,134 @@
+//! `run`: the kernel, with its schedules, the embedded store's REST API and the control
+//! socket, until it is told to end.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use secrecy::ExposeSecret;
+
+use super::exit::{Exit, Failure};
+use super::output::Output;
+use super::{progress, target};
+use crate::config::EmbeddedApi as EmbeddedSettings;
+use crate::control::Control;
+use crate::kernel::Kernel;
+use crate::model::ids::{ObjectName, Scope};
+use crate::store::{Store, StoreOptions};
+use crate::web::embedded::EmbeddedApi;
+
+/// Arguments of `run`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The configuration file.
+    file: PathBuf,
+    /// Log one JSON object a line.
+    #[arg(long)]
+    pub log_json: bool,
+    /// Threads to spread connections over; one for each processor, at most one for each
+    /// connection, where not told.
+    #[arg(long, value_name = "NUM")]
+    threads: Option<usize>,
+}
+
+pub(super) async fn execute(args: Args, out: &Output) -> Result<Exit, Failure> {
+    let config = Arc::new(target::load(&args.file)?);
+    let store = Store::open(&config.state, StoreOptions::default())?;
+    let specs = target::specs_of(Arc::clone(&config));
+    let connections = specs(&store);
+    let num_threads = args.threads.unwrap_or_else(|| default_threads(connections.len()));
+    let mut builder = Kernel::builder().store(store.clone()).arbiters(num_threads);
+    for spec in connections {
+        builder = builder.connection(spec);
+    }
+    let kernel = builder.start().await?;
+    let control =
+        Control::start(kernel.clone(), &config.state, specs).map_err(|error| Failure::state(error.to_string()))?;
+    let embedded = config.embedded.as_ref().map(|settings| serve_embedded(settings, &kernel)).transpose()?;
+    let state = config.state.display().to_string();
+    let listens = embedded.as_ref().map(|api| api.url.clone());
+    out.value(&serde_json::json!({
+        "state": state,
+        "control": control.path().display().to_string(),
+        "embedded": listens,
+        "connections": kernel.connections(),
+    }));
+    tracing::info!(
+        state,
+        embedded = listens,
+        connections = kernel.connections().len(),
+        "running; end it with Ctrl-C or SIGTERM"
+    );
+    let progress = actix_web::rt::spawn(progress::log(kernel.clone()));
+    told_to_end().await.map_err(|error| Failure::refused(format!("failed to listen for signals: {error}")))?;
+    tracing::info!("ending: what is in flight is finished, nothing new is taken; once more to end at once");
+    progress.abort();
+    tokio::select! {
+        () = end(&kernel, embedded, control) => tracing::info!("ended"),
+        _ = told_to_end() => tracing::warn!("ended at once; what was in flight is taken up at the next start"),
+    }
+    Ok(Exit::Done)
+}
+
+/// More threads than processors gain nothing, and a connection lives on one.
+fn default_threads(num_connections: usize) -> usize {
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    match num_connections.min(processors) {
+        0 | 1 => 0,
+        more => more,
+    }
+}
+
+async fn end(kernel: &Kernel, embedded: Option<Served>, control: Control) {
+    if let Some(api) = embedded {
+        api.server.stop(true).await;
+    }
+    kernel.shutdown().await;
+    control.stop().await;
+}
+
+/// The embedded store's REST API, listening.
+pub(super) struct Served {
+    /// Where.
+    pub url: String,
+    /// To stop it by.
+    pub server: actix_web::dev::ServerHandle,
+}
+
+/// Serves the embedded store at `/records/{scope}/{object}`.
+pub(super) fn serve_embedded(settings: &EmbeddedSettings, kernel: &Kernel) -> Result<Served, Failure> {
+    let told = kernel.clone();
+    let on_change = Arc::new(move |scope: &Scope, object: &ObjectName| told.app_changed(scope, object));
+    let mut api = EmbeddedApi::new(kernel.store().clone(), on_change);
+    if let Some(token) = &settings.token {
+        api = api.with_token(token.expose_secret());
+    }
+    let app = move || actix_web::App::new().service(actix_web::web::scope("/records").configure(api.configure()));
+    let listen = settings.listen;
+    let refused = |error: std::io::Error| {
+        Failure::refused(format!("failed to listen on {listen} for the embedded store ([embedded] listen): {error}"))
+    };
+    let server = actix_web::HttpServer::new(app).workers(1).disable_signals().shutdown_timeout(5);
+    let server = server.bind(listen).map_err(refused)?;
+    let address = server.addrs().first().copied().unwrap_or(listen);
+    let server = server.run();
+    let handle = server.handle();
+    actix_web::rt::spawn(server);
+    Ok(Served { url: format!("http://{address}/records"), server: handle })
+}
+
+/// Returns at SIGINT (Ctrl-C) or SIGTERM.
+#[cfg(unix)]
+pub(super) async fn told_to_end() -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        result = tokio::signal::ctrl_c() => result,
+        _ = terminate.recv() => Ok(()),
+    }
+}
+
+/// Returns at Ctrl-C.
+#[cfg(not(unix))]
+pub(super) async fn told_to_end() -> std::io::Result<()> {
+    tokio::signal::ctrl_c().await
+}

@@ -1,0 +1,111 @@
+//! `sandbox`: the sandbox CRM on a port of this machine, until it is told to end.
+
+use super::exit::{Exit, Failure};
+use super::output::Output;
+use super::run::told_to_end;
+use crate::sandbox::{Sandbox, SandboxBuilder, SandboxHandle, token};
+
+/// Arguments of `sandbox`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Port of this machine to listen on; 0 for a free one.
+    #[arg(long, default_value_t = 8090)]
+    port: u16,
+    /// Names of the accounts; each has records, a token and a limit of its own.
+    #[arg(long, value_delimiter = ',', default_value = "acme", value_name = "NAMES")]
+    accounts: Vec<String>,
+    /// Generate records from this seed, instead of the demo's forty contacts.
+    #[arg(long, value_name = "NUM")]
+    seed: Option<u64>,
+    /// How many records of each object are generated in each account.
+    #[arg(long, requires = "seed", default_value_t = 1_000, value_name = "NUM")]
+    records: u64,
+    /// Start without records.
+    #[arg(long, conflicts_with = "seed")]
+    empty: bool,
+    /// Requests an account may make: `100/10s`.
+    #[arg(long, value_parser = rate_limit, value_name = "NUM/TIME")]
+    rate_limit: Option<(usize, i64)>,
+    /// Records on a page, by default and at most.
+    #[arg(long, default_value_t = 100, value_name = "NUM")]
+    page_size: usize,
+    /// Records in a batch at most.
+    #[arg(long, default_value_t = 100, value_name = "NUM")]
+    batch_size: usize,
+    /// Trim texts and lower-case e-mail addresses when storing, as many apps do. The
+    /// demo's contacts imply it.
+    #[arg(long)]
+    normalise: bool,
+}
+
+/// Parses `100/10s`.
+fn rate_limit(text: &str) -> Result<(usize, i64), String> {
+    let wanted = || format!("'{text}' is no rate limit; write requests per time: 100/10s");
+    let (requests, per) = text.split_once('/').ok_or_else(wanted)?;
+    let requests = requests.trim().parse::<usize>().ok().filter(|requests| *requests > 0).ok_or_else(wanted)?;
+    let per_ms = crate::model::document::parse_duration_ms(per.trim()).filter(|ms| *ms > 0).ok_or_else(wanted)?;
+    Ok((requests, i64::try_from(per_ms).map_err(|_| wanted())?))
+}
+
+pub(super) async fn execute(args: Args, out: &Output) -> Result<Exit, Failure> {
+    let accounts = args.accounts.clone();
+    let sandbox = builder(args).start()?;
+    tell(&sandbox, &accounts, out);
+    told_to_end().await.map_err(|error| Failure::refused(format!("failed to listen for signals: {error}")))?;
+    sandbox.stop().await;
+    Ok(Exit::Done)
+}
+
+fn builder(args: Args) -> SandboxBuilder {
+    let mut builder = Sandbox::builder()
+        .port(args.port)
+        .accounts(args.accounts.clone())
+        .page_size(args.page_size)
+        .batch_size(args.batch_size);
+    if let Some((requests, per_ms)) = args.rate_limit {
+        builder = builder.rate_limit(requests, per_ms);
+    }
+    if args.normalise {
+        builder = builder.normalise(true);
+    }
+    match args.seed {
+        None if args.empty => builder,
+        None => builder.demo(),
+        Some(seed) => {
+            for account in &args.accounts {
+                for object in ["contacts", "companies"] {
+                    builder = builder.seed(account, object, args.records, seed);
+                }
+            }
+            builder
+        }
+    }
+}
+
+fn tell(sandbox: &SandboxHandle, accounts: &[String], out: &Output) {
+    let tokens: Vec<_> =
+        accounts.iter().map(|account| serde_json::json!({ "account": account, "token": token(account) })).collect();
+    out.value(&serde_json::json!({ "url": sandbox.api_url(), "accounts": tokens }));
+    out.say(format!("sandbox CRM at {}; end it with Ctrl-C", out.bold(&sandbox.api_url())));
+    for account in accounts {
+        out.say(format!("  account {account}, token {}", token(account)));
+    }
+    if let Some(account) = accounts.first() {
+        let header = format!("Authorization: Bearer {}", token(account));
+        out.say(format!("try: curl -H '{header}' '{}/contacts?limit=2'", sandbox.api_url()));
+    }
+    out.say(format!("what it was asked: {}/_sandbox/stats?log=20", sandbox.base_url()));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rate_limits_parse() {
+        assert_eq!(rate_limit("100/10s"), Ok((100, 10_000)));
+        for text in ["100", "100/", "/10s", "0/1s", "100/0s", "x/1s", "1/1parsec"] {
+            assert!(rate_limit(text).is_err(), "{text}");
+        }
+    }
+}

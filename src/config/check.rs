@@ -1,0 +1,360 @@
+//! Checks the tables of a configuration against each other and against the connector
+//! files, and builds the connections from them.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::declared::{Connection, Sync};
+use super::files::Outside;
+use super::http::HttpSide;
+use super::keys::{shown, unknown};
+use super::{AppSide, ConfiguredConnection, HttpSideFactory};
+use crate::connectors::http::{HttpConnectorFile, HttpFactory, HttpSettings};
+use crate::model::budget::Limits;
+use crate::model::document::{Located, Problems, line_and_column};
+use crate::model::ids::{ConnectionId, ObjectName, Scope};
+use crate::model::side::{PerSide, Side};
+
+/// The scope of the only connection to the embedded store, where it names none.
+const DEFAULT_SCOPE: &str = "default";
+
+/// All tables of a configuration, as far as they could be read.
+pub(super) struct Declared<'d> {
+    pub text: &'d str,
+    /// `None` for the embedded store.
+    pub app: Option<HttpSide>,
+    pub connections: Vec<Connection>,
+    pub syncs: Vec<Sync>,
+}
+
+impl Declared<'_> {
+    /// Notes everything that does not fit together; the connections when nothing is
+    /// wrong.
+    pub fn check(&self, problems: &Problems, outside: &Outside<'_>) -> Option<Vec<ConfiguredConnection>> {
+        let checker = Checker { declared: self, problems, outside };
+        checker.unique("connection", self.connections.iter().filter_map(|connection| connection.id.as_ref()));
+        checker.unique("sync", self.syncs.iter().filter_map(|sync| sync.name.as_ref()));
+        checker.connector_names();
+        let applied: Vec<Vec<usize>> = self.syncs.iter().map(|sync| checker.applies_to(sync)).collect();
+        let syncs_of = |at: usize| -> Vec<&Sync> {
+            self.syncs.iter().zip(&applied).filter(|(_, to)| to.contains(&at)).map(|(sync, _)| sync).collect()
+        };
+        let syncs: Vec<Vec<&Sync>> = (0..self.connections.len()).map(syncs_of).collect();
+        for (sync, applied) in self.syncs.iter().zip(&applied) {
+            checker.objects(sync, applied);
+        }
+        for (connection, syncs) in self.connections.iter().zip(&syncs) {
+            checker.is_used(connection, syncs);
+            checker.rivals_on_one_connection(connection, syncs);
+        }
+        checker.scopes();
+        checker.shared_records(&syncs);
+        checker.shared_accounts();
+        if !problems.is_empty() {
+            return None;
+        }
+        let all = self.connections.iter().zip(&syncs);
+        all.map(|(connection, syncs)| checker.configured(connection, syncs)).collect()
+    }
+}
+
+struct Checker<'c> {
+    declared: &'c Declared<'c>,
+    problems: &'c Problems,
+    outside: &'c Outside<'c>,
+}
+
+impl<'c> Checker<'c> {
+    fn line(&self, span: &Range<usize>) -> usize {
+        line_and_column(self.declared.text, span.start).0
+    }
+
+    fn unique<'n>(&self, what: &str, names: impl Iterator<Item = &'n Located<String>>) {
+        let mut seen: BTreeMap<&str, &Range<usize>> = BTreeMap::new();
+        for name in names {
+            match seen.get(name.value.as_str()) {
+                Some(first) => {
+                    let line = self.line(first);
+                    let message = format!("{what} '{}' stands in line {line} already", shown(&name.value));
+                    self.problems.add_with_help(name.span.clone(), message, "give each its own name");
+                }
+                None => {
+                    seen.insert(&name.value, &name.span);
+                }
+            }
+        }
+    }
+
+    fn files(&self) -> impl Iterator<Item = &'c Located<Arc<HttpConnectorFile>>> + Clone {
+        self.declared.connections.iter().filter_map(|connection| connection.remote.file.as_ref())
+    }
+
+    /// A sync says by name which connector it is for, so a name may stand for one file
+    /// only.
+    fn connector_names(&self) {
+        let mut seen: BTreeMap<&str, &Located<Arc<HttpConnectorFile>>> = BTreeMap::new();
+        for file in self.files() {
+            let first = seen.entry(file.value.name()).or_insert(file);
+            if !Arc::ptr_eq(&first.value, &file.value) {
+                let (name, line) = (shown(file.value.name()), self.line(&first.span));
+                let message = format!("this connector file is named '{name}', as another one is, in line {line}");
+                self.problems.add_with_help(file.span.clone(), message, "give each connector file its own name");
+            }
+        }
+    }
+
+    /// Positions of the connections that a sync applies to.
+    fn applies_to(&self, sync: &Sync) -> Vec<usize> {
+        let Some(connector) = self.connector_of(sync) else { return Vec::new() };
+        let of_connector = |connection: &Connection| {
+            connection.remote.file.as_ref().is_some_and(|file| file.value.name() == connector)
+        };
+        let all = self.declared.connections.iter().enumerate();
+        let Some(chosen) = &sync.connections else {
+            return all.filter(|(_, connection)| of_connector(connection)).map(|(at, _)| at).collect();
+        };
+        if chosen.value.is_empty() {
+            let help = "name at least one, or take 'connections' away for all of the connector";
+            self.problems.add_with_help(chosen.span.clone(), "'connections' is empty: the sync applies to none", help);
+        }
+        let mut applied = Vec::new();
+        for id in &chosen.value {
+            let named = |connection: &Connection| connection.id.as_ref().is_some_and(|known| known.value == id.value);
+            match self.declared.connections.iter().position(named) {
+                Some(at) if of_connector(&self.declared.connections[at]) => applied.push(at),
+                // A connection whose connector file is wrong is told of there.
+                Some(at) if self.declared.connections[at].remote.file.is_none() => {}
+                Some(_) => {
+                    let message =
+                        format!("connection '{}' is not of connector '{}'", shown(&id.value), shown(connector));
+                    self.problems.add_with_help(id.span.clone(), message, "a sync is for one connector");
+                }
+                None => {
+                    let known = self.declared.connections.iter().filter_map(|connection| connection.id.as_ref());
+                    let message = format!("there is no connection '{}'", shown(&id.value));
+                    unknown(id, message, known.map(|id| id.value.as_str()), self.problems);
+                }
+            }
+        }
+        applied
+    }
+
+    /// Name of the connector a sync is for: as it says, or the only one there is.
+    fn connector_of(&self, sync: &Sync) -> Option<&'c str> {
+        let mut names: Vec<&'c str> = self.files().map(|file| file.value.name()).collect();
+        names.sort_unstable();
+        names.dedup();
+        // One that is wrong or missing is told of at its connection.
+        let are_known = self.declared.connections.iter().all(|connection| connection.remote.file.is_some());
+        match (&sync.connector, &names[..]) {
+            (Some(wanted), _) => {
+                let known = names.iter().find(|name| **name == wanted.value);
+                if known.is_none() && are_known && !names.is_empty() {
+                    let all = names.join(", ");
+                    let message = format!("there is no connector '{}'; there is: {all}", shown(&wanted.value));
+                    unknown(wanted, message, names.iter().copied(), self.problems);
+                }
+                known.copied()
+            }
+            (None, [only]) if are_known => Some(only),
+            (None, [_, _, ..]) => {
+                let help = format!("write connector = \"{}\", the name in one of the connector files", names[0]);
+                let message = "'connector' is missing in [sync], and there are several";
+                self.problems.add_with_help(sync.span.clone(), message, help);
+                None
+            }
+            (None, [] | [_]) => None,
+        }
+    }
+
+    /// A sync is for one connector, so its first connection speaks for all.
+    fn objects(&self, sync: &Sync, applied: &[usize]) {
+        let remote = applied.first().and_then(|at| self.declared.connections[*at].remote.file.as_ref());
+        let app = self.declared.app.as_ref().and_then(|app| app.file.as_ref());
+        for (side, file) in [(Side::App, app), (Side::Remote, remote)] {
+            if let Some(file) = file {
+                self.object(&file.value, side, sync);
+            }
+        }
+    }
+
+    fn is_used(&self, connection: &Connection, syncs: &[&Sync]) {
+        if let (true, Some(id)) = (syncs.is_empty(), &connection.id) {
+            let message = format!("no sync applies to connection '{}'", shown(&id.value));
+            self.outside.warnings.add(id.span.clone(), message);
+        }
+    }
+
+    /// Whether a connector file has a sync's object of a side, and its writes where the
+    /// sync writes there.
+    fn object(&self, file: &HttpConnectorFile, side: Side, sync: &Sync) {
+        let Some(object) = &sync.objects[side] else { return };
+        let (name, connector) = (shown(object.value.as_str()), shown(file.name()));
+        if !file.objects().any(|known| *known == object.value) {
+            let all: Vec<&str> = file.objects().map(ObjectName::as_str).collect();
+            let message = format!("connector '{connector}' has no object '{name}'; it has: {}", all.join(", "));
+            let word = Located { value: object.value.as_str().to_owned(), span: object.span.clone() };
+            unknown(&word, message, file.objects().map(ObjectName::as_str), self.problems);
+            return;
+        }
+        let Some(direction) = sync.direction.filter(|direction| direction.writes(side)) else { return };
+        for missing in file.missing_writes(&object.value) {
+            let message = format!(
+                "direction = \"{direction}\" writes to '{name}', but connector '{connector}' has no [object.{name}.{missing}]"
+            );
+            match missing {
+                // Nothing but deletions is held back then.
+                "delete" => {
+                    self.outside.warnings.add_with_help(object.span.clone(), message, "deletions are not carried there")
+                }
+                _ => {
+                    let help = "declare it in the connector file, or choose another direction";
+                    self.problems.add_with_help(object.span.clone(), message, help);
+                }
+            }
+        }
+    }
+
+    /// Two syncs on the same two objects would each take the other's writes for edits.
+    fn rivals_on_one_connection(&self, connection: &Connection, syncs: &[&Sync]) {
+        let mut seen: BTreeMap<(&ObjectName, &ObjectName), &Sync> = BTreeMap::new();
+        for sync in syncs {
+            let (Some(app), Some(remote), Some(name)) = (&sync.objects.app, &sync.objects.remote, &sync.name) else {
+                continue;
+            };
+            let first = seen.entry((&app.value, &remote.value)).or_insert(sync);
+            let Some(first_name) = first.name.as_ref().filter(|first| first.span != name.span) else { continue };
+            if first.is_filtered && sync.is_filtered {
+                continue;
+            }
+            let id = connection.id.as_ref().map_or("", |id| id.value.as_str());
+            let message = format!(
+                "syncs '{}' and '{}' are for the same objects of connection '{}'",
+                shown(&first_name.value),
+                shown(&name.value),
+                shown(id),
+            );
+            let help = "make them one sync, or give both a 'filter' so that no record is in both";
+            self.problems.add_with_help(name.span.clone(), message, help);
+        }
+    }
+
+    /// Whether each connection says whose records on your side are its own, where that
+    /// must be said, and only where it has an effect.
+    fn scopes(&self) {
+        let is_only = self.declared.connections.len() == 1;
+        for connection in &self.declared.connections {
+            let Some(id) = connection.id.as_ref().map(|id| shown(&id.value)) else { continue };
+            match (&self.declared.app, &connection.scope) {
+                (None, None) if !is_only => {
+                    let message = format!("connection '{id}' needs a 'scope': which of your app's records are its own");
+                    self.problems.add_with_help(connection.span.clone(), message, "for example scope = \"acct_42\"");
+                }
+                (Some(app), None) if app.is_scoped => {
+                    let message = format!("connection '{id}' needs a 'scope': [app] has {{scope}} in its base_url");
+                    self.problems.add_with_help(connection.span.clone(), message, "for example scope = \"acct_42\"");
+                }
+                (Some(app), Some(scope)) if !app.is_scoped && app.settings.is_some() => {
+                    let message =
+                        format!("the scope of connection '{id}' has no effect: all records of [app] are synced");
+                    let help = "put {scope} into the base_url of [app], or take 'scope' away";
+                    self.problems.add_with_help(scope.span.clone(), message, help);
+                }
+                (None | Some(_), None | Some(_)) => {}
+            }
+        }
+    }
+
+    /// Two connections that keep the same records of your app would carry one customer's
+    /// data to the other.
+    fn shared_records(&self, syncs: &[Vec<&Sync>]) {
+        let connections = &self.declared.connections;
+        for (later, earlier) in pairs(connections.len()) {
+            let (first, second) = (&connections[earlier], &connections[later]);
+            let (Some(first_id), Some(second_id)) = (&first.id, &second.id) else { continue };
+            let Some(object) = shared_object(&syncs[earlier], &syncs[later]) else { continue };
+            let (first_id, second_id) = (shown(&first_id.value), shown(&second_id.value));
+            let whose = format!("connections '{first_id}' and '{second_id}' both sync '{}'", shown(object.as_str()));
+            let (span, message, help) = match (&self.declared.app, &first.scope, &second.scope) {
+                (Some(app), _, _) if !app.is_scoped => {
+                    let help = "put {scope} into the base_url of [app] and give each connection its own 'scope'";
+                    (second.span.clone(), format!("{whose} of [app], which has one set of records for all"), help)
+                }
+                (_, Some(scope), Some(other)) if scope.value == other.value => {
+                    let message = format!("{whose} in scope '{}'", shown(scope.value.as_str()));
+                    (other.span.clone(), message, "give each connection its own 'scope'")
+                }
+                // Where one is missing it is told of by itself.
+                (None | Some(_), None | Some(_), None | Some(_)) => continue,
+            };
+            self.problems.add_with_help(span, message, help);
+        }
+    }
+
+    /// The same account under two scopes is most often a variable that was copied with
+    /// the rest, and gives one customer's data to the other.
+    fn shared_accounts(&self) {
+        let connections = &self.declared.connections;
+        for (later, earlier) in pairs(connections.len()) {
+            let (first, second) = (&connections[earlier], &connections[later]);
+            let (Some(first_id), Some(second_id)) = (&first.id, &second.id) else { continue };
+            if first.remote.is_same_account(&second.remote) {
+                let message = format!(
+                    "connections '{}' and '{}' have the same address and credentials",
+                    shown(&first_id.value),
+                    shown(&second_id.value),
+                );
+                let help = "each is meant to be another customer's account";
+                self.outside.warnings.add_with_help(second_id.span.clone(), message, help);
+            }
+        }
+    }
+
+    fn configured(&self, connection: &Connection, syncs: &[&Sync]) -> Option<ConfiguredConnection> {
+        let scope = connection.scope.as_ref().map(|scope| scope.value.clone());
+        let (app, app_limits, scope) = match &self.declared.app {
+            None => (AppSide::Embedded, Limits::default(), scope.or_else(|| Some(Scope::new(DEFAULT_SCOPE)))),
+            Some(app) => {
+                let factory = self.factory(app, app.settings_for(scope.as_ref())?)?;
+                (AppSide::Http(factory), app.limits.clone(), scope)
+            }
+        };
+        let remote = self.factory(&connection.remote, connection.remote.settings.clone()?)?;
+        Some(ConfiguredConnection {
+            id: ConnectionId::new(connection.id.as_ref()?.value.as_str()),
+            scope,
+            app,
+            remote,
+            limits: PerSide { app: app_limits, remote: connection.remote.limits.clone() },
+            paused: connection.paused,
+            syncs: syncs.iter().map(|sync| sync.spec.clone()).collect::<Option<_>>()?,
+        })
+    }
+
+    /// The connector's own last word on its settings; they were checked before, so it
+    /// is only told where they stand.
+    fn factory(&self, side: &HttpSide, settings: HttpSettings) -> Option<HttpSideFactory> {
+        let file = side.file.as_ref()?;
+        let factory = HttpFactory::new(Arc::clone(&file.value), settings);
+        let refusals = factory.problems();
+        for refusal in &refusals {
+            let message = format!("connector '{}' refuses '{}'", shown(file.value.name()), refusal.setting);
+            self.problems.add(side.span.clone(), message);
+        }
+        refusals.is_empty().then(|| HttpSideFactory(Arc::new(factory)))
+    }
+}
+
+/// Each two of so many positions, the later one first.
+fn pairs(length: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..length).flat_map(|later| (0..later).map(move |earlier| (later, earlier)))
+}
+
+/// An object of your app that two connections' syncs both are for.
+fn shared_object<'s>(first: &[&'s Sync], second: &[&Sync]) -> Option<&'s ObjectName> {
+    let object = |sync: &Sync| sync.objects.app.as_ref().map(|object| object.value.clone());
+    let of_second: Vec<ObjectName> = second.iter().filter_map(|sync| object(sync)).collect();
+    let of_first = first.iter().filter_map(|sync| sync.objects.app.as_ref());
+    of_first.map(|object| &object.value).find(|object| of_second.contains(object))
+}

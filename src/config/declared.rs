@@ -1,0 +1,183 @@
+//! The tables of the configuration file, each read by itself: what cannot be read is
+//! noted and left out, so that the rest can be checked too.
+
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::EmbeddedApi;
+use super::files::Outside;
+use super::http::{HttpSide, http_side, secret};
+use super::keys::{name, non_empty, shown, word};
+use crate::actors::spec::{Schedule, SyncSpec};
+use crate::model::direction::Direction;
+use crate::model::document::{Located, Problems, Table};
+use crate::model::ids::{ObjectName, Scope, SyncName};
+use crate::model::side::{PerSide, Side};
+use crate::reconcile::mapping::Mapping;
+use crate::reconcile::merge::Initial;
+use crate::reconcile::spec::MappingSpec;
+
+const INITIALS: [(&str, Initial); 4] = [
+    ("app", Initial::Side(Side::App)),
+    ("remote", Initial::Side(Side::Remote)),
+    ("newest", Initial::Newest),
+    ("ask", Initial::Ask),
+];
+
+/// A `[[connection]]`.
+pub(super) struct Connection {
+    pub span: Range<usize>,
+    pub id: Option<Located<String>>,
+    pub scope: Option<Located<Scope>>,
+    pub remote: HttpSide,
+    pub paused: bool,
+}
+
+/// A `[[sync]]`.
+pub(super) struct Sync {
+    pub span: Range<usize>,
+    pub name: Option<Located<String>>,
+    /// Name of the connector it is for.
+    pub connector: Option<Located<String>>,
+    /// Only these connections.
+    pub connections: Option<Located<Vec<Located<String>>>>,
+    pub objects: PerSide<Option<Located<ObjectName>>>,
+    pub direction: Option<Direction>,
+    pub is_filtered: bool,
+    /// `None` when anything is wrong with it.
+    pub spec: Option<Arc<SyncSpec>>,
+}
+
+pub(super) fn connection(table: Table<'_>, outside: &Outside<'_>) -> Connection {
+    let id = name(&table, "id");
+    let scope = table.item("scope").and_then(|_| scope(&table));
+    let remote = http_side(&table, false, outside);
+    let paused = table.boolean("paused").is_some_and(|paused| paused.value);
+    let span = table.span();
+    table.finish();
+    Connection { span, id, scope, remote, paused }
+}
+
+fn scope(table: &Table<'_>) -> Option<Located<Scope>> {
+    let text = name(table, "scope")?;
+    // As segments of a path these two would mean the folder itself and the one above.
+    if text.value == "." || text.value == ".." {
+        table.problems().add(text.span, format!("'scope' must not be '{}'", text.value));
+        return None;
+    }
+    Some(Located { value: Scope::new(text.value), span: text.span })
+}
+
+/// Reads `[app]`.
+pub(super) fn app(table: Table<'_>, outside: &Outside<'_>) -> HttpSide {
+    let side = http_side(&table, true, outside);
+    table.finish();
+    side
+}
+
+/// Reads `[embedded]`.
+pub(super) fn embedded(table: Table<'_>, outside: &Outside<'_>) -> Option<EmbeddedApi> {
+    let problems = table.problems();
+    let before = problems.len();
+    let listen = non_empty(&table, "listen");
+    let address = listen.as_ref().and_then(|text| match text.value.parse::<SocketAddr>() {
+        Ok(address) => Some(address),
+        Err(_) => {
+            let message = format!("'listen' is not an address with a port: '{}'", shown(&text.value));
+            problems.add_with_help(text.span.clone(), message, "for example 127.0.0.1:8080");
+            None
+        }
+    });
+    let token = table.item("token").and_then(|_| secret(&table, "token", outside));
+    if let (Some(listen), Some(address), true) = (listen, address, problems.len() == before)
+        && token.is_none()
+        && !address.ip().is_loopback()
+    {
+        let help = "add token = \"${APP_TOKEN}\", or listen on 127.0.0.1";
+        problems.add_with_help(listen.span, "'listen' is open to other machines, and no 'token' is asked for", help);
+    }
+    table.finish();
+    Some(EmbeddedApi { listen: address?, token })
+}
+
+pub(super) fn sync(table: Table<'_>, outside: &Outside<'_>) -> Sync {
+    let problems = table.problems();
+    let before = problems.len();
+    let name = name(&table, "name");
+    let connector = table.item("connector").and_then(|_| non_empty(&table, "connector"));
+    let connections = table.item("connections").and_then(|item| {
+        let value = table.texts("connections")?;
+        Some(Located { value, span: item.span() })
+    });
+    let object = |side: Side| {
+        let text = non_empty(&table, side.as_str())?;
+        Some(Located { value: ObjectName::new(text.value), span: text.span })
+    };
+    let objects = PerSide { app: object(Side::App), remote: object(Side::Remote) };
+    let direction = direction(&table);
+    check_match(&table, direction, outside);
+    let is_filtered = table.item("filter").is_some();
+    let mapping = mapping(&table, direction);
+    let initial = word(&table, "initial", &INITIALS);
+    let tie = word(&table, "tie", &Side::BOTH.map(|side| (side.as_str(), side)));
+    let schedule = table.text("schedule").and_then(|text| schedule(&text, problems));
+    let span = table.span();
+    let spec = match (&name, &objects.app, &objects.remote, direction, mapping) {
+        (Some(name), Some(app), Some(remote), Some(direction), Some(mapping)) if problems.len() == before => {
+            Some(Arc::new(SyncSpec {
+                name: SyncName::new(name.value.as_str()),
+                objects: PerSide { app: app.value.clone(), remote: remote.value.clone() },
+                direction,
+                mapping,
+                initial: initial.map(|initial| initial.value),
+                tie: tie.map_or(Side::App, |tie| tie.value),
+                schedule,
+            }))
+        }
+        (Some(_) | None, Some(_) | None, Some(_) | None, Some(_) | None, Some(_) | None) => None,
+    };
+    table.finish();
+    Sync { span, name, connector, connections, objects, direction, is_filtered, spec }
+}
+
+fn direction(table: &Table<'_>) -> Option<Direction> {
+    if table.item("direction").is_none() {
+        let help = "out: your app to the connected app; in: back; two_way: both";
+        let message = format!("'direction' is missing in {}", table.name());
+        table.problems().add_with_help(table.span(), message, help);
+    }
+    let words = Direction::ALL.map(|direction| (direction.as_str(), direction));
+    word(table, "direction", &words).map(|direction| direction.value)
+}
+
+/// Without a match key, records that exist on both sides already would be taken for
+/// different ones, and each be created on the other side.
+fn check_match(table: &Table<'_>, direction: Option<Direction>, outside: &Outside<'_>) {
+    if table.item("match").is_some() {
+        return;
+    }
+    let message = "'match' is missing in [sync]: a record that both sides have already would be doubled";
+    let help = "write match = [\"email\"], a field that tells records apart, or match = [] if they have none in common";
+    match direction {
+        Some(Direction::TwoWay) => table.problems().add_with_help(table.span(), message, help),
+        Some(Direction::Out | Direction::In) => outside.warnings.add_with_help(table.span(), message, help),
+        None => {}
+    }
+}
+
+fn mapping(table: &Table<'_>, direction: Option<Direction>) -> Option<Mapping> {
+    let spec = MappingSpec::parse(table)?;
+    Mapping::compile(&spec, table.problems(), direction?)
+}
+
+fn schedule(text: &Located<String>, problems: &Problems) -> Option<Schedule> {
+    match Schedule::parse(&text.value) {
+        Ok(schedule) => Some(schedule),
+        Err(wanted) => {
+            let message = format!("'schedule' cannot be '{}'", shown(&text.value));
+            problems.add_with_help(text.span.clone(), message, wanted);
+            None
+        }
+    }
+}

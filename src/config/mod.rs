@@ -1,0 +1,264 @@
+//! Shell: the configuration file, read and checked as a whole before anything runs.
+//!
+//! One TOML file names the state file, your app's side, the connections and the syncs;
+//! each connected app is described by a connector file beside it. *All* problems of all
+//! these files are told at once, each with its file, line and what to do about it. What
+//! comes out needs no further checking: a [`ConnectionSpec`] for each connection.
+//!
+//! Each table is read by itself first (`declared`, `http`), then all of them are checked
+//! against each other and against the connector files (`check`). Secrets stand in the
+//! environment and are named as `${NAME}` (`fill`).
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use secrecy::SecretString;
+
+use crate::actors::spec::{ConnectionSpec, SyncSpec};
+use crate::connectors::http::HttpFactory;
+use crate::connectors::{Calls, ConnectorFactory};
+use crate::model::budget::Limits;
+use crate::model::document::{DocumentError, Problems, Table, parse};
+use crate::model::ids::{ConnectionId, Scope};
+use crate::model::side::PerSide;
+
+mod check;
+mod declared;
+mod files;
+mod fill;
+mod http;
+mod keys;
+#[cfg(test)]
+mod tests;
+
+/// The state file where none is named.
+const DEFAULT_STATE: &str = "syncline.redb";
+
+/// A configuration file that was read and checked.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Config {
+    /// The file.
+    pub path: PathBuf,
+    /// The state file.
+    pub state: PathBuf,
+    /// The REST API of the embedded store; `None` where it is not served.
+    pub embedded: Option<EmbeddedApi>,
+    /// The connections, in the order of the file.
+    pub connections: Vec<ConfiguredConnection>,
+    warnings: Vec<String>,
+}
+
+/// Where the embedded store's REST API is served.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct EmbeddedApi {
+    /// The address to listen on. Never one that other machines reach, unless there is a
+    /// token.
+    pub listen: SocketAddr,
+    /// Asked for as a bearer token; `None` where nothing is asked for.
+    pub token: Option<SecretString>,
+}
+
+/// A connection as configured.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ConfiguredConnection {
+    /// Its name, unique in the file.
+    pub id: ConnectionId,
+    /// This customer's records on your side. Always there where your side is the
+    /// embedded store: `default` where the only connection names none.
+    pub scope: Option<Scope>,
+    /// What talks to your side.
+    pub app: AppSide,
+    /// What talks to the connected app.
+    pub remote: HttpSideFactory,
+    /// How much each side may be called; the app's budget is shared by all connections.
+    pub limits: PerSide<Limits>,
+    /// It is added paused.
+    pub paused: bool,
+    /// What is kept in agreement.
+    pub syncs: Vec<Arc<SyncSpec>>,
+}
+
+/// Your side of a connection.
+#[derive(Debug, Clone)]
+pub enum AppSide {
+    /// Records kept in the state file.
+    Embedded,
+    /// Your own API.
+    Http(HttpSideFactory),
+}
+
+/// Makes HTTP connectors with settings that hold credentials, so it prints nothing of
+/// them.
+#[derive(Clone)]
+pub struct HttpSideFactory(Arc<HttpFactory>);
+
+impl HttpSideFactory {
+    /// As a connection takes it.
+    #[must_use]
+    pub fn factory(&self) -> Arc<dyn ConnectorFactory> {
+        Arc::clone(&self.0) as Arc<dyn ConnectorFactory>
+    }
+}
+
+impl fmt::Debug for HttpSideFactory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpSideFactory").finish_non_exhaustive()
+    }
+}
+
+/// Everything that is wrong with a configuration and its connector files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError {
+    /// Each as `file:line:column: message (help)`; a file that cannot be read is told
+    /// without line.
+    pub lines: Vec<String>,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.lines.join("\n"))
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl Config {
+    /// Reads and checks a configuration file and the files it names; `env` looks up an
+    /// environment variable.
+    ///
+    /// # Errors
+    /// With all problems of all files at once. Holds no secret.
+    pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let read_file = |path: &Path| std::fs::read_to_string(path);
+        let text = read(path)?;
+        let base_dir = path.parent().unwrap_or(Path::new(""));
+        Self::parse(&path.display().to_string(), &text, base_dir, env, &read_file)
+    }
+
+    /// The state file that a configuration names, whatever else is in it: for commands
+    /// that need nothing else, and no secret.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is no TOML, or `state` is no text.
+    pub fn state_path(path: &Path) -> Result<PathBuf, ConfigError> {
+        let text = read(path)?;
+        let problems = Problems::new();
+        let document = parse(&text, &problems);
+        let top = Table::top(&document, &problems);
+        let state = state(&top);
+        match state {
+            Some(state) if problems.is_empty() => Ok(path.parent().unwrap_or(Path::new("")).join(state)),
+            Some(_) | None => {
+                let lines = DocumentError::new(&path.display().to_string(), &text, problems.into_sorted()).lines;
+                Err(ConfigError { lines })
+            }
+        }
+    }
+
+    /// Checks the text of a configuration file. Files it names are relative to
+    /// `base_dir` and read by `read_file`.
+    ///
+    /// # Errors
+    /// With all problems of all files at once. Holds no secret.
+    pub fn parse(
+        file_name: &str,
+        text: &str,
+        base_dir: &Path,
+        env: &dyn Fn(&str) -> Option<String>,
+        read_file: &dyn Fn(&Path) -> io::Result<String>,
+    ) -> Result<Self, ConfigError> {
+        let (problems, outside) = (Problems::new(), files::Outside::new(base_dir, env, read_file));
+        let document = parse(text, &problems);
+        let top = Table::top(&document, &problems);
+        let state = state(&top);
+        let embedded_table = top.table("embedded");
+        let app = top.table("app").map(|table| declared::app(table, &outside));
+        if let (Some(table), Some(_)) = (&embedded_table, &app) {
+            let help = "[app] says where your app's records are: keep one of the two";
+            problems.add_with_help(table.span(), "[embedded] stands beside [app]", help);
+        }
+        let embedded = embedded_table.and_then(|table| declared::embedded(table, &outside));
+        let connections: Vec<_> =
+            top.tables("connection").into_iter().map(|table| declared::connection(table, &outside)).collect();
+        let syncs: Vec<_> = top.tables("sync").into_iter().map(|table| declared::sync(table, &outside)).collect();
+        for key in ["connection", "sync"] {
+            if top.item(key).is_none() {
+                problems.add_with_help(0..0, format!("there is no [[{key}]]"), "without one nothing is synced");
+            }
+        }
+        top.finish();
+        let checked = check::Declared { text, app, connections, syncs }.check(&problems, &outside);
+        let (mut connector_lines, warnings) = outside.finish();
+        match (checked, state) {
+            (Some(connections), Some(state)) if problems.is_empty() && connector_lines.is_empty() => Ok(Self {
+                path: PathBuf::from(file_name),
+                state: base_dir.join(state),
+                embedded,
+                connections,
+                warnings: DocumentError::new(file_name, text, warnings.into_sorted()).lines,
+            }),
+            (Some(_) | None, Some(_) | None) => {
+                let mut lines = DocumentError::new(file_name, text, problems.into_sorted()).lines;
+                lines.append(&mut connector_lines);
+                debug_assert!(!lines.is_empty(), "what could not be read was noted");
+                Err(ConfigError { lines })
+            }
+        }
+    }
+
+    /// What is not wrong, and not well either: each as `file:line:column: message (help)`.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// The connections as the kernel takes them. `embedded` makes connectors to the
+    /// embedded store, where your side is that.
+    ///
+    /// To be called once: it makes the budget that all connections share for your app's
+    /// API.
+    #[must_use]
+    pub fn specs(&self, embedded: Arc<dyn ConnectorFactory>) -> Vec<ConnectionSpec> {
+        let mut app_calls: Option<Calls> = None;
+        self.connections
+            .iter()
+            .map(|connection| {
+                let (app, shared_app_calls) = match &connection.app {
+                    AppSide::Embedded => (Arc::clone(&embedded), None),
+                    AppSide::Http(factory) => {
+                        let calls = app_calls.get_or_insert_with(|| Calls::new(&connection.limits.app));
+                        (factory.factory(), Some(calls.clone()))
+                    }
+                };
+                ConnectionSpec {
+                    id: connection.id.clone(),
+                    scope: connection.scope.clone(),
+                    connectors: PerSide { app, remote: connection.remote.factory() },
+                    limits: connection.limits.clone(),
+                    shared_app_calls,
+                    syncs: connection.syncs.clone(),
+                    paused: connection.paused,
+                }
+            })
+            .collect()
+    }
+}
+
+fn read(path: &Path) -> Result<String, ConfigError> {
+    std::fs::read_to_string(path).map_err(|error| ConfigError {
+        lines: vec![format!("failed to read the configuration {}: {error}", path.display())],
+    })
+}
+
+fn state(top: &Table<'_>) -> Option<String> {
+    match top.item("state") {
+        Some(_) => keys::non_empty(top, "state").map(|state| state.value),
+        None => Some(DEFAULT_STATE.to_owned()),
+    }
+}

@@ -1,0 +1,99 @@
+//! Shell: how an operator reaches a running kernel. The state file is locked by the
+//! kernel that runs over it, so every command asks that kernel through a socket beside
+//! the file (`acme.redb.sock`, HTTP, its owner only) and opens the file itself only
+//! when no kernel runs.
+//!
+//! | Request | Answer |
+//! |---|---|
+//! | `GET /status` | [`StatusAnswer`] |
+//! | `POST /sync` [`SyncRequest`] | [`SyncAnswer`], once all of them are over |
+//! | `POST /plan` [`PlanRequest`] | [`PlanReport`] |
+//! | `POST /record` [`RecordRequest`] | `{}` once the request is durable |
+//! | `POST /pause`, `POST /resume` [`ConnectionRequest`] | `{}` |
+//! | `GET /dump` | the whole state as text |
+//!
+//! A refusal is `{"error":"…"}` with status 404 for what does not exist, 409 for what
+//! cannot be done now, 500 for the rest.
+
+mod client;
+mod server;
+mod socket;
+
+use serde::{Deserialize, Serialize};
+
+use crate::actors::message::{ConnectionStatus, RunReport};
+use crate::model::ids::{ConnectionId, RecordId, SyncName};
+use crate::model::side::Side;
+
+pub use client::{ControlClient, ControlError};
+pub use server::{Control, MakeSpecs};
+pub(crate) use server::{sync_now, unknown};
+pub use socket::socket_path;
+
+/// How everything is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusAnswer {
+    /// The state file.
+    pub state: String,
+    /// Whether a kernel runs over it, or the file alone was read.
+    pub running: bool,
+    /// Each connection.
+    pub connections: Vec<ConnectionStatus>,
+}
+
+/// Run syncs now.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SyncRequest {
+    /// Only this connection; `None` for all.
+    pub connection: Option<ConnectionId>,
+    /// Only this sync; `None` for all.
+    pub sync: Option<SyncName>,
+    /// Read everything again, keeping links.
+    #[serde(default)]
+    pub full: bool,
+}
+
+/// What came of running syncs.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SyncAnswer {
+    /// One for each connection that was run.
+    pub connections: Vec<SyncedConnection>,
+}
+
+/// What came of running the syncs of one connection.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SyncedConnection {
+    /// The connection.
+    pub connection: ConnectionId,
+    /// How it ended.
+    pub report: RunReport,
+}
+
+/// Look at one record now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordRequest {
+    /// On this connection.
+    pub connection: ConnectionId,
+    /// Under this sync.
+    pub sync: SyncName,
+    /// On this side.
+    pub side: Side,
+    /// This record.
+    pub record: RecordId,
+}
+
+/// Do something with a connection.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConnectionRequest {
+    /// Which.
+    pub connection: ConnectionId,
+}
+
+/// A refusal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct RefusalBody {
+    error: String,
+}
+
+#[cfg(all(test, unix))]
+mod tests;
