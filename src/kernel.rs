@@ -37,7 +37,13 @@ struct Inner {
     supervisors: Vec<Addr<Supervisor>>,
     arbiters: Vec<ArbiterHandle>,
     routes: Routes,
-    apps: dashmap::DashMap<ConnectionId, Option<Scope>>,
+    apps: dashmap::DashMap<ConnectionId, AppShare>,
+}
+
+/// Which of your app's records a connection touches.
+struct AppShare {
+    scope: Option<Scope>,
+    objects: Vec<ObjectName>,
 }
 
 /// Why the kernel could not do something.
@@ -179,24 +185,29 @@ impl Kernel {
     /// # Errors
     /// When there is one of that name, or it shares unscoped records with another.
     pub async fn add(&self, spec: ConnectionSpec) -> Result<(), KernelError> {
-        let (id, scope) = (spec.id.clone(), spec.scope.clone());
-        self.check_scope(&spec)?;
+        let id = spec.id.clone();
+        let objects = spec.syncs.iter().map(|sync| sync.objects.app.clone()).collect();
+        let share = AppShare { scope: spec.scope.clone(), objects };
+        self.check_scope(&id, &share)?;
         let refuse = |reason: String| KernelError::Connection { id: id.clone(), reason };
         let added = self.supervisor_of(&id).send(Add(spec)).await;
         added.map_err(|_| refuse("the supervisor is gone".to_owned()))?.map_err(refuse)?;
-        self.inner.apps.insert(id, scope);
+        self.inner.apps.insert(id, share);
         Ok(())
     }
 
     /// Two connections must not share your app's records: without a scope of its own,
     /// one customer's records would reach another's app.
-    fn check_scope(&self, spec: &ConnectionSpec) -> Result<(), KernelError> {
-        let clash = self.inner.apps.iter().find(|other| other.key() != &spec.id && *other.value() == spec.scope);
+    fn check_scope(&self, id: &ConnectionId, share: &AppShare) -> Result<(), KernelError> {
+        let clash = self.inner.apps.iter().find(|other| {
+            let shared = share.objects.iter().any(|object| other.objects.contains(object));
+            other.key() != id && other.scope == share.scope && shared
+        });
         match clash {
             None => Ok(()),
             Some(other) => Err(KernelError::Connection {
-                id: spec.id.clone(),
-                reason: match &spec.scope {
+                id: id.clone(),
+                reason: match &share.scope {
                     Some(scope) => format!("its scope '{scope}' is also that of connection '{}'", other.key()),
                     None => format!("neither it nor connection '{}' has a scope; give each its own", other.key()),
                 },
@@ -282,7 +293,7 @@ impl Kernel {
             .inner
             .apps
             .iter()
-            .filter(|app| app.value().as_ref() == Some(scope))
+            .filter(|app| app.scope.as_ref() == Some(scope))
             .map(|app| app.key().clone())
             .collect();
         for id in ids {

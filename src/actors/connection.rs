@@ -549,12 +549,18 @@ impl Connection {
         }
         if run.drifted.app || run.drifted.remote {
             tracing::warn!(connection.id = %self.core.id, sync = %state.sync.name, run.id = %run.id, "pages shifted while they were read; the cursor stays and the next run reads them again");
-        } else {
-            state.backfilled = true;
+            let backoff_ms = i64::try_from(batch::backoff_ms(state.failures.saturating_add(1))).unwrap_or(300_000);
+            state.failures = state.failures.saturating_add(1);
+            state.not_before_ms = now_ms + backoff_ms;
+            state.wanted.get_or_insert(Wanted { lane: run.lane, full: run.backfill && state.backfilled });
+            state.waiting.append(&mut state.running);
+            return;
         }
+        state.backfilled = true;
+        // Only a run that has seen both sides whole shows that a record has no partner.
+        state.last_ended = run.id.n;
         state.last_started_ms = Some(run.started_ms);
         state.last_run_ms = Some(now_ms);
-        state.last_ended = run.id.n;
         state.failures = 0;
         state.error = None;
         let totals = report.totals;

@@ -46,6 +46,9 @@ pub struct Supervisor {
     routes: Routes,
     triggers: StartTriggers,
     connections: BTreeMap<ConnectionId, Supervised>,
+    /// Counts all starts, so that a late notice about a removed connection never fits
+    /// one of the same name that was added since.
+    starts: u64,
     draining: bool,
 }
 
@@ -62,12 +65,13 @@ impl Supervisor {
     /// A supervisor without connections.
     #[must_use]
     pub fn new(store: Store, env: Env, routes: Routes, triggers: StartTriggers) -> Self {
-        Self { store, env, routes, triggers, connections: BTreeMap::new(), draining: false }
+        Self { store, env, routes, triggers, connections: BTreeMap::new(), starts: 0, draining: false }
     }
 
     fn start(&mut self, id: &ConnectionId, ctx: &mut Context<Self>) {
         let Some(supervised) = self.connections.get_mut(id) else { return };
-        supervised.generation += 1;
+        self.starts += 1;
+        supervised.generation = self.starts;
         supervised.started_ms = self.env.now_ms();
         let generation = supervised.generation;
         let (gone, told) = oneshot::channel();
