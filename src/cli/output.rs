@@ -68,7 +68,8 @@ impl Output {
     /// An empty table with a header.
     pub fn table<const N: usize>(&self, header: [&str; N]) -> Table {
         let mut table = Table::new();
-        let cell = |text: &str| if self.colours { Cell::new(text).add_attribute(Attribute::Bold) } else { Cell::new(text) };
+        let cell =
+            |text: &str| if self.colours { Cell::new(text).add_attribute(Attribute::Bold) } else { Cell::new(text) };
         table.load_style(STYLE).set_header(header.map(cell));
         table.set_content_arrangement(ContentArrangement::Dynamic);
         if !self.is_terminal {

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use crate::actors::message::{ConnectionStatus, SyncStatus};
 use super::output::note;
+use crate::actors::message::{ConnectionStatus, SyncStatus};
 use crate::kernel::Kernel;
 
 /// How often bars are drawn anew.

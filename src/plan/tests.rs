@@ -103,7 +103,9 @@ fn a_plan_says_what_the_run_then_does_and_writes_nothing() {
         let report = kernel.sync_now(&"acme".into(), None).await.unwrap();
         kernel.shutdown().await;
         let counts = |planned: &PlannedSync| {
-            PerSide::from_fn(|side| (planned.create[side].count, planned.update[side].count, planned.delete[side].count))
+            PerSide::from_fn(|side| {
+                (planned.create[side].count, planned.update[side].count, planned.delete[side].count)
+            })
         };
         let totals = &report.totals;
         let done = PerSide::from_fn(|side| (totals.created[side], totals.updated[side], totals.deleted[side]));
@@ -121,7 +123,8 @@ fn a_later_plan_starts_from_the_state_and_shows_deletions() {
         apps.app.delete("contacts", "app-h2");
         let store = Store::in_memory(StoreOptions::inline()).unwrap();
         let folder = TemporaryFolder::create_in(&std::env::temp_dir(), "plan-test").unwrap();
-        let run = Kernel::builder().store(store.clone()).schedules(false).connection(spec(&apps)).start().await.unwrap();
+        let run =
+            Kernel::builder().store(store.clone()).schedules(false).connection(spec(&apps)).start().await.unwrap();
         run.sync_now(&"acme".into(), None).await.unwrap();
         let request = PlanRequest { shown: 0, ..PlanRequest::default() };
         let quiet = plan(&store, folder.path(), |_| vec![spec(&apps)], &request).await.unwrap();

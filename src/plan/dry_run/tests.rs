@@ -74,7 +74,10 @@ async fn nothing_reaches_the_real_side_and_everything_reads_as_if_it_had() {
     assert_eq!(rig.read(Read::All { page: None }).await, [ada.clone(), gone("2")]);
     assert_eq!(rig.read(Read::ExternalId("x-1".into())).await, [new.clone()]);
     let by_email = |email: &str| Read::Find(vec![(Path::key("email"), Value::string(email))]);
-    rig.app.set_capabilities("contacts", Capabilities { find: vec![Path::key("email")], ..rig.app.capabilities("contacts") });
+    rig.app.set_capabilities(
+        "contacts",
+        Capabilities { find: vec![Path::key("email")], ..rig.app.capabilities("contacts") },
+    );
     assert_eq!(rig.read(by_email("n@e.w")).await, [new]);
     assert_eq!(rig.read(by_email("a@b.c")).await, [ada], "once, although both sides of the overlay know it");
 
@@ -85,11 +88,14 @@ async fn nothing_reaches_the_real_side_and_everything_reads_as_if_it_had() {
         new: new.map(str::to_owned),
     };
     let fields = vec![difference("name", "\"Ada\"", Some("\"Ada L\"")), difference("note", "\"x\"", None)];
-    assert_eq!(effects, [
-        Effect::Create(PlannedCreate { id: "(new 1)".into(), record: r#"{"email":"n@e.w"}"#.into() }),
-        Effect::Update(PlannedUpdate { id: "1".into(), fields }),
-        Effect::Delete("2".into()),
-    ]);
+    assert_eq!(
+        effects,
+        [
+            Effect::Create(PlannedCreate { id: "(new 1)".into(), record: r#"{"email":"n@e.w"}"#.into() }),
+            Effect::Update(PlannedUpdate { id: "1".into(), fields }),
+            Effect::Delete("2".into()),
+        ]
+    );
 }
 
 #[tokio::test]

@@ -90,10 +90,15 @@ async fn redirects_are_not_followed_and_bombs_stop_at_the_cap() {
     assert_eq!(bomb, TransportError::Unknown("the answer is longer than 32 MiB".into()));
     let packed = transport.send(get(format!("{base}/packed/fine"))).await.unwrap();
     assert_eq!(packed.body, " ".repeat(10_000).into_bytes(), "compressed answers arrive unpacked");
-    let short = transport.send(get(serve_raw("HTTP/1.1 200 OK
+    let short = transport
+        .send(get(serve_raw(
+            "HTTP/1.1 200 OK
 Content-Length: 1000
 
-[{\"id\""))).await.unwrap_err();
+[{\"id\"",
+        )))
+        .await
+        .unwrap_err();
     assert!(matches!(&short, TransportError::Unknown(reason) if reason.contains("broke off")), "{short:?}");
     for error in [bomb.to_string(), short.to_string()] {
         assert!(!error.contains("s3cret"), "{error}");
