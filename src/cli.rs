@@ -100,16 +100,26 @@ pub fn main() -> ExitCode {
 
 async fn execute(command: Command, out: &Output) -> Result<Exit, Failure> {
     match command {
+        // These end in order when they are told to.
         Command::Demo(args) => demo::execute(args, out).await,
         Command::Run(args) => run::execute(args, out).await,
-        Command::Sync(args) => sync::execute(args, out).await,
-        Command::Plan(args) => plan::execute(args, out).await,
-        Command::Check(args) => check::execute(args, out).await,
-        Command::Status(args) => status::execute(args, out).await,
-        Command::Dump(args) => dump::execute(args, out).await,
-        Command::Pause(args) => pause::execute(args, true, out).await,
-        Command::Resume(args) => pause::execute(args, false, out).await,
         Command::Sandbox(args) => sandbox::execute(args, out).await,
+        // These leave what they have begun to the next run, and take their temporary
+        // files with them.
+        Command::Sync(args) => unless_interrupted(sync::execute(args, out)).await,
+        Command::Plan(args) => unless_interrupted(plan::execute(args, out)).await,
+        Command::Check(args) => unless_interrupted(check::execute(args, out)).await,
+        Command::Status(args) => unless_interrupted(status::execute(args, out)).await,
+        Command::Dump(args) => unless_interrupted(dump::execute(args, out)).await,
+        Command::Pause(args) => unless_interrupted(pause::execute(args, true, out)).await,
+        Command::Resume(args) => unless_interrupted(pause::execute(args, false, out)).await,
+    }
+}
+
+async fn unless_interrupted(work: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
+    tokio::select! {
+        done = work => done,
+        _ = run::told_to_end() => Err(Failure::refused("interrupted")),
     }
 }
 

@@ -27,6 +27,7 @@ use crate::model::side::Side;
 
 pub use client::{ControlClient, ControlError};
 pub use server::{Control, MakeSpecs};
+#[cfg(feature = "cli")]
 pub(crate) use server::{sync_now, unknown};
 pub use socket::socket_path;
 

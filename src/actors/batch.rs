@@ -490,7 +490,11 @@ impl Planned {
                 intents.insert(index, intent);
             }
         }
-        if !intents.is_empty() {
+        for plan in &mut self.plans {
+            // Before the value is overwritten, so that a crash cannot lose it.
+            record_lost(&self.core, self.sync.no, plan, &mut commit);
+        }
+        if !commit.is_empty() {
             self.core.commit(commit).await?;
             for (index, intent) in &intents {
                 if let Some(pair) = self.plans[*index].pair {
@@ -534,6 +538,24 @@ impl Planned {
             Intent { number, target, operation, epoch: core.right.epoch(), opened_ms, state: IntentState::Open };
         commit.put_intent(sync.no, pair, &intent);
         intent
+    }
+}
+
+/// Keeps the values that lose.
+fn record_lost(core: &Core, sync: SyncNo, plan: &mut Plan, commit: &mut Commit) {
+    if plan.lost.is_empty() {
+        return;
+    }
+    let pair = *plan.pair.get_or_insert_with(|| core.take_pair());
+    for lost in &plan.lost {
+        let conflict = Conflict {
+            at_ms: core.env.now_ms(),
+            field: lost.field.clone(),
+            winner: lost.winner,
+            lost: lost.lost.as_ref().map(Value::to_json),
+            kept: lost.kept.as_ref().map(Value::to_json),
+        };
+        commit.put_history(sync, pair, core.take_seq(), &conflict);
     }
 }
 
@@ -856,7 +878,6 @@ impl Settling {
             self.report.trouble = Some(trouble);
         }
         self.keep_intent(plan, intent);
-        let linked = marker.is_some();
         let done = again.is_empty() && intent == IntentFate::Close;
         if let Some(marker) = marker {
             let pair = *plan.pair.get_or_insert_with(|| self.core.take_pair());
@@ -869,9 +890,6 @@ impl Settling {
                     self.echoes.push((pair, side));
                 }
             }
-        }
-        if linked && !plan.lost.is_empty() {
-            self.record_lost(plan, now_ms);
         }
         for again in again {
             let attempts = if again.side == plan.origin {
@@ -988,20 +1006,6 @@ impl Settling {
             "record held back: {}",
             fault.reason
         );
-    }
-
-    fn record_lost(&mut self, plan: &Plan, now_ms: i64) {
-        let Some(pair) = plan.pair else { return };
-        for lost in &plan.lost {
-            let conflict = Conflict {
-                at_ms: now_ms,
-                field: lost.field.clone(),
-                winner: lost.winner,
-                lost: lost.lost.as_ref().map(Value::to_json),
-                kept: lost.kept.as_ref().map(Value::to_json),
-            };
-            self.commit.put_history(self.sync.no, pair, self.core.take_seq(), &conflict);
-        }
     }
 
     /// The pending row this record came from is done with; what is still to do has got

@@ -85,6 +85,14 @@ impl Output {
         }
     }
 
+    /// Prints a table, if it has rows, after a blank line.
+    pub fn print_apart(&self, table: &Table) {
+        if table.row_count() > 0 {
+            self.say("");
+            self.print_table(table);
+        }
+    }
+
     /// Emphasised on a terminal.
     pub fn bold(&self, text: &str) -> String {
         self.styled("1", text)

@@ -11,7 +11,6 @@ use crate::model::ids::{ConnectionId, SyncName};
 use crate::model::side::Side;
 use crate::model::value::Value;
 use crate::plan::{Effects, PlanReport, PlanRequest, PlannedSync, plan};
-use crate::store::{Store, StoreOptions};
 use crate::temporary::TemporaryFolder;
 
 /// How much of a value is shown in a table, in characters.
@@ -52,7 +51,7 @@ pub(super) async fn execute(args: Args, out: &Output) -> Result<Exit, Failure> {
         show(sync, out);
         let left = not_shown(sync);
         if left > 0 {
-            out.say(format!("  and {left} more; --limit {} shows them", sync.writes()));
+            out.say(format!("  and {left} more; --limit {} shows all", most(sync)));
         }
     }
     Ok(exit_of(&report))
@@ -65,7 +64,7 @@ async fn by_ourselves(file: &std::path::Path, request: &PlanRequest) -> Result<P
     let no_state = (!config.state.exists()).then(|| TemporaryFolder::create_in(&folder, "empty")).transpose();
     let no_state = no_state.map_err(|error| Failure::state(format!("{}: {error}", folder.display())))?;
     let state = no_state.as_ref().map_or_else(|| config.state.clone(), |folder| folder.path().join("empty.redb"));
-    let store = Store::open(&state, StoreOptions::default())?;
+    let store = target::open(&state)?;
     let specs = target::specs_of(config);
     let report = plan(&store, &folder, |copy| specs(copy), request).await;
     store.close().await;
@@ -146,7 +145,7 @@ fn show_writes(sync: &PlannedSync, out: &Output) {
             ]));
         }
     }
-    out.print_table(&table);
+    out.print_apart(&table);
 }
 
 fn show_held(sync: &PlannedSync, out: &Output) {
@@ -155,16 +154,27 @@ fn show_held(sync: &PlannedSync, out: &Output) {
     {
         table.add_row(row([word(*side), held.kind.as_str().to_owned(), id(held_id), clip(&held.reason, 200)]));
     }
-    out.print_table(&table);
+    out.print_apart(&table);
 }
 
-/// How many writes are counted and not told one by one.
+/// How many records are counted and not told one by one.
 pub(super) fn not_shown(sync: &PlannedSync) -> u64 {
-    fn told<T>(effects: &Effects<T>) -> u64 {
-        effects.shown.len() as u64
+    kinds(sync).into_iter().map(|(count, shown)| count.saturating_sub(shown)).sum()
+}
+
+/// The limit at which everything is told.
+fn most(sync: &PlannedSync) -> u64 {
+    kinds(sync).into_iter().map(|(count, _)| count).max().unwrap_or_default()
+}
+
+/// How many there are of each kind on each side, and how many of them are told.
+fn kinds(sync: &PlannedSync) -> [(u64, u64); 8] {
+    fn of<T>(effects: &Effects<T>) -> (u64, u64) {
+        (effects.count, effects.shown.len() as u64)
     }
-    let told_of = |side: Side| told(&sync.create[side]) + told(&sync.update[side]) + told(&sync.delete[side]);
-    sync.writes().saturating_sub(Side::BOTH.into_iter().map(told_of).sum())
+    let PlannedSync { create, update, delete, ambiguous, quarantined, .. } = sync;
+    let [app, remote] = Side::BOTH.map(|side| [of(&create[side]), of(&update[side]), of(&delete[side])]);
+    [app[0], app[1], app[2], remote[0], remote[1], remote[2], of(ambiguous), of(quarantined)]
 }
 
 fn word(side: Side) -> String {

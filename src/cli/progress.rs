@@ -11,7 +11,7 @@ use crate::actors::message::{ConnectionStatus, SyncStatus};
 use crate::kernel::Kernel;
 
 /// How often bars are drawn anew.
-const DRAW_EVERY: Duration = Duration::from_millis(100);
+const DRAW_EVERY: Duration = Duration::from_millis(25);
 
 /// How often lines are written.
 const TELL_EVERY: Duration = Duration::from_secs(5);
@@ -79,7 +79,7 @@ pub(super) async fn log(kernel: Kernel) {
     }
 }
 
-/// A bar for each backfill; gone when dropped.
+/// A bar for each backfill; full, and left standing, when dropped.
 #[derive(Default)]
 struct Bars {
     all: MultiProgress,
@@ -104,13 +104,13 @@ impl Bars {
 impl Drop for Bars {
     fn drop(&mut self) {
         for bar in self.bars.values() {
-            bar.finish_and_clear();
+            bar.finish();
         }
     }
 }
 
 /// A bar with a name in front.
-pub(super) fn bar(name: &str) -> ProgressBar {
+fn bar(name: &str) -> ProgressBar {
     let bar = ProgressBar::new(0).with_message(name.to_owned());
     match ProgressStyle::with_template("  {msg} {bar:32} {pos}/{len} records  {elapsed}") {
         Ok(style) => bar.with_style(style.progress_chars("━╸─")),

@@ -9,11 +9,10 @@ use secrecy::ExposeSecret;
 use super::exit::{Exit, Failure};
 use super::output::Output;
 use super::{progress, target};
-use crate::config::EmbeddedApi as EmbeddedSettings;
-use crate::control::Control;
+use crate::config::{Config, EmbeddedApi as EmbeddedSettings};
+use crate::control::{Control, MakeSpecs};
 use crate::kernel::Kernel;
 use crate::model::ids::{ObjectName, Scope};
-use crate::store::{Store, StoreOptions};
 use crate::web::embedded::EmbeddedApi;
 
 /// Arguments of `run`.
@@ -32,7 +31,7 @@ pub(super) struct Args {
 
 pub(super) async fn execute(args: Args, out: &Output) -> Result<Exit, Failure> {
     let config = Arc::new(target::load(&args.file)?);
-    let store = Store::open(&config.state, StoreOptions::default())?;
+    let store = target::open(&config.state)?;
     let specs = target::specs_of(Arc::clone(&config));
     let connections = specs(&store);
     let num_threads = args.threads.unwrap_or_else(|| default_threads(connections.len()));
@@ -41,9 +40,14 @@ pub(super) async fn execute(args: Args, out: &Output) -> Result<Exit, Failure> {
         builder = builder.connection(spec);
     }
     let kernel = builder.start().await?;
-    let control =
-        Control::start(kernel.clone(), &config.state, specs).map_err(|error| Failure::state(error.to_string()))?;
-    let embedded = config.embedded.as_ref().map(|settings| serve_embedded(settings, &kernel)).transpose()?;
+    let served = serve(&config, &kernel, specs);
+    let (control, embedded) = match served {
+        Ok(served) => served,
+        Err(failure) => {
+            kernel.shutdown().await;
+            return Err(failure);
+        }
+    };
     let state = config.state.display().to_string();
     let listens = embedded.as_ref().map(|api| api.url.clone());
     out.value(&serde_json::json!({
@@ -76,6 +80,13 @@ fn default_threads(num_connections: usize) -> usize {
         0 | 1 => 0,
         more => more,
     }
+}
+
+/// The control socket, and the embedded store's API where it is wanted.
+fn serve(config: &Config, kernel: &Kernel, specs: MakeSpecs) -> Result<(Control, Option<Served>), Failure> {
+    let embedded = config.embedded.as_ref().map(|settings| serve_embedded(settings, kernel)).transpose()?;
+    let control = Control::start(kernel.clone(), &config.state, specs);
+    Ok((control.map_err(|error| Failure::state(error.to_string()))?, embedded))
 }
 
 async fn end(kernel: &Kernel, embedded: Option<Served>, control: Control) {

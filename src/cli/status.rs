@@ -168,7 +168,8 @@ fn show_totals(answer: &StatusAnswer, out: &Output) {
     for connection in &answer.connections {
         for (at, sync) in connection.syncs.iter().enumerate() {
             let totals = &sync.totals;
-            let calls = if at == 0 { sides(&connection.calls) } else { String::new() };
+            // Calls are counted since the kernel started.
+            let calls = if at == 0 && answer.running { sides(&connection.calls) } else { "-".to_owned() };
             table.add_row(row([
                 format!("{} / {}", connection.id, sync.name),
                 totals.matched.to_string(),
@@ -182,7 +183,7 @@ fn show_totals(answer: &StatusAnswer, out: &Output) {
             ]));
         }
     }
-    out.print_table(&table);
+    out.print_apart(&table);
 }
 
 fn sides(per_side: &PerSide<u64>) -> String {
@@ -205,7 +206,7 @@ fn show_quarantine(answer: &StatusAnswer, out: &Output) {
         }
         left += connection.quarantined.saturating_sub(connection.quarantine.len() as u64);
     }
-    out.print_table(&table);
+    out.print_apart(&table);
     if left > 0 {
         out.say(format!("and {} more held back", counted(left, "record")));
     }

@@ -16,7 +16,6 @@ use crate::kernel::Kernel;
 use crate::model::ids::{ConnectionId, RecordId, SyncName};
 use crate::model::side::Side;
 use crate::model::work::Lane;
-use crate::store::{Store, StoreOptions};
 
 /// Arguments of `sync`.
 #[derive(Debug, clap::Args)]
@@ -98,7 +97,7 @@ pub(super) async fn execute(args: Args, out: &Output) -> Result<Exit, Failure> {
 /// A kernel that does only what it is asked.
 async fn start(file: &std::path::Path) -> Result<Kernel, Failure> {
     let config = Arc::new(target::load(file)?);
-    let store = Store::open(&config.state, StoreOptions::default())?;
+    let store = target::open(&config.state)?;
     let mut builder = Kernel::builder().store(store.clone()).schedules(false);
     for spec in target::specs_of(config)(&store) {
         builder = builder.connection(spec);

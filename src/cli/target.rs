@@ -43,7 +43,15 @@ pub(super) fn open_existing(state: &Path) -> Result<Store, Failure> {
         let place = state.display();
         return Err(Failure::state(format!("there is no state file {place}; nothing has run over it yet")));
     }
-    Ok(Store::open(state, StoreOptions::default())?)
+    open(state)
+}
+
+/// Opens a state file, making it where there is none.
+pub(super) fn open(state: &Path) -> Result<Store, Failure> {
+    Store::open(state, StoreOptions::default()).map_err(|error| {
+        let (message, place) = (error.to_string(), state.display().to_string());
+        Failure::state(if message.contains(&place) { message } else { format!("{place}: {message}") })
+    })
 }
 
 /// The folder a file is in.

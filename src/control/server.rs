@@ -219,8 +219,22 @@ pub(crate) fn unknown<'n>(what: &str, name: &str, known: impl Iterator<Item = &'
 
 async fn make_plan(shared: web::Data<Shared>, request: web::Json<PlanRequest>) -> Answer<crate::plan::PlanReport> {
     let folder = shared.state.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let report = plan(shared.kernel.store(), folder, |copy| (shared.specs)(copy), &request).await?;
-    Ok(web::Json(report))
+    let (store, specs) = (shared.kernel.store().clone(), Arc::clone(&shared.specs));
+    let (done, report) = tokio::sync::oneshot::channel();
+    let (folder, request) = (folder.to_owned(), request.into_inner());
+    // On a thread of its own, so that it neither slows the kernel down nor writes its
+    // dry runs into the log as if they were real.
+    let run = move || {
+        let planning = async { plan(&store, &folder, |copy| specs(copy), &request).await };
+        let planned = tracing::subscriber::with_default(tracing::subscriber::NoSubscriber::default(), || {
+            actix::System::new().block_on(planning)
+        });
+        // Nobody may be left to tell.
+        drop(done.send(planned));
+    };
+    std::thread::Builder::new().name("plan".to_owned()).spawn(run).map_err(|error| Refused::internal(&error))?;
+    let report = report.await.map_err(|_| Refused::internal(&std::io::Error::other("planning crashed")))?;
+    Ok(web::Json(report?))
 }
 
 async fn record(shared: web::Data<Shared>, request: web::Json<RecordRequest>) -> Answer<serde_json::Value> {

@@ -351,8 +351,18 @@ fn digest_base(sync: &BoundSync, marker: &Marker, side: Side) -> crate::model::h
     crate::model::hash::Digest::of(&bytes)
 }
 
+/// Why a record is created.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Birth {
+    /// It has never been there.
+    New,
+    /// It was deleted there, and an edit on the other side brings it back, with the
+    /// values it owned.
+    Restored,
+}
+
 /// Plans a record's creation on a side. `marker` is the source's half marker.
-pub(super) fn create(sync: &BoundSync, case: &Case, mut marker: Marker, target: Side) -> Step {
+pub(super) fn create(sync: &BoundSync, case: &Case, mut marker: Marker, target: Side, kind: Birth) -> Step {
     let source = target.other();
     let Some(fields) = case.seen[source].as_ref().and_then(fields_of) else {
         return match case.id_on(source) {
@@ -362,6 +372,7 @@ pub(super) fn create(sync: &BoundSync, case: &Case, mut marker: Marker, target: 
     };
     let mut record = Value::Object(Vec::new());
     let mut bases: PerSide<Vec<(FieldNo, BaseValue)>> = PerSide::default();
+    let mut disputed = false;
     for (index, field) in sync.mapping.fields.iter().enumerate() {
         let value = match fields.get(index) {
             FieldRead::Value(value) => value.as_ref(),
@@ -369,8 +380,16 @@ pub(super) fn create(sync: &BoundSync, case: &Case, mut marker: Marker, target: 
             FieldRead::Fault(fault) => return held_back(sync, case, invalid(source, fault)),
         };
         bases[source].push((field.no, BaseValue::of(value)));
-        if !sync.mapping.can_write(index, target) {
-            // The target owns it, so it is the target's to fill.
+        let owned_there = !sync.mapping.can_write(index, target);
+        if owned_there && (kind == Birth::New || field.is_constant()) {
+            // The target owns it, so it is the target's to fill. What the source holds
+            // counts as an edit there, which is put back once both are linked.
+            let stays = field.is_constant() || value.is_none_or(Value::is_blank);
+            disputed |= !stays;
+            if !stays {
+                bases[source].pop();
+                bases[source].push((field.no, BaseValue::Absent));
+            }
             bases[target].push((field.no, BaseValue::Absent));
             continue;
         }
@@ -387,5 +406,5 @@ pub(super) fn create(sync: &BoundSync, case: &Case, mut marker: Marker, target: 
     marker.mapping_hash = sync.mapping.hash;
     marker.sides[source].base.clone_from(&bases[source]);
     let match_key = sync.mapping.match_key(fields);
-    quick(case, Effect::Create(Box::new(Creation { target, record, marker, bases, match_key })))
+    quick(case, Effect::Create(Box::new(Creation { target, record, marker, bases, match_key, disputed })))
 }

@@ -77,7 +77,7 @@ fn prove(sync: &BoundSync, case: &Case, side: Side) -> Step {
 fn create(sync: &BoundSync, case: &Case, side: Side) -> Step {
     let mut marker = case.marker.clone().unwrap_or_else(|| Marker::new(sync.mapping.hash));
     marker.state = LinkState::Half;
-    compose::create(sync, case, marker, side.other())
+    compose::create(sync, case, marker, side.other(), compose::Birth::New)
 }
 
 /// Keeps a record as a half marker, so that its partner can find it.

@@ -207,7 +207,13 @@ pub fn created(
     match outcome {
         Outcome::Written(stored) => {
             finished.tally.created[target] += 1;
-            finished.marker = Some(linked(sync, creation, stored, now_ms));
+            let mut marker = linked(sync, creation, stored, now_ms);
+            if creation.disputed {
+                marker.sides[origin.0].version = None;
+                marker.sides[origin.0].raw_hash = None;
+                finished.again.push(again(origin.0, origin.1, PendingReason::Changed, false));
+            }
+            finished.marker = Some(marker);
         }
         Outcome::Duplicate(existing) => {
             finished.again.push(again(origin.0, origin.1, PendingReason::Retry, true));

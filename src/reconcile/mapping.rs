@@ -245,6 +245,12 @@ impl Mapping {
 }
 
 impl Field {
+    /// Whether it is a fixed value, not read from one of the sides.
+    #[must_use]
+    pub fn is_constant(&self) -> bool {
+        self.constant.is_some()
+    }
+
     /// Whether it is a constant that comes from this side, so that nothing is read or
     /// written there.
     pub(super) fn comes_from(&self, side: Side) -> bool {

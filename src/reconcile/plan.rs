@@ -141,6 +141,8 @@ pub struct Creation {
     pub bases: PerSide<Vec<(FieldNo, BaseValue)>>,
     /// The source's match key.
     pub match_key: Option<Digest>,
+    /// The source holds values of fields which the target owns; they are put back.
+    pub disputed: bool,
 }
 
 /// A record to delete.
@@ -508,7 +510,7 @@ fn recreate(sync: &BoundSync, case: &mut Case, target: Side) -> Step {
     let old = marker.clone();
     marker.state = LinkState::Half;
     marker.sides[target] = SideState::default();
-    let step = compose::create(sync, case, marker, target);
+    let step = compose::create(sync, case, marker, target, compose::Birth::Restored);
     case.marker = Some(old.clone());
     with_old(step, old)
 }

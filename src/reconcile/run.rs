@@ -127,12 +127,17 @@ impl Run {
         self.progress.done += page.entries;
         self.progress.total = self.progress.total.max(self.progress.done);
         self.held += page.held;
-        if page.drifted && step.restarts < MAX_DRIFT_RESTARTS {
-            step.restarts += 1;
-            step.page = None;
-            return false;
+        if page.drifted {
+            if step.restarts < MAX_DRIFT_RESTARTS {
+                step.restarts += 1;
+                step.page = None;
+                return false;
+            }
+            // What was missed is not known, so no later step may take it for absent.
+            self.drifted[side] = true;
+            self.steps.clear();
+            return true;
         }
-        self.drifted[side] |= page.drifted;
         if page.next.is_some() {
             step.page = page.next;
             return false;

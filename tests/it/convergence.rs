@@ -202,7 +202,6 @@ async fn check(world: &World, ledger: &Ledger, seed: u64) {
     account_for_edits(&apps, ledger, world, seed);
     for side in Side::BOTH {
         assert_eq!(world.apps[side].blind_overwrites(), 0, "seed {seed}: {side} was overwritten unseen");
-        assert_eq!(world.apps[side].impatient_calls(), 0, "seed {seed}: {side} asked for a pause");
     }
     world.clear_logs();
     for _ in 0..3 {

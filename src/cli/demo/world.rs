@@ -19,7 +19,7 @@ use crate::model::value::Value;
 use crate::model::write::Outcome;
 use crate::plan::{PlanReport, PlanRequest, plan};
 use crate::sandbox::{Sandbox, SandboxHandle, seed, token};
-use crate::store::{Store, StoreOptions};
+use crate::store::Store;
 use crate::temporary::TemporaryFolder;
 
 /// The configuration that the demo runs, as a user would write it.
@@ -68,7 +68,7 @@ impl World {
         let connection = config.connections.first().ok_or_else(|| Failure::usage("the demo has no connection"))?;
         let scope = connection.scope.clone().unwrap_or_else(|| Scope::from("default"));
         let connection = connection.id.clone();
-        let store = Store::open(&state, StoreOptions::default())?;
+        let store = target::open(&state)?;
         let specs = target::specs_of(Arc::clone(&config));
         let world = Self {
             sandbox,

@@ -182,7 +182,8 @@ impl Track {
             }
             CursorKind::Ordered(ordered) => {
                 let sorted = ordered.ascending && !self.unsorted;
-                if !place.last && !(sorted && place.stable) {
+                let may_move = place.last || (sorted && place.stable);
+                if !may_move {
                     return None;
                 }
                 let stored = stored.and_then(|cursor| parse_position(ordered, cursor));

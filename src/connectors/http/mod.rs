@@ -9,6 +9,37 @@
 //!
 //! Answers are treated as hostile: bounded in size, never followed to another origin,
 //! and a page that is not what the file declares is an error, never an empty list.
+//!
+//! # The language
+//!
+//! Paths (`"paging.next.after"`) lead into an answer or a record. An endpoint is a method
+//! with a path (`get = "/contacts/{id}"`), and may have `query = { … }` and
+//! `headers = { … }`. Unless said otherwise a key may be left out.
+//!
+//! | Key | Meaning |
+//! |---|---|
+//! | `name` | what the connector is called; required |
+//! | `[auth] kind` | `none`, `bearer`, `basic`, `header` (with `name`, `prefix`), `query` (with `name`) |
+//! | `[headers]` | sent with every request |
+//! | `[limits]` | `requests` in `per`, further `windows = [{…}]`, `concurrency`, `pause` after a 429 that names no time |
+//! | `[errors]` | statuses that mean something unusual: `limited`, `unauthorised`, `missing`, `changed`, `duplicate`, `invalid`, `retry` |
+//! | `[object.x]` | `id` (required), `id_type = "number"`, `version`, `version_header`, `modified` (one path or several: the first that is not null), `modified_unit`, `read_only`, `record` (where a single record stands in an answer), `read_lag` |
+//! | `[object.x.list]` | required; an endpoint, `records` (where the list stands), `page`, `cursor`, `deleted` |
+//! | `page` | `kind` and what continues: `none`; `page` (`param`, `first`); `offset` (`param`); `cursor` (`param`, `next`); `link_header` (`header`); `next_url` (`next`). With it `size`, `size_param`, `total`, `more`, `end = "empty"` or `"short"`, `max_pages` |
+//! | `cursor` | `kind`: `time` or `integer` (`param`, `field`, `unit`, `op`, `order`, `granularity`, `lookback`, `settle`, `header`), `opaque` (`next` or `header`; without `param` it is a URL). With it `format`, `query`, `expired` |
+//! | `deleted` | `{ flag = "path" }` or `{ tombstone = "path" }`, with a `value` unless any will do |
+//! | `[object.x.read]` | an endpoint with `{id}`, `missing` (404 and 410) |
+//! | `[object.x.read_many]` | an endpoint, `param`, `join`, `size`, `records` |
+//! | `[object.x.find]` | an endpoint, `params = { path = "parameter" }` (or a table of parameters around `{value}`), `encode = "json"`, `records`, `page` |
+//! | `[object.x.create]` | an endpoint (`{external_id}` where the client chooses the id), `body`, `recovery`, `duplicate`, `duplicate_id`, `answer` |
+//! | `recovery` | `find` (`settle`), `idempotency_key` (`header`, `life`), `external_id` (`field`), `client_id` (`field`), `park`. Without it `find` where `[find]` is declared, else `park` |
+//! | `[object.x.update]` | an endpoint with `{id}`: PUT sends the whole record, PATCH and POST what changes (or `whole`); `body`, `if_match`, `makes_missing`, `absent` (`null` or `omit`), `keep_id`, `content_type`, `answer`, `missing`, `changed` |
+//! | `[object.x.delete]` | an endpoint with `{id}`, `if_match`, `missing`, `changed` |
+//! | `[object.x.batch]` | `kind = "requests"`: an endpoint, `requests`, `responses`; `kind = "records"`: `create`, `update`, `delete`, each an endpoint with `records`, `item`, `results`, `status`, `error`, `record`. With it `size` |
+//!
+//! A `body` is a path (an envelope around the record) or a tree; in a tree and in `item`
+//! the texts `"{record}"`, `"{record.path}"`, `"{id}"`, `"{version}"`, `"{external_id}"`
+//! and `"{idempotency_key}"` stand for those values, with their types.
 
 mod batch;
 mod call;

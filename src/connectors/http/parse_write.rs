@@ -232,7 +232,7 @@ pub(super) fn batch(table: Table<'_>, object: &str) -> Option<BatchSpec> {
         }
         BatchWord::Records => {
             let part = |key: &str, item: Value| {
-                sub(&table, key, &format!("object.{object}.batch.{key}")).and_then(|table| batch_endpoint(table, item))
+                sub(&table, key, &format!("object.{object}.batch.{key}")).map(|table| batch_endpoint(table, item))
             };
             let record = || Value::string("{record}");
             let id_only = Value::Object(vec![("id".to_owned(), Value::string("{id}"))]);
@@ -252,7 +252,7 @@ fn path_or(table: &Table<'_>, key: &str) -> Path {
     path(table, key).unwrap_or_else(|| Path::key(key))
 }
 
-fn batch_endpoint(table: Table<'_>, default_item: Value) -> Option<BatchEndpoint> {
+fn batch_endpoint(table: Table<'_>, default_item: Value) -> Box<BatchEndpoint> {
     let endpoint = write_endpoint(&table, &["post", "put", "patch", "delete"]);
     let item = if table.item("item").is_some() { body(&table, "item") } else { default_item };
     let spec = BatchEndpoint {
@@ -265,5 +265,5 @@ fn batch_endpoint(table: Table<'_>, default_item: Value) -> Option<BatchEndpoint
         record: path(&table, "record"),
     };
     table.finish();
-    Some(spec)
+    Box::new(spec)
 }

@@ -324,7 +324,11 @@ pub(super) enum BatchKind {
         responses: Path,
     },
     /// An endpoint for each operation that takes a list of records.
-    Records { create: Option<BatchEndpoint>, update: Option<BatchEndpoint>, delete: Option<BatchEndpoint> },
+    Records {
+        create: Option<Box<BatchEndpoint>>,
+        update: Option<Box<BatchEndpoint>>,
+        delete: Option<Box<BatchEndpoint>>,
+    },
 }
 
 /// One endpoint that takes a list of records.

@@ -59,6 +59,52 @@ delete = "/contacts/{id}"
     );
 }
 
+/// An app with offsets, a filter in JSON, times that are null until the first edit, and
+/// other statuses than usual.
+#[test]
+fn an_app_of_its_own_habits_can_be_declared() {
+    let text = r#"
+name = "directus"
+auth = { kind = "bearer" }
+[object.contacts]
+id = "id"
+modified = ["date_updated", "date_created"]
+read_only = ["user_created", "user_updated"]
+record = "data"
+[object.contacts.list]
+get = "/items/contacts"
+query = { sort = "date_updated,date_created,id", meta = "filter_count" }
+records = "data"
+page = { kind = "offset", size = 100, total = "meta.filter_count" }
+[object.contacts.list.cursor]
+kind = "time"
+param = "filter"
+format = '{"_or":[{"date_updated":{"_gte":"{cursor}"}},{"date_created":{"_gte":"{cursor}"}}]}'
+[object.contacts.read]
+get = "/items/contacts/{id}"
+missing = [403, 404]
+[object.contacts.find]
+get = "/items/contacts"
+params.email = { "filter[email][_eq]" = "{value}" }
+[object.contacts.create]
+post = "/items/contacts"
+[object.contacts.update]
+patch = "/items/contacts/{id}"
+missing = [403, 404]
+[object.contacts.delete]
+delete = "/items/contacts/{id}"
+[object.contacts.batch]
+kind = "records"
+create = { post = "/items/contacts", results = "data" }
+update = { patch = "/items/contacts", results = "data" }
+delete = { delete = "/items/contacts", item = "{id}" }
+"#;
+    let file = HttpConnectorFile::parse("directus.toml", text).unwrap_or_else(|error| panic!("{error}"));
+    let object = file.object(&"contacts".into()).unwrap();
+    assert_eq!(object.modified.len(), 2);
+    assert_eq!(capabilities(object).find, [Path::key("email")]);
+}
+
 #[test]
 fn all_problems_are_told_at_once_with_place_and_fix() {
     let text = r#"name = "crm"

@@ -19,11 +19,12 @@ use crate::model::record::{Entry, Record};
 use crate::model::value::Value;
 
 type Answer = Result<HttpResponse, TransportError>;
+type Script = dyn FnMut(&HttpRequest) -> Answer;
 
 /// A transport that asks a function and keeps what was asked.
 struct Fake {
     log: RefCell<Vec<HttpRequest>>,
-    answer: RefCell<Box<dyn FnMut(&HttpRequest) -> Answer>>,
+    answer: RefCell<Box<Script>>,
 }
 
 #[async_trait(?Send)]

@@ -80,11 +80,10 @@ fn two_pages(cursor: &str, date: Option<&'static str>, first: [&'static str; 2],
     ));
     Bench::new(&file, move |request| {
         let is_first = param(request, "c").is_none();
-        let [a, b] = if is_first { first } else { second };
-        let next = if is_first { r#""x""# } else { "null" };
-        let body = format!(r#"{{"items":[{{"id":"{a}","at":{a}}},{{"id":"{b}","at":{b}}}],"next":{next}}}"#);
-        let answer =
-            HttpResponse::new(200, body.replace("\"id\":\"\"", "\"id\":\"").replace("\"\",\"at\"", "\",\"at\""));
+        let ([a, b], next) = if is_first { (first, "\"x\"") } else { (second, "null") };
+        let page = u8::from(is_first);
+        let body = format!(r#"{{"items":[{{"id":"a{page}","at":{a}}},{{"id":"b{page}","at":{b}}}],"next":{next}}}"#);
+        let answer = HttpResponse::new(200, body);
         Ok(match date {
             Some(date) => answer.with_header("Date", date),
             None => answer,
