@@ -12,8 +12,8 @@ use syncline::store::Store;
 
 use crate::records::{Edit, Object, Records, Side};
 
-/// The customer whose records are synced.
-pub const SCOPE: &str = "team-7";
+/// The customer whose records are synced, as the configuration files say.
+const SCOPE: &str = "team-7";
 
 /// One object of the embedded store.
 pub struct App {

@@ -2,10 +2,9 @@
 //! a loss.
 
 use serde_json::Value;
-use syncline::model::side::{self, PerSide};
-use syncline::reconcile::merge::Initial;
+use syncline::model::side::PerSide;
 
-use crate::contacts::{FIELDS, MAPPING, in_app, in_remote, in_remote_too};
+use crate::contacts::{FIELDS, in_app, in_remote, in_remote_too};
 use crate::fields::{View, Views, app_view, assert_same, at, by_key, put, remote_view};
 use crate::harness::Pair;
 use crate::records::{Edit, Object, Records, Side};
@@ -19,16 +18,12 @@ const ALL: usize = (BOTH + ONLY_APP + ONLY_REMOTE) as usize;
 /// The position of the match key in the mapping.
 const EMAIL: usize = 0;
 
-/// Where a pair differs at first, the connected app's value is taken; its blanks are
-/// filled from your app.
-const INITIAL: Initial = Initial::Side(side::Side::Remote);
-
 #[actix::test]
 async fn two_lists_that_grew_apart_become_one() {
     let seed = 20_260_523;
     println!("seed {seed}");
     let (in_app, in_remote) = two_lists(&mut fastrand::Rng::with_seed(seed));
-    let pair = Pair::start("contacts", MAPPING, INITIAL).await;
+    let pair = Pair::start("contacts").await;
     pair.app.make(in_app.into_iter().map(Edit::Create).collect()).await;
     pair.remote.make(in_remote.into_iter().map(Edit::Create).collect()).await;
     let before = PerSide { app: pair.app.all().await, remote: pair.remote.all().await };
@@ -94,7 +89,8 @@ fn remote_views(records: &Records) -> Views {
     by_key(records, spelt, EMAIL)
 }
 
-/// Both lists in one by the policy.
+/// Both lists in one by the policy of `contacts.toml`: where a pair differs at first, the
+/// connected app's value is taken; its blanks are filled from your app.
 fn wanted(app: &Views, remote: &Views) -> Views {
     let mut all = app.clone();
     for (email, from_remote) in remote {

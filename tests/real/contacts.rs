@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::fields::Field;
 use crate::records::Object;
 
-/// What the sync maps. The match key comes first.
+/// What `contacts.toml` maps. The match key comes first.
 pub const FIELDS: [Field; 11] = [
     Field { app: "email", remote: "email" },
     Field { app: "ext_id", remote: "external_ref" },
@@ -19,23 +19,6 @@ pub const FIELDS: [Field; 11] = [
     Field { app: "address.zip", remote: "location.postcode" },
     Field { app: "address.country", remote: "location.country" },
 ];
-
-/// The same as the sync says it.
-pub const MAPPING: &str = r#"
-match = ["email"]
-[fields]
-email   = { remote = "email", required = true, transform = "lowercase" }
-ext_id  = { remote = "external_ref" }
-name    = { remote = "full_name" }
-company = { remote = "company.name" }
-phone   = { remote = "phone" }
-tags    = { remote = "labels" }
-notes   = { remote = "notes" }
-street  = { app = "address.street", remote = "location.street" }
-city    = { app = "address.city", remote = "location.town" }
-zip     = { app = "address.zip", remote = "location.postcode" }
-country = { app = "address.country", remote = "location.country" }
-"#;
 
 const FIRST: [&str; 12] =
     ["Ana", "Björn", "Chloé", "Dmitri", "Élodie", "Fatima", "João", "Kateřina", "Łukasz", "Nguyễn", "太郎", "Zoë"];
@@ -85,7 +68,7 @@ pub fn in_remote(number: u32, rng: &mut fastrand::Rng) -> Object {
             crate::fields::put(&mut contact, field.remote, Some(value));
         }
     }
-    if number % 3 == 0 {
+    if number.is_multiple_of(3) {
         contact.insert("email".into(), json!(email(number).to_uppercase()));
     }
     add_unmapped(number, &mut contact);
@@ -116,7 +99,7 @@ fn add_unmapped(number: u32, contact: &mut Object) {
     contact.insert("stage".into(), json!(["new", "won", "lost"][number as usize % 3]));
     contact.insert("custom".into(), json!({ "points": number, "rate": 0.25, "none": null, "list": [{ "a": 1 }] }));
     crate::fields::put(contact, "company.size", Some(json!(number % 500)));
-    crate::fields::put(contact, "location.verified", Some(json!(number % 2 == 0)));
+    crate::fields::put(contact, "location.verified", Some(json!(number.is_multiple_of(2))));
 }
 
 fn email(number: u32) -> String {

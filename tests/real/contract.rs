@@ -4,7 +4,7 @@ use syncline::connectors::{Calls, ConnectorScope, contract};
 use syncline::model::ids::ObjectName;
 use syncline::model::value::Value;
 
-use crate::harness::{connector, connector_file};
+use crate::harness::config;
 use crate::kinto::Kinto;
 
 /// What Kinto cannot be asked, each with the reason; everything else must pass.
@@ -19,8 +19,10 @@ async fn kinto_keeps_the_contract() {
     let kinto = Kinto::start();
     // Makes the bucket and the collection; a connector never does.
     kinto.collection("contacts").await;
-    let connector = connector(&kinto).make(&ConnectorScope { scope: None }).expect("a connector");
-    let calls = Calls::new(connector_file().limits());
+    let config = config("contacts.toml", &kinto);
+    let connection = config.connections.first().expect("the file has one connection");
+    let connector = connection.remote.factory().make(&ConnectorScope { scope: None }).expect("a connector");
+    let calls = Calls::new(&connection.limits.remote);
     let report = contract::check(&*connector, &calls, &ObjectName::from("contacts"), sample).await;
     let report = report.unwrap_or_else(|report| panic!("{report}"));
     println!("{report}");

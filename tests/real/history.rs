@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::fields::Field;
 use crate::records::Object;
 
-/// What the sync maps. The match key comes first.
+/// What `companies.toml` maps. The match key comes first.
 pub const FIELDS: [Field; 11] = [
     Field { app: "symbol", remote: "symbol" },
     Field { app: "name", remote: "name" },
@@ -21,23 +21,6 @@ pub const FIELDS: [Field; 11] = [
     Field { app: "cik", remote: "cik" },
     Field { app: "founded", remote: "founded" },
 ];
-
-/// The same as the sync says it.
-pub const MAPPING: &str = r#"
-match = ["symbol"]
-[fields]
-symbol                = { remote = "symbol", required = true }
-name                  = { remote = "name" }
-sector                = { remote = "sector" }
-security              = { remote = "security" }
-company               = { remote = "company" }
-gics_sector           = { remote = "gics_sector" }
-gics_sub_industry     = { remote = "gics_sub_industry" }
-headquarters_location = { remote = "headquarters_location" }
-date_added            = { remote = "date_added" }
-cik                   = { remote = "cik" }
-founded               = { remote = "founded" }
-"#;
 
 /// What happened to one company.
 #[derive(Debug, Clone)]

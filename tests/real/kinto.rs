@@ -14,7 +14,8 @@ use tempfile::TempDir;
 
 use crate::records::{Edit, Object, Records, Side};
 
-pub const USER: &str = "team";
+/// As the configuration files say.
+const USER: &str = "team";
 pub const PASSWORD: &str = "only-for-tests";
 const BUCKET: &str = "crm";
 

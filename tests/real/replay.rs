@@ -6,11 +6,10 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use syncline::model::side::{self, PerSide};
 use syncline::model::work::Totals;
-use syncline::reconcile::merge::Initial;
 
 use crate::fields::{Views, app_view, assert_same, by_key, remote_view};
 use crate::harness::Pair;
-use crate::history::{Event, FIELDS, List, MAPPING, Revision, apply, revisions};
+use crate::history::{Event, FIELDS, List, Revision, apply, revisions};
 use crate::records::{Edit, Records, Side};
 
 /// The position of the match key in the mapping.
@@ -20,7 +19,7 @@ const SYMBOL: usize = 0;
 async fn a_real_edit_history_told_to_both_sides_in_turns() {
     let revisions = revisions();
     assert_eq!(revisions.len(), 187);
-    let pair = Pair::start("companies", MAPPING, Initial::Side(side::Side::App)).await;
+    let pair = Pair::start("companies").await;
     let mut list = List::new();
     let mut written = PerSide::<u64>::default();
     let mut edited = PerSide::<u64>::default();
