@@ -89,11 +89,6 @@ fn unequal_fields(app: &Value, remote: &Value) -> Vec<String> {
     let mut unequal = Vec::new();
     for (own, other) in FIELDS {
         let (own_text, other_text) = (plain(app.get(&key(own))), plain(remote.get(&key(other))));
-        if own == "tier" && own_text == NOTHING {
-            // The app owns the tier, and the kernel never writes a field on the side that
-            // owns it: while the app has set none, the sandbox's is nobody's difference.
-            continue;
-        }
         let wanted = if own == "tier" { plan_of(&own_text) } else { own_text.clone() };
         if wanted != other_text {
             unequal.push(format!("{own} is {own_text} in the app, {other} is {other_text} in the sandbox"));
@@ -128,7 +123,7 @@ mod tests {
             (r#"{"notes":null}"#, "{}", 0),
             (r#"{"notes":""}"#, "{}", 1),
             (r#"{"tier":"free"}"#, r#"{"plan":"P"}"#, 1),
-            ("{}", r#"{"plan":"P"}"#, 0),
+            ("{}", r#"{"plan":"P"}"#, 1),
             (r#"{"tags":["a"]}"#, r#"{"tags":["a","b"]}"#, 1),
         ] {
             let (app, remote) = (Value::from_json(app).unwrap(), Value::from_json(remote).unwrap());
