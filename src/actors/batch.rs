@@ -28,7 +28,7 @@ use crate::model::work::{
 use crate::model::write::{ConnectorError, Create, CreateRecovery, Delete, NextStep, Outcome, Stored, Update, Write};
 use crate::reconcile::case::{Candidate, Case, Due, Hold, Observation, Partner, Stage, Step};
 use crate::reconcile::finish::{self, Finished, IntentFate};
-use crate::reconcile::plan::{Effect, Fault, Plan};
+use crate::reconcile::plan::{Effect, Fault, Plan, keep_visible};
 use crate::reconcile::sync::BoundSync;
 use crate::store::{Commit, Snapshot, StoreError};
 
@@ -278,7 +278,7 @@ impl Fetched {
         }
         for case in open {
             let hold = Hold { reason: PendingReason::Retry, due: Due::AfterMs(1_000) };
-            plans.push(Plan::bare(&case, Effect::Hold(hold, None)));
+            plans.push(Plan::bare(&case, Effect::Hold(hold, keep_visible(&self.sync, &case))));
         }
         self.separate(&mut plans);
         self.let_go(&plans);
@@ -377,10 +377,10 @@ impl Fetched {
                     open.push(case);
                 }
                 Some(Err(error)) => {
-                    plans.push(put_off(&case));
+                    plans.push(put_off(&self.sync, &case));
                     self.report.trouble = Some(error);
                 }
-                None => plans.push(put_off(&case)),
+                None => plans.push(put_off(&self.sync, &case)),
             }
         }
     }
@@ -416,7 +416,7 @@ impl Fetched {
                 open.push(case);
             }
             Err(error) => {
-                plans.push(put_off(&case));
+                plans.push(put_off(&self.sync, &case));
                 self.report.trouble = Some(error);
             }
         }
@@ -451,9 +451,10 @@ impl Fetched {
             } else if let Some(pair) = plan.pair
                 && (twice || !self.leases.take(LeaseKey::Pair(self.sync.no, pair)))
             {
-                plan.effect = Effect::Hold(hold, None);
+                plan.effect = Effect::Hold(hold, plan.half.take());
                 plan.absorbed = None;
                 plan.old = None;
+                plan.pair = None;
             }
         }
     }
@@ -879,6 +880,11 @@ impl Settling {
         }
         self.keep_intent(plan, intent);
         let done = again.is_empty() && intent == IntentFate::Close;
+        if marker.is_none()
+            && let Some(half) = plan.half.take()
+        {
+            put_marker(&mut self.commit, self.sync.no, self.core.take_pair(), None, &half);
+        }
         if let Some(marker) = marker {
             let pair = *plan.pair.get_or_insert_with(|| self.core.take_pair());
             if let Some((absorbed, old)) = plan.absorbed.take() {
@@ -1108,9 +1114,9 @@ fn entry_id(entry: &Entry) -> Option<RecordId> {
     }
 }
 
-fn put_off(case: &Case) -> Plan {
+fn put_off(sync: &BoundSync, case: &Case) -> Plan {
     let hold = Hold { reason: PendingReason::Retry, due: Due::AfterMs(backoff_ms(case.attempts + 1)) };
-    Plan::bare(case, Effect::Hold(hold, None))
+    Plan::bare(case, Effect::Hold(hold, keep_visible(sync, case)))
 }
 
 fn crashed(case: &Case) -> Plan {

@@ -12,7 +12,7 @@ use crate::reconcile::case::{Candidate, Case, Due, Hold, Partner, Stage, Step};
 use crate::reconcile::compose::{self, Composed, NoBase};
 use crate::reconcile::mapping::{FieldRead, Fields};
 use crate::reconcile::merge::Initial;
-use crate::reconcile::plan::{Effect, Fault, account, fields_of, held_back, quick, tally};
+use crate::reconcile::plan::{Effect, Fault, account, fields_of, held_back, keep_visible, quick, tally};
 use crate::reconcile::sync::BoundSync;
 
 /// Plans a live record of one side that has no partner.
@@ -227,6 +227,7 @@ fn finish_link(
             plan.pair = pair;
             plan.old = old;
             plan.absorbed = absorbed;
+            plan.half = if case.marker.is_none() { keep_visible(sync, case) } else { None };
         }
         Step::Plan(_) => {}
         Step::Read(..) | Step::Partner(_) | Step::Find(..) => return step,

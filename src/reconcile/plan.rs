@@ -41,6 +41,9 @@ pub struct Plan {
     pub tally: Totals,
     /// How often it was tried before.
     pub attempts: u32,
+    /// The record as a half marker, to be kept when it had none and is not linked after
+    /// all: what was seen must not be taken for absent.
+    pub half: Option<Box<Marker>>,
     /// It was read before in the same run, so it is not counted again.
     pub again: bool,
     /// It was held back before.
@@ -72,6 +75,7 @@ impl Plan {
             lost: Vec::new(),
             tally: Totals { read: 1, ..Totals::default() },
             attempts: case.attempts,
+            half: None,
             again: case.stage == Stage::Again,
         }
     }
@@ -522,11 +526,18 @@ fn with_old(mut step: Step, old: Marker) -> Step {
     step
 }
 
+/// Holds a record back.
 pub(super) fn held_back(sync: &BoundSync, case: &Case, fault: Fault) -> Step {
+    quick(case, Effect::Quarantine(fault, keep_visible(sync, case)))
+}
+
+/// The half marker of a live record that is not linked, so that its partner finds it
+/// even while it is put off or held back. `None` where a marker needs no change.
+#[must_use]
+pub fn keep_visible(sync: &BoundSync, case: &Case) -> Option<Box<Marker>> {
     let linked = case.marker.as_ref().is_some_and(|marker| !matches!(marker.state, LinkState::Half));
     let readable = case.seen[case.origin].as_ref().and_then(fields_of).is_some();
-    let half = (!linked && readable).then(|| Box::new(contact::half_marker(sync, case, case.origin)));
-    quick(case, Effect::Quarantine(fault, half))
+    (!linked && readable).then(|| Box::new(contact::half_marker(sync, case, case.origin)))
 }
 
 /// A plan that takes nothing from the case but its names.
