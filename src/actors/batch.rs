@@ -687,8 +687,11 @@ async fn read_back(core: &Core, sync: &BoundSync, lane: Lane, outcomes: &mut [Pe
         let mut found = fetch_ids(core, sync, side, ids, lane).await;
         for outcome in outcomes.iter_mut() {
             let Some(Outcome::Written(stored)) = &mut outcome[side] else { continue };
+            // Another version than the write's answer told holds somebody's edit since:
+            // taking it for what was stored would swallow that edit.
             if stored.body.is_none()
                 && let Some(Ok(Entry::Live(record))) = found.remove(&stored.id)
+                && (stored.version.is_none() || stored.version == record.version)
             {
                 stored.version = record.version;
                 stored.modified = record.modified;

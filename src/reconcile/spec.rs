@@ -57,6 +57,9 @@ pub struct MappingSpec {
     pub(super) sound: bool,
 }
 
+/// App values and the remote values that stand for them.
+pub(super) type EnumValues = Vec<(Located<String>, Located<Value>)>;
+
 /// One field as declared.
 #[derive(Debug, Clone)]
 pub(super) struct FieldSpec {
@@ -68,7 +71,7 @@ pub(super) struct FieldSpec {
     pub(super) default: Option<Located<Value>>,
     pub(super) constant: Option<Located<Value>>,
     pub(super) transforms: Vec<Located<Transform>>,
-    pub(super) values: Option<Located<Vec<(Located<String>, Located<Value>)>>>,
+    pub(super) values: Option<Located<EnumValues>>,
     pub(super) values_default: Option<Located<PerSide<Option<Located<Value>>>>>,
     pub(super) boolean: Option<Located<(Value, Value)>>,
     pub(super) date: Option<Located<DateSpec>>,
@@ -325,7 +328,7 @@ fn transforms(table: &Table<'_>) -> Vec<Located<Transform>> {
     texts.iter().filter_map(|text| choose(text, "transform", &words, table.problems())).collect()
 }
 
-fn values(table: &Table<'_>) -> Option<Located<Vec<(Located<String>, Located<Value>)>>> {
+fn values(table: &Table<'_>) -> Option<Located<EnumValues>> {
     let values = table.table("values")?;
     let mut pairs = Vec::new();
     for (name, item) in values.all() {
