@@ -354,6 +354,10 @@ impl Fetched {
     fn candidate(&self, snapshot: &Snapshot, pair: PairNo, side: Side) -> Result<Option<Candidate>, StoreError> {
         let Some(marker) = snapshot.marker(self.core.conn, self.sync.no, pair)? else { return Ok(None) };
         let Some(id) = marker.sides[side].id.clone() else { return Ok(None) };
+        // A record belongs to the pair its id leads to, and to no other.
+        if snapshot.pair_by_id(self.core.conn, self.sync.no, side, &id)? != Some(pair) {
+            return Ok(None);
+        }
         let open_write = self.core.intents.borrow().contains_key(&(self.sync.no, pair));
         Ok(Some(Candidate { id, pair: Some(pair), marker: Some(marker), open_write, observation: None }))
     }
@@ -871,6 +875,9 @@ impl Settling {
                 finish::deleted((plan.origin, &plan.id), deletion, &outcome)
             }
         };
+        if let Some((side, id)) = plan.nudged.take() {
+            self.look_again(side, &id, PendingReason::Requested, plan.attempts, Some(0), &plan);
+        }
         self.keep(&mut plan, finished, now_ms);
         self.finish_row(&plan);
     }
@@ -892,6 +899,7 @@ impl Settling {
             let pair = *plan.pair.get_or_insert_with(|| self.core.take_pair());
             if let Some((absorbed, old)) = plan.absorbed.take() {
                 drop_marker(&mut self.commit, self.sync.no, absorbed, &old);
+                self.move_history(absorbed, pair);
             }
             put_marker(&mut self.commit, self.sync.no, pair, plan.old.as_ref(), &marker);
             for side in Side::BOTH {
@@ -901,11 +909,7 @@ impl Settling {
             }
         }
         for again in again {
-            let attempts = if again.side == plan.origin {
-                plan.attempts + u32::from(again.failed)
-            } else {
-                u32::from(again.failed)
-            };
+            let attempts = plan.attempts + u32::from(again.failed);
             self.look_again(again.side, &again.id, again.reason, attempts, None, plan);
         }
         match fault {
@@ -1015,6 +1019,21 @@ impl Settling {
             "record held back: {}",
             fault.reason
         );
+    }
+
+    /// What was lost under a pair that is given up is kept under the one that goes on.
+    fn move_history(&mut self, from: PairNo, to: PairNo) {
+        let history = self.core.snapshot().and_then(|snapshot| snapshot.history(self.core.conn, self.sync.no, from));
+        match history {
+            Ok(history) => {
+                for (seq, conflict) in history {
+                    self.commit.put_history(self.sync.no, to, seq, &conflict);
+                }
+            }
+            Err(error) => {
+                tracing::warn!(connection.id = %self.core.id, "history of a joined pair stays behind: {error}")
+            }
+        }
     }
 
     /// The pending row this record came from is done with; what is still to do has got

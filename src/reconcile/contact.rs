@@ -152,19 +152,20 @@ fn pair(sync: &BoundSync, case: &mut Case, side: Side) -> Step {
 fn pair_with(sync: &BoundSync, case: &Case, side: Side, candidate: &Candidate) -> Step {
     let target = side.other();
     let half = candidate.marker.as_ref().map(|marker| &marker.sides[target]);
-    if case.seen[target].is_none() && !(candidate.marker.is_some() && readable_from_base(sync, half, target)) {
+    let from_base = !case.force && candidate.marker.is_some() && readable_from_base(sync, half, target);
+    if case.seen[target].is_none() && !from_base {
         return Step::Read(target, candidate.id.clone());
     }
     match case.seen[target].as_ref().map(|observation| &observation.entry) {
         Some(Entry::Deleted { .. } | Entry::Bad(_)) => {
-            return hold(sync, case, side, PendingReason::Retry, Due::AfterMs(1_000));
+            return nudge(hold(sync, case, side, PendingReason::Retry, Due::AfterMs(1_000)), target, candidate);
         }
         Some(Entry::Live(_)) => {
             let key = |side: Side| {
                 case.seen[side].as_ref().and_then(fields_of).and_then(|fields| sync.mapping.match_key(fields))
             };
             if key(side) != key(target) {
-                return hold(sync, case, side, PendingReason::Retry, Due::AfterMs(1_000));
+                return nudge(hold(sync, case, side, PendingReason::Retry, Due::AfterMs(1_000)), target, candidate);
             }
         }
         None => {}
@@ -181,6 +182,14 @@ fn pair_with(sync: &BoundSync, case: &Case, side: Side, candidate: &Candidate) -
     // The old marker of the pair that goes on: the candidate's, else the record's own.
     let old = if candidate.pair.is_some() { candidate.marker.clone() } else { case.marker.clone() };
     finish_link(sync, case, joined, pair, old, absorbed, sync.initial)
+}
+
+/// The candidate is not what the index says: it is to be looked at for itself.
+fn nudge(mut step: Step, target: Side, candidate: &Candidate) -> Step {
+    if let Step::Plan(plan) = &mut step {
+        plan.nudged = Some((target, candidate.id.clone()));
+    }
+    step
 }
 
 /// Whether a half's base can stand in for reading it: every value is there whole, and

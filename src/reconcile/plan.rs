@@ -44,6 +44,9 @@ pub struct Plan {
     /// The record as a half marker, to be kept when it had none and is not linked after
     /// all: what was seen must not be taken for absent.
     pub half: Option<Box<Marker>>,
+    /// A record of the other side that turned out to be other than the index says, to
+    /// be looked at too.
+    pub nudged: Option<(Side, RecordId)>,
     /// It was read before in the same run, so it is not counted again.
     pub again: bool,
     /// It was held back before.
@@ -76,6 +79,7 @@ impl Plan {
             tally: Totals { read: 1, ..Totals::default() },
             attempts: case.attempts,
             half: None,
+            nudged: None,
             again: case.stage == Stage::Again,
         }
     }
@@ -316,7 +320,20 @@ fn suspicious(sync: &BoundSync, case: &Case, now_ms: i64) -> Option<Step> {
     let marker = case.marker.as_ref()?;
     for side in Side::BOTH {
         let Some(observation) = &case.seen[side] else { continue };
-        let Entry::Live(record) = &observation.entry else { continue };
+        let record = match &observation.entry {
+            Entry::Live(record) => record,
+            Entry::Deleted { cause: DeletionCause::NotFound, .. } => {
+                // A replica that has not heard of our create yet says the same.
+                match lag_left_ms(sync, marker, side, now_ms) {
+                    Some(left_ms) => {
+                        let hold = Hold { reason: PendingReason::StaleRead, due: Due::AfterMs(left_ms) };
+                        return Some(quick(case, Effect::Hold(hold, None)));
+                    }
+                    None => continue,
+                }
+            }
+            Entry::Deleted { .. } | Entry::Bad(_) => continue,
+        };
         let buried = match &marker.state {
             LinkState::Tomb { side: gone, both, .. } => *both || *gone == side,
             LinkState::Half | LinkState::Linked => false,
@@ -331,6 +348,14 @@ fn suspicious(sync: &BoundSync, case: &Case, now_ms: i64) -> Option<Step> {
     None
 }
 
+/// How long a side's reads may still show the state before our last write, in
+/// milliseconds; `None` once that must have passed.
+fn lag_left_ms(sync: &BoundSync, marker: &Marker, side: Side, now_ms: i64) -> Option<u64> {
+    let lag_ms = i64::try_from(sync.capabilities[side].read_after_write_lag_ms).unwrap_or(i64::MAX);
+    let left_ms = marker.sides[side].written_at_ms?.saturating_add(lag_ms).saturating_sub(now_ms);
+    u64::try_from(left_ms).ok().filter(|left_ms| *left_ms > 0)
+}
+
 fn looks_like_before(
     sync: &BoundSync,
     marker: &Marker,
@@ -339,15 +364,14 @@ fn looks_like_before(
     record: &Record,
     now_ms: i64,
 ) -> Option<Due> {
-    let lag_ms = i64::try_from(sync.capabilities[side].read_after_write_lag_ms).unwrap_or(i64::MAX);
     let state = &marker.sides[side];
-    let (previous, written_at_ms) = (state.previous.as_ref()?, state.written_at_ms?);
-    let left_ms = written_at_ms.saturating_add(lag_ms).saturating_sub(now_ms);
-    if left_ms <= 0 || record.version.is_some() && record.version == state.version {
+    let previous = state.previous.as_ref()?;
+    let left_ms = lag_left_ms(sync, marker, side, now_ms)?;
+    if record.version.is_some() && record.version == state.version {
         return None;
     }
     let fields = fields_of(observation)?;
-    (fields.digest() == previous.digest).then(|| Due::AfterMs(u64::try_from(left_ms).unwrap_or(0)))
+    (fields.digest() == previous.digest).then_some(Due::AfterMs(left_ms))
 }
 
 pub(super) fn fields_of(observation: &Observation) -> Option<&Fields> {

@@ -13,7 +13,7 @@ use syncline::model::side::Side;
 use syncline::model::value::Value;
 use syncline::model::write::{Capabilities, CreateRecovery, UpdateStyle};
 
-use crate::harness::{OBJECT, Setup, World, edit, record, story};
+use crate::harness::{OBJECT, Records, Setup, World, edit, record, story};
 
 /// How many worlds the test runs; more with `SYNCLINE_SEEDS`, one with `SYNCLINE_SEED`.
 const SEEDS: u64 = 1_000;
@@ -55,7 +55,7 @@ async fn run(seed: u64) {
     let mut world = World::new(Setup { seed, tie, ..Setup::default() }).await;
     // Where lists leave out what is there, a record made on both sides at once cannot
     // be told from one made on one side: such twins are made in the other worlds.
-    let twins = seed % 2 == 0;
+    let twins = seed.is_multiple_of(2);
     configure(&world, &mut rng, seed, twins);
     world.kill().await;
     let mut ledger = Ledger::default();
@@ -226,8 +226,6 @@ async fn check(world: &World, ledger: &Ledger, seed: u64) {
     let writes = world.writes();
     assert_eq!((writes.app, writes.remote), (0, 0), "seed {seed}: a settled world is left alone");
 }
-
-type Records = BTreeMap<String, Vec<(syncline::model::ids::RecordId, BTreeMap<String, Value>)>>;
 
 fn account_for_edits(apps: &Records, ledger: &Ledger, world: &World, seed: u64) {
     let lost: BTreeSet<String> = world.history().into_iter().filter_map(|conflict| conflict.lost).collect();

@@ -76,6 +76,9 @@ pub struct World {
     kernel: Option<Kernel>,
 }
 
+/// A side's records by e-mail, flat.
+pub type Records = BTreeMap<String, Vec<(RecordId, BTreeMap<String, Value>)>>;
+
 pub const OBJECT: &str = "contacts";
 
 impl World {
@@ -153,8 +156,8 @@ impl World {
     }
 
     /// All records of a side by e-mail.
-    pub fn by_email(&self, side: Side) -> BTreeMap<String, Vec<(RecordId, BTreeMap<String, Value>)>> {
-        let mut all: BTreeMap<String, Vec<_>> = BTreeMap::new();
+    pub fn by_email(&self, side: Side) -> Records {
+        let mut all = Records::new();
         for (id, value) in self.apps[side].all(OBJECT) {
             let fields = flat(side, &value);
             let email = fields.get("email").and_then(Value::as_str).unwrap_or_default().to_lowercase();
