@@ -277,7 +277,7 @@ impl Recovery {
         }
     }
 
-    /// Links the record that the create made. Its base is what it stores now.
+    /// Links the record that the create made. Its base is what was sent.
     fn adopt(&mut self, record: &Record) {
         let (target, source) = (self.intent.target, self.intent.target.other());
         let old = self.marker.clone();
@@ -287,14 +287,19 @@ impl Recovery {
             return;
         };
         let mut bases = crate::model::side::PerSide::<Vec<_>>::default();
+        let mut differs = false;
         for (index, field) in self.sync.mapping.fields.iter().enumerate() {
             let own = old.base(source, field.no).cloned().unwrap_or(BaseValue::Absent);
-            bases[source].push((field.no, own));
             let stored = match fields.get(index) {
-                FieldRead::Value(value) => BaseValue::of(value.as_ref()),
-                FieldRead::Fault(_) => BaseValue::Absent,
+                FieldRead::Value(value) => value.as_ref(),
+                FieldRead::Fault(_) => None,
             };
-            bases[target].push((field.no, stored));
+            // Somebody may have edited it since it was made. What was sent is its base,
+            // so that such an edit is a change; a value the side only spells in its own
+            // way comes back once, and that is all.
+            differs |= !own.same(stored);
+            bases[target].push((field.no, own.clone()));
+            bases[source].push((field.no, own));
         }
         self.give_up_half_of(target, &record.id);
         marker.state = LinkState::Linked;
@@ -302,11 +307,14 @@ impl Recovery {
         let state = &mut marker.sides[target];
         state.id = Some(record.id.clone());
         state.version.clone_from(&record.version);
-        state.raw_hash = Some(record.body.raw_hash());
+        state.raw_hash = (!differs).then(|| record.body.raw_hash());
         state.match_key = self.sync.mapping.match_key(&fields);
         state.written_at_ms = Some(self.intent.opened_ms);
         put_marker(&mut self.commit, self.sync.no, self.pair, Some(&old), &marker);
         self.report.tally.created[target] += 1;
+        if differs {
+            self.look_again(target, &record.id);
+        }
         // The source may have changed since the create was decided.
         if let Some(id) = old.sides[source].id.clone() {
             self.look_again(source, &id);
