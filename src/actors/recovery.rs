@@ -111,17 +111,16 @@ async fn ask(core: &Core, sync: &BoundSync, pair: PairNo, marker: &Marker, inten
         IntentOperation::Create { create, .. } => match sync.capabilities[intent.target].create {
             CreateRecovery::ClientId => {
                 let id = RecordId::new(create.external_id.as_str());
-                Ok(match read_one(core, sync, intent.target, &id).await? {
-                    Entry::Live(record) => Found::Created(Box::new(record), Vec::new()),
-                    Entry::Deleted { .. } => Found::NotCreated,
-                    Entry::Bad(_) => Found::Undecidable("the record it may have made cannot be read"),
-                })
+                found_by_id(core, sync, intent.target, &id).await
             }
             CreateRecovery::IdempotencyKey { life_ms } => {
                 let age_ms = core.env.now_ms().saturating_sub(intent.opened_ms);
                 let life_ms = i64::try_from(life_ms).unwrap_or(i64::MAX);
                 if age_ms < life_ms.saturating_sub(KEY_MARGIN_MS) {
-                    Ok(Found::Answered(send_again(core, sync, intent.target, create).await))
+                    match send_again(core, sync, intent.target, create).await {
+                        Outcome::Written(stored) => found_by_id(core, sync, intent.target, &stored.id).await,
+                        outcome => Ok(Found::Answered(outcome)),
+                    }
                 } else {
                     find_by_match(core, sync, pair, marker, intent.target).await
                 }
@@ -135,6 +134,15 @@ async fn ask(core: &Core, sync: &BoundSync, pair: PairNo, marker: &Marker, inten
             CreateRecovery::Park => Ok(Found::Undecidable("this side offers nothing to look it up by")),
         },
     }
+}
+
+/// Whether the record that a create may have made is there.
+async fn found_by_id(core: &Core, sync: &BoundSync, side: Side, id: &RecordId) -> Result<Found, Stop> {
+    Ok(match read_one(core, sync, side, id).await? {
+        Entry::Live(record) => Found::Created(Box::new(record), Vec::new()),
+        Entry::Deleted { .. } => Found::NotCreated,
+        Entry::Bad(_) => Found::Undecidable("the record it may have made cannot be read"),
+    })
 }
 
 async fn read_one(core: &Core, sync: &BoundSync, side: Side, id: &RecordId) -> Result<Entry, Stop> {
@@ -241,13 +249,6 @@ impl Recovery {
                     self.hold_back(target, &id, QuarantineKind::Ambiguous, reason);
                 }
             }
-            Found::Answered(Outcome::Written(stored)) => match stored.body {
-                Some(body) => {
-                    let record = Record { id: stored.id, version: stored.version, modified: stored.modified, body };
-                    self.adopt(&record);
-                }
-                None => self.look_again(target, &stored.id),
-            },
             Found::Answered(Outcome::Unknown(_) | Outcome::NotSent(_)) => {
                 // Still unknown: it stays open, and is asked about again later.
                 self.intent.state = IntentState::Unknown;
