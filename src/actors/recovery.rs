@@ -30,6 +30,10 @@ use crate::store::Commit;
 /// milliseconds: a request may be under way for its whole timeout and then some.
 const KEY_MARGIN_MS: i64 = 300_000;
 
+/// For how long a record that its side says was created may stay invisible to reads, in
+/// milliseconds; after that it is taken to have been deleted again.
+const NOT_YET_VISIBLE_MS: i64 = 600_000;
+
 /// When an open write may be recovered, in milliseconds since 1970.
 #[must_use]
 pub fn due_ms(sync: &BoundSync, intent: &Intent) -> i64 {
@@ -118,7 +122,14 @@ async fn ask(core: &Core, sync: &BoundSync, pair: PairNo, marker: &Marker, inten
                 let life_ms = i64::try_from(life_ms).unwrap_or(i64::MAX);
                 if age_ms < life_ms.saturating_sub(KEY_MARGIN_MS) {
                     match send_again(core, sync, intent.target, create).await {
-                        Outcome::Written(stored) => found_by_id(core, sync, intent.target, &stored.id).await,
+                        // The side says that it is there; where a read does not show it yet,
+                        // the read is behind.
+                        Outcome::Written(stored) => match found_by_id(core, sync, intent.target, &stored.id).await? {
+                            Found::NotCreated if age_ms < NOT_YET_VISIBLE_MS => {
+                                Ok(Found::Answered(Outcome::Unknown("it is not visible yet".to_owned())))
+                            }
+                            found => Ok(found),
+                        },
                         outcome => Ok(Found::Answered(outcome)),
                     }
                 } else {

@@ -89,3 +89,24 @@ fn anchor(heading: &str) -> String {
     let text = heading.trim_start_matches('#').trim().to_lowercase();
     text.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c)).map(|c| if c == ' ' { '-' } else { c }).collect()
 }
+
+/// A fenced block of a document, by its first line.
+fn block(document: &str, first_line: &str) -> String {
+    let text = fs::read_to_string(root().join(document)).unwrap();
+    let found = text.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
+    found.map(str::to_owned).find(|block| block.starts_with(first_line)).unwrap()
+}
+
+#[test]
+fn the_configuration_of_the_readme_is_well_formed() {
+    let files = |path: &Path| match path.to_str() {
+        Some("connectors/crm.toml") => Ok(block("README.md", "# connectors/crm.toml")),
+        Some(_) | None => Err(std::io::ErrorKind::NotFound.into()),
+    };
+    let env = |name: &str| (name == "CRM_TOKEN").then(|| "secret".to_owned());
+    let text = block("README.md", "# syncline.toml");
+    let config = syncline::config::Config::parse("syncline.toml", &text, Path::new(""), &env, &files);
+    let config = config.unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!((config.connections.len(), config.connections[0].syncs.len()), (1, 1));
+    assert!(config.warnings().is_empty(), "{:?}", config.warnings());
+}
