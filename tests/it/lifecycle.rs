@@ -211,3 +211,25 @@ fn spec_again(world: &World) -> syncline::ConnectionSpec {
         paused: false,
     }
 }
+
+#[test]
+fn credentials_refused_between_two_pages_leave_the_cursor_where_it_was() {
+    story(|| async {
+        let world = World::new(Setup::default()).await;
+        world.apps.remote.set_behaviour(Behaviour { page_size: 2, ..Behaviour::default() });
+        world.sync_well().await;
+        let before = world.kernel().status().await[0].syncs[0].cursors.clone();
+        for i in 0..10 {
+            world.apps.remote.create(OBJECT, record(Side::Remote, &[("email", &format!("{i}@x.io")), ("name", "n")]));
+        }
+        world.apps.remote.script(Scripted::new(On::Page(3), Fault::Unauthorised));
+        let report = world.sync().await;
+        assert!(report.error.is_some(), "{report:?}");
+        let status = &world.kernel().status().await[0];
+        assert_eq!((status.state.as_str(), &status.syncs[0].cursors), ("suspended", &before));
+        world.kernel().resume(&"acme".into()).await.unwrap();
+        world.sync_well().await;
+        assert_eq!(world.by_email(Side::App).len(), 10, "nothing was skipped");
+        assert_eq!(world.apps.app.all(OBJECT).len(), 10, "and nothing came twice");
+    });
+}

@@ -214,3 +214,29 @@ fn a_record_that_leaves_the_filter_is_left_alone_and_taken_up_again() {
         assert_eq!(world.by_email(Side::Remote)["in@x.io"][0].1["name"], Value::string("changed outside"));
     });
 }
+
+#[test]
+fn hostile_text_is_data_and_crosses_unchanged() {
+    story(|| async {
+        let world = World::new(Setup::default()).await;
+        let long = "x".repeat(1 << 20);
+        let texts = [
+            "=cmd()|' /C calc'!A0",
+            "<script>alert(1)</script>",
+            "'; DROP TABLE contacts; --",
+            "*)(uid=*",
+            "\u{202e}\0\r\n${HOME}{{ x }}",
+            &long,
+        ];
+        for (i, text) in texts.iter().enumerate() {
+            let email = format!("{i}@x.io");
+            world.apps.app.create(OBJECT, record(Side::App, &[("email", &email), ("name", text), ("note", text)]));
+        }
+        world.sync_well().await;
+        let remotes = world.by_email(Side::Remote);
+        for (i, text) in texts.iter().enumerate() {
+            assert_eq!(remotes[&format!("{i}@x.io")][0].1["name"], Value::string(*text), "text {i}");
+        }
+        assert_eq!(world.sync_well().await.totals.writes(), 0);
+    });
+}
