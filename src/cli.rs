@@ -1,5 +1,5 @@
 //! Shell: the command line. One command a file; each takes its arguments, does its work
-//! through the library and answers with an [`Exit`] or a [`Failure`], so that this is
+//! through the library and answers with an exit code or a failure, so that this is
 //! the one place that knows about processes.
 
 mod check;

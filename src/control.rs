@@ -7,7 +7,7 @@
 //! |---|---|
 //! | `GET /status` | [`StatusAnswer`] |
 //! | `POST /sync` [`SyncRequest`] | [`SyncAnswer`], once all of them are over |
-//! | `POST /plan` [`PlanRequest`] | [`PlanReport`] |
+//! | `POST /plan` [`PlanRequest`](crate::plan::PlanRequest) | [`PlanReport`](crate::plan::PlanReport) |
 //! | `POST /record` [`RecordRequest`] | `{}` once the request is durable |
 //! | `POST /pause`, `POST /resume` [`ConnectionRequest`] | `{}` |
 //! | `GET /dump` | the whole state as text |

@@ -59,7 +59,7 @@ pub enum Read {
 /// Made per arbiter by a [`ConnectorFactory`], so it needs neither `Send` nor `Sync`
 /// and may keep an HTTP client that belongs to its thread. A call must stay cheap
 /// between awaits (under 5 ms); a host with blocking storage uses
-/// [`blocking`](crate::connectors::blocking).
+/// [`blocking`].
 #[async_trait(?Send)]
 pub trait Connector {
     /// What can be done with an object. Asked once for each sync.
