@@ -43,6 +43,11 @@ const PENDING_AT_ONCE: usize = 50;
 /// milliseconds; what is due later than that is reported as pending.
 const SETTLE_MS: i64 = 5_000;
 
+/// How many pages one unit of work takes at most, and how many entries it stops at:
+/// enough that two flushes a unit weigh little, few enough to bound memory.
+const MOST_PAGES_AT_ONCE: u32 = 8;
+const MOST_ENTRIES_AT_ONCE: usize = 500;
+
 /// How many quarantined records a status names.
 const QUARANTINE_SHOWN: usize = 20;
 
@@ -88,6 +93,8 @@ struct SyncState {
     failures: u32,
     error: Option<String>,
     paging: bool,
+    /// How many pages one unit of work takes.
+    pages_at_once: u32,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -130,7 +137,7 @@ enum Job {
 enum Done {
     Recovered(Result<Report, Stop>),
     Records(Vec<PendingRow>, Result<Report, Stop>),
-    Page(usize, Result<(Report, PageDone), Stop>),
+    Page(usize, Duration, Result<(Report, PageDone), Stop>),
     EndRun(usize, Result<(), Stop>),
 }
 
@@ -322,7 +329,12 @@ impl Connection {
             }
             Job::Page(index, step, lane) => {
                 let sync = Arc::clone(&self.syncs[index].sync);
-                Box::pin(async move { Done::Page(index, page(&core, &sync, step, lane).await) })
+                let most = self.syncs[index].pages_at_once;
+                Box::pin(async move {
+                    let started = tokio::time::Instant::now();
+                    let result = pages(&core, &sync, step, lane, most).await;
+                    Done::Page(index, started.elapsed(), result)
+                })
             }
             Job::EndRun(index) => {
                 let commit = self.run_commit(index);
@@ -350,8 +362,9 @@ impl Connection {
                 let index = rows.first().and_then(|row| self.index_of(row.sync));
                 self.stopped(index, stop, ctx);
             }
-            Done::Page(index, Ok((mut report, page))) => {
+            Done::Page(index, took, Ok((mut report, page))) => {
                 let state = &mut self.syncs[index];
+                state.pages_at_once = next_pages_at_once(state.pages_at_once, took);
                 state.paging = false;
                 report.held = page.held;
                 let direction = state.sync.direction;
@@ -360,8 +373,9 @@ impl Connection {
                 }
                 self.take_report(report, ctx);
             }
-            Done::Page(index, Err(stop)) => {
+            Done::Page(index, _, Err(stop)) => {
                 self.syncs[index].paging = false;
+                self.syncs[index].pages_at_once = 1;
                 self.stopped(Some(index), stop, ctx);
             }
             Done::EndRun(index, Ok(())) => {
@@ -728,6 +742,7 @@ impl SyncState {
             failures: 0,
             error: None,
             paging: false,
+            pages_at_once: 1,
         }
     }
 
@@ -738,26 +753,62 @@ impl SyncState {
     }
 }
 
-/// Reads one page of a run and carries it through.
-async fn page(core: &Rc<Core>, sync: &Arc<BoundSync>, step: RunStep, lane: Lane) -> Result<(Report, PageDone), Stop> {
-    let read = match &step.since {
-        Some(since) => Read::Changes { since: since.clone(), page: step.page.clone() },
-        None => Read::All { page: step.page.clone() },
-    };
-    let page = core.fetch(sync, step.side, read, lane).await.map_err(Stop::Connector)?;
-    let done = PageDone {
-        entries: page.entries.len() as u64,
-        total: page.total,
-        next: page.next,
-        cursor: page.cursor,
-        drifted: page.drifted,
-        held: 0,
-    };
-    let entries = page.entries.into_iter().map(|entry| (Observation::listed(entry), step.stage)).collect();
+/// Reads some pages of a run and carries them through together.
+///
+/// Each unit of work costs two flushes, so quick pages are taken several at a time;
+/// how many is for the caller to say, from how long the last ones took.
+async fn pages(
+    core: &Rc<Core>,
+    sync: &Arc<BoundSync>,
+    step: RunStep,
+    lane: Lane,
+    most: u32,
+) -> Result<(Report, PageDone), Stop> {
+    let mut done = PageDone { next: step.page.clone(), ..PageDone::default() };
+    let mut entries = Vec::new();
+    let mut trouble = None;
+    for n in 0..most.max(1) {
+        let token = done.next.clone();
+        let read = match &step.since {
+            Some(since) => Read::Changes { since: since.clone(), page: token },
+            None => Read::All { page: token },
+        };
+        let page = match core.fetch(sync, step.side, read, lane).await {
+            Ok(page) => page,
+            Err(error) if n == 0 => return Err(Stop::Connector(error)),
+            // What was read so far goes on; the failed page is asked for again.
+            Err(error) => {
+                trouble = Some(error);
+                break;
+            }
+        };
+        done.entries += page.entries.len() as u64;
+        done.total = done.total.or(page.total);
+        done.cursor = page.cursor;
+        done.drifted |= page.drifted;
+        done.next = page.next;
+        entries.extend(page.entries.into_iter().map(|entry| (Observation::listed(entry), step.stage)));
+        if done.next.is_none() || done.drifted || entries.len() >= MOST_ENTRIES_AT_ONCE {
+            break;
+        }
+    }
     let fetched = Fetched::new(core, sync, step.side, lane, entries, Vec::new())?;
-    let report = carry_through(fetched).await?;
+    let mut report = carry_through(fetched).await?;
+    report.trouble = report.trouble.or(trouble);
     let held = report.held;
     Ok((report, PageDone { held, ..done }))
+}
+
+/// How many pages to take next time: more while they are quick, fewer when they hold
+/// their records for long, so that live work on the same records never waits much.
+fn next_pages_at_once(now: u32, took: Duration) -> u32 {
+    if took < Duration::from_millis(60) {
+        (now * 2).min(MOST_PAGES_AT_ONCE)
+    } else if took > Duration::from_millis(250) {
+        (now / 2).max(1)
+    } else {
+        now
+    }
 }
 
 /// Reads some pending records by id and carries them through.
