@@ -111,7 +111,8 @@ pub struct Written {
 }
 
 impl Fetched {
-    /// Records read by a run or by id. `rows` are the pending rows they came from.
+    /// Records read by a run or by id. `rows` are the pending rows they came from;
+    /// `read_at` is the write clock from before they were read.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -122,6 +123,7 @@ impl Fetched {
         lane: Lane,
         entries: Vec<(Observation, Stage)>,
         rows: Vec<PendingRow>,
+        read_at: u64,
     ) -> Result<Self, StoreError> {
         let snapshot = core.snapshot()?;
         let mut fetched = Self {
@@ -139,7 +141,7 @@ impl Fetched {
         for (observation, stage) in entries.into_iter().rev() {
             match entry_id(&observation.entry) {
                 Some(id) if !seen.insert(id.clone()) => {}
-                Some(id) => fetched.add(&snapshot, side, id, observation, stage)?,
+                Some(id) => fetched.add(&snapshot, side, id, observation, stage, read_at)?,
                 None => fetched.hold_back_nameless(&snapshot, side, &observation.entry)?,
             }
         }
@@ -154,6 +156,7 @@ impl Fetched {
         id: RecordId,
         observation: Observation,
         stage: Stage,
+        read_at: u64,
     ) -> Result<(), StoreError> {
         let (core, sync) = (Rc::clone(&self.core), Arc::clone(&self.sync));
         let mut case = Case::new(side, id, Some(observation), stage);
@@ -185,10 +188,13 @@ impl Fetched {
             Some(pair) => LeaseKey::Pair(sync.no, pair),
             None => LeaseKey::Record(sync.no, side, case.id.clone()),
         };
-        if self.leases.take(lease) {
+        // What was read before our own last write would look like an edit that takes it
+        // back.
+        let stale = case.pair.is_some_and(|pair| core.written_since(sync.no, pair, read_at));
+        if !stale && self.leases.take(lease) {
             self.cases.push(case);
         } else {
-            // Another unit has it; look again when that one must be through.
+            // Another unit has it, or had it; look again when that one must be through.
             let row = self.pending(side, &case.id, PendingReason::Requested, 50, case.attempts);
             self.keep_pending(row);
         }
@@ -809,6 +815,7 @@ impl Settled {
             }
         }
         for (pair, side) in echoes {
+            core.note_written(sync, pair);
             core.expect_echo(sync, pair, side);
         }
         core.held_back.set(core.held_back.get().saturating_add_signed(report.held_back));

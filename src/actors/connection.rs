@@ -343,6 +343,9 @@ impl Connection {
         };
         ctx.spawn(work.into_actor(self).map(move |done, act, ctx| {
             act.busy[slot.index()] = false;
+            if act.busy == [false, false] {
+                act.core.forget_written();
+            }
             act.finished(done, ctx);
             act.pump(ctx);
         }));
@@ -764,6 +767,7 @@ async fn pages(
     lane: Lane,
     most: u32,
 ) -> Result<(Report, PageDone), Stop> {
+    let read_at = core.write_clock();
     let mut done = PageDone { next: step.page.clone(), ..PageDone::default() };
     let mut entries = Vec::new();
     let mut trouble = None;
@@ -792,7 +796,7 @@ async fn pages(
             break;
         }
     }
-    let fetched = Fetched::new(core, sync, step.side, lane, entries, Vec::new())?;
+    let fetched = Fetched::new(core, sync, step.side, lane, entries, Vec::new(), read_at)?;
     let mut report = carry_through(fetched).await?;
     report.trouble = report.trouble.or(trouble);
     let held = report.held;
@@ -816,6 +820,7 @@ async fn records(core: &Rc<Core>, sync: &Arc<BoundSync>, rows: Vec<PendingRow>) 
     let Some(first) = rows.first() else { return Ok(Report::default()) };
     let (side, lane) = (first.pending.side, first.lane);
     let ids = rows.iter().map(|row| row.pending.id.clone()).collect();
+    let read_at = core.write_clock();
     let mut found = batch::fetch_ids(core, sync, side, ids, lane).await;
     let mut entries = Vec::with_capacity(rows.len());
     let mut answered = Vec::with_capacity(rows.len());
@@ -841,7 +846,7 @@ async fn records(core: &Rc<Core>, sync: &Arc<BoundSync>, rows: Vec<PendingRow>) 
             }
         }
     }
-    let mut fetched = Fetched::new(core, sync, side, lane, entries, answered)?;
+    let mut fetched = Fetched::new(core, sync, side, lane, entries, answered, read_at)?;
     for (row, error) in failed {
         fetched.put_off_row(row, error);
     }

@@ -53,6 +53,8 @@ pub struct Core {
     next_seq: Cell<u64>,
     next_intent: Cell<u32>,
     echoes: RefCell<HashSet<(SyncNo, PairNo, Side)>>,
+    writes: Cell<u64>,
+    written: RefCell<HashMap<(SyncNo, PairNo), u64>>,
 }
 
 struct Children {
@@ -126,6 +128,8 @@ impl Core {
             next_seq: Cell::new(next_seq),
             next_intent: Cell::new(0),
             echoes: RefCell::default(),
+            writes: Cell::new(0),
+            written: RefCell::default(),
         })
     }
 
@@ -179,6 +183,30 @@ impl Core {
     #[must_use]
     pub fn leases(self: &Rc<Self>) -> Leases {
         Leases { core: Rc::clone(self), held: Vec::new() }
+    }
+
+    /// How many writes were settled so far: noted before something is read, so that
+    /// what was read before a write can be told from what was read after it.
+    #[must_use]
+    pub fn write_clock(&self) -> u64 {
+        self.writes.get()
+    }
+
+    /// Notes that a pair was written.
+    pub fn note_written(&self, sync: SyncNo, pair: PairNo) {
+        self.writes.set(self.writes.get() + 1);
+        self.written.borrow_mut().insert((sync, pair), self.writes.get());
+    }
+
+    /// Whether a pair was written after a time of the write clock.
+    #[must_use]
+    pub fn written_since(&self, sync: SyncNo, pair: PairNo, clock: u64) -> bool {
+        self.written.borrow().get(&(sync, pair)).is_some_and(|written| *written > clock)
+    }
+
+    /// Nothing is being read, so no earlier write matters any more.
+    pub fn forget_written(&self) {
+        self.written.borrow_mut().clear();
     }
 
     /// Remembers a write, so that its echo can be counted.

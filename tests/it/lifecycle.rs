@@ -233,3 +233,29 @@ fn credentials_refused_between_two_pages_leave_the_cursor_where_it_was() {
         assert_eq!(world.apps.app.all(OBJECT).len(), 10, "and nothing came twice");
     });
 }
+
+#[test]
+fn a_page_read_before_a_live_write_does_not_take_it_back() {
+    story(|| async {
+        let world = World::new(Setup::default()).await;
+        for i in 0..60 {
+            world.apps.app.create(OBJECT, record(Side::App, &[("email", &format!("{i}@x.io")), ("note", "old")]));
+        }
+        // Small quick pages, so that a unit takes several of them.
+        world.apps.app.set_behaviour(Behaviour { page_size: 2, ..Behaviour::default() });
+        world.sync_well().await;
+        let remote = world.by_email(Side::Remote)["0@x.io"][0].0.clone();
+        let slow = Behaviour { page_size: 2, latency_ms: (50, 50), ..Behaviour::default() };
+        let kernel = world.kernel().clone();
+        let resync = actix::spawn(async move { kernel.resync(&"acme".into(), None).await });
+        world.apps.app.set_behaviour(slow);
+        tokio::time::sleep(Duration::from_millis(120)).await;
+        // Its page has been read and is not accounted for yet.
+        edit(&world.apps, Side::Remote, remote.as_str(), "note", Some("new"));
+        world.kernel().sync_record(&"acme".into(), "contacts".into(), Side::Remote, remote.clone()).await.unwrap();
+        resync.await.unwrap().unwrap();
+        world.sync_well().await;
+        assert_eq!(world.by_email(Side::App)["0@x.io"][0].1["note"], Value::string("new"));
+        assert_eq!(world.fields(Side::Remote, remote.as_str())["note"], Value::string("new"));
+    });
+}
