@@ -227,6 +227,21 @@ impl MemoryApp {
         world.real_all(&object.into()).into_iter().map(|(id, live)| (id, live.value)).collect()
     }
 
+    /// How often what goes wrong, at present.
+    #[must_use]
+    pub fn faults(&self) -> Faults {
+        self.lock().faults.clone()
+    }
+
+    /// Every record of an object that ever was, with the number and the stamp of its
+    /// last change; `None` for one that is gone.
+    #[must_use]
+    pub fn positions(&self, object: impl Into<ObjectName>) -> Vec<Position> {
+        let mut world = self.lock();
+        world.settle();
+        world.positions(&object.into())
+    }
+
     /// Everything that was asked of the app through connectors, in order of arrival.
     #[must_use]
     pub fn log(&self) -> Vec<LogEntry> {
@@ -288,6 +303,19 @@ impl MemoryApp {
         // A connector that was told to panic does so without the lock.
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Where a record stands in its app's order of changes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Position {
+    /// The record.
+    pub id: RecordId,
+    /// The number of its last change.
+    pub change: u64,
+    /// The stamp of its last change, in milliseconds of the app's clock.
+    pub modified_ms: u64,
+    /// What it is; `None` when it is gone.
+    pub value: Option<Value>,
 }
 
 /// Makes connectors to a [`MemoryApp`].

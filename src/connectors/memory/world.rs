@@ -10,6 +10,7 @@ use chrono::{DateTime, Utc};
 use fastrand::Rng;
 use tokio::time::Instant;
 
+use super::Position;
 use super::behaviour::{Behaviour, Cursors, new_id};
 use super::faults::{CallShape, Fault, Faults, Scripted};
 use super::log::LogEntry;
@@ -296,6 +297,17 @@ impl World {
     pub fn real_all(&mut self, name: &ObjectName) -> Vec<(RecordId, Live)> {
         let slots = &self.object(name).slots;
         slots.iter().filter_map(|(id, slot)| Some((id.clone(), slot.now.live.clone()?))).collect()
+    }
+
+    /// Every record there ever was, with its last change.
+    pub fn positions(&mut self, name: &ObjectName) -> Vec<Position> {
+        let at = |(id, slot): (&RecordId, &Slot)| Position {
+            id: id.clone(),
+            change: slot.now.change,
+            modified_ms: slot.now.modified_ms,
+            value: slot.now.live.as_ref().map(|live| live.value.clone()),
+        };
+        self.object(name).slots.iter().map(at).collect()
     }
 
     // ---- changing records ----
