@@ -194,7 +194,7 @@ impl Edge {
         for write in writes {
             match write {
                 Write::Create(create) => {
-                    owned(account, side, values_in(&create.record).into_iter())?;
+                    owned(account, side, foreign_texts(side, &create.record).into_iter())?;
                     isolated(account, &create.record)?;
                     known.has_intent_for(create)?;
                 }
@@ -228,10 +228,15 @@ fn changed(change: &Change) -> String {
     change.path.segments().last().cloned().unwrap_or_default()
 }
 
-/// The names of the text fields that a created record brings.
-fn values_in(record: &Value) -> Vec<String> {
+/// The text fields of a created record that hold what was not written on its side
+/// before. A record that is made again gets back what its own side had decided.
+fn foreign_texts(side: Side, record: &Value) -> Vec<String> {
     let inner = record.get(&Path::key("properties")).unwrap_or(record);
-    TEXTS.iter().filter(|field| inner.get(&Path::key(**field)).is_some()).map(|field| (*field).to_owned()).collect()
+    let own = format!("-{side}");
+    let foreign = |field: &&str| {
+        inner.get(&Path::key(**field)).and_then(Value::as_str).is_some_and(|text| !text.to_lowercase().contains(&own))
+    };
+    TEXTS.iter().filter(|field| foreign(field)).map(|field| (*field).to_owned()).collect()
 }
 
 /// The fields that are written belong to the other side or to both, and the side is one
@@ -243,7 +248,8 @@ fn owned(account: &Account, side: Side, mut fields: impl Iterator<Item = String>
         Direction::In => side == Side::App,
     };
     holds(Oracle::FieldOwnership, written, || format!("the {side} side of a one-way sync was written"))?;
-    let own = fields.find(|field| account.rules.owner(field) == Some(side));
+    let both_ways = account.direction == Direction::TwoWay;
+    let own = fields.find(|field| both_ways && account.rules.owner(field) == Some(side));
     holds(Oracle::FieldOwnership, own.is_none(), || format!("{side} owns {}", own.unwrap_or_default()))
 }
 

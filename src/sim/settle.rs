@@ -65,7 +65,7 @@ async fn come_to_rest(world: &mut World) -> Verdict {
         world.look_at_cursors()?;
         world.edge.verdict()?;
         quiet = if world.is_idle().await { quiet + 1 } else { 0 };
-        if quiet == 3 && round > 5 {
+        if quiet >= 3 && round > 5 {
             return Ok(());
         }
     }

@@ -138,8 +138,9 @@ impl State {
 
     fn agrees(&self, side: Side, marker: &Marker, position: &Position) -> bool {
         match (&marker.state, &position.value) {
-            (LinkState::Tomb { .. }, None) => true,
-            (LinkState::Half | LinkState::Linked, None) => false,
+            // A half marker promises nothing: its record is read before it is paired.
+            (LinkState::Half | LinkState::Tomb { .. }, None) => true,
+            (LinkState::Linked, None) => false,
             (LinkState::Linked, Some(value)) => self.base_holds(side, marker, &Body::from_value(value)).is_none(),
             // What became of a record that is deleted on the other side, or has no
             // partner yet, the end of the world shows.

@@ -75,20 +75,28 @@ impl Rules {
     /// As they would stand in a configuration file. `grown` is another edition of the
     /// same rules: one field more, one less.
     #[must_use]
-    pub fn text(self, grown: bool) -> String {
+    pub fn text(self, direction: Direction, grown: bool) -> String {
         let match_by = match self {
             Rules::Owned | Rules::Shared => "match = [\"email\"]\n",
             Rules::Unpaired => "",
         };
-        let fields = match self {
-            Rules::Owned | Rules::Unpaired => {
+        let fields = match (direction, self) {
+            // The source of a one-way sync decides every field.
+            (Direction::Out | Direction::In, _) => {
+                r#"
+                name  = "properties.name"
+                plan  = "properties.plan"
+                phone = "properties.phone"
+                "#
+            }
+            (Direction::TwoWay, Rules::Owned | Rules::Unpaired) => {
                 r#"
                 name  = "properties.name"
                 plan  = { remote = "properties.plan", owner = "app" }
                 phone = { remote = "properties.phone", owner = "remote" }
                 "#
             }
-            Rules::Shared => {
+            (Direction::TwoWay, Rules::Shared) => {
                 r#"
                 name  = { remote = "properties.name", conflict = "newest_wins" }
                 plan  = "properties.plan"

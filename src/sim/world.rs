@@ -130,11 +130,6 @@ impl World {
         self.life.is_over()
     }
 
-    /// Waits for the process to die.
-    pub async fn death(&self) {
-        self.life.ended().await;
-    }
-
     /// Kills the process at once.
     pub fn kill(&self) {
         self.life.end();
@@ -524,7 +519,7 @@ fn specification(
 
 /// The only sync of a world.
 pub(super) fn sync_spec(swarm: &Swarm, grown: bool) -> Result<SyncSpec, Violation> {
-    let parsed = SyncSpec::parse(SYNC, OBJECT, OBJECT, swarm.direction, &swarm.rules.text(grown));
+    let parsed = SyncSpec::parse(SYNC, OBJECT, OBJECT, swarm.direction, &swarm.rules.text(swarm.direction, grown));
     let spec = parsed.map_err(|error| Violation::new(Oracle::NoPanic, error.to_string()))?;
     let schedule = swarm.schedule_ms.map(Schedule::every_ms);
     Ok(SyncSpec { initial: swarm.initial, tie: swarm.tie, schedule, ..spec })
