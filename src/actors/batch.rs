@@ -850,6 +850,10 @@ impl Settling {
             tally = Totals { read: 0, unchanged: 0, filtered: 0, ..tally };
         }
         self.report.tally.add(&tally);
+        // Before the plan's own row, so that they are looked at first.
+        for (side, id) in std::mem::take(&mut plan.nudged) {
+            self.look_again(side, &id, PendingReason::Requested, 0, Some(0), &plan);
+        }
         let finished = match &plan.effect {
             Effect::Keep(marker) | Effect::OutOfScope(marker) => {
                 Finished { marker: marker.as_deref().cloned(), ..Finished::default() }
@@ -882,9 +886,6 @@ impl Settling {
                 finish::deleted((plan.origin, &plan.id), deletion, &outcome)
             }
         };
-        if let Some((side, id)) = plan.nudged.take() {
-            self.look_again(side, &id, PendingReason::Requested, plan.attempts, Some(0), &plan);
-        }
         self.keep(&mut plan, finished, now_ms);
         self.finish_row(&plan);
     }

@@ -233,10 +233,10 @@ fn changed(change: &Change) -> String {
 fn foreign_texts(side: Side, record: &Value) -> Vec<String> {
     let inner = record.get(&Path::key("properties")).unwrap_or(record);
     let own = format!("-{side}");
-    let foreign = |field: &&str| {
-        inner.get(&Path::key(**field)).and_then(Value::as_str).is_some_and(|text| !text.to_lowercase().contains(&own))
+    let foreign = |field: &str| {
+        inner.get(&Path::key(field)).and_then(Value::as_str).is_some_and(|text| !text.to_lowercase().contains(&own))
     };
-    TEXTS.iter().filter(|field| foreign(field)).map(|field| (*field).to_owned()).collect()
+    TEXTS.into_iter().filter(|field| foreign(field)).map(str::to_owned).collect()
 }
 
 /// The fields that are written belong to the other side or to both, and the side is one

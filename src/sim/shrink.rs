@@ -1,6 +1,8 @@
 //! Makes a failing case smaller: what can be taken away while it still fails in the
 //! same way has nothing to do with it.
 
+use std::time::{Duration, Instant};
+
 use super::oracle::Oracle;
 use super::run::Case;
 use super::script::Event;
@@ -8,10 +10,13 @@ use super::swarm::{SideSwarm, Swarm};
 use crate::connectors::memory::{Behaviour, Faults, Normalise, Order, Paging};
 use crate::model::side::Side;
 
+/// For how long a case is made smaller.
+const LONGEST: Duration = Duration::from_secs(60);
+
 /// The smallest case that was found within so many runs.
 #[must_use]
 pub fn shrink(case: &Case, oracle: Oracle, most_runs: usize) -> Case {
-    let mut shrinking = Shrinking { best: case.clone(), oracle, runs_left: most_runs };
+    let mut shrinking = Shrinking { best: case.clone(), oracle, runs_left: most_runs, until: Instant::now() + LONGEST };
     shrinking.drop_events();
     shrinking.drop_conditions();
     shrinking.drop_events();
@@ -22,12 +27,14 @@ struct Shrinking {
     best: Case,
     oracle: Oracle,
     runs_left: usize,
+    /// A person is waiting.
+    until: Instant,
 }
 
 impl Shrinking {
     /// Keeps a smaller case if it fails in the same way.
     fn try_case(&mut self, case: Case) -> bool {
-        if self.runs_left == 0 {
+        if self.runs_left == 0 || Instant::now() > self.until {
             return false;
         }
         self.runs_left -= 1;

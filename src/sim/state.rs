@@ -109,12 +109,12 @@ impl State {
             };
             let cursor = snapshot.cursor(self.conn, self.sync, side, StreamNo::CHANGES).ok().flatten();
             let Some(cursor) = cursor.filter(|_| is_source) else { continue };
-            let at = cursor.as_str().rsplit(':').next().and_then(|digits| digits.parse::<u64>().ok()).unwrap_or(0);
+            let at = cursor.as_str().rsplit(':').next().and_then(|digits| digits.parse::<i64>().ok()).unwrap_or(0);
             for position in account.apps[side].positions(account.objects[side].clone()) {
                 let passed = match swarm.sides[side].behaviour.cursors {
-                    Cursors::Sequence => position.change <= at,
+                    Cursors::Sequence => i64::try_from(position.change).is_ok_and(|change| change <= at),
                     // Its lookback reads the last stretch again.
-                    Cursors::Time { lookback_ms, .. } => position.modified_ms + lookback_ms < at,
+                    Cursors::Time { lookback_ms, .. } => position.modified_ms.saturating_add_unsigned(lookback_ms) < at,
                 };
                 holds(Oracle::CursorBehindWork, !passed || self.accounts_for(side, &position), || {
                     let Position { id, change, .. } = &position;

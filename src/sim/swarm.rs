@@ -56,8 +56,6 @@ pub struct SideSwarm {
     pub faults: Faults,
     /// How much it may be called.
     pub limits: Limits,
-    /// How far its clock is off, in milliseconds.
-    pub clock_skew_ms: i64,
 }
 
 /// The field rules of a world.
@@ -176,7 +174,6 @@ impl SideSwarm {
         Self {
             capabilities: draw_capabilities(rng, side, rules),
             limits: Limits { windows, concurrency: rng.usize(1..5) },
-            clock_skew_ms: one_of(rng, &[0, 0, 0, 600_000, -600_000]),
             behaviour,
             faults,
         }
@@ -210,6 +207,7 @@ fn draw_behaviour(rng: &mut Rng, faults: &Faults, twins: bool) -> Behaviour {
         modified: !once_in(rng, 6),
         returns_body: rng.bool(),
         duplicate_names_id: rng.bool(),
+        clock_skew_ms: one_of(rng, &[0, 0, 0, 600_000, -600_000]),
         ids: one_of(rng, &[IdStyle::Numbers, IdStyle::Odd]),
         normalise: draw_normalise(rng),
         latency_ms: one_of(rng, &[(0, 0), (1, 30), (50, 400)]),

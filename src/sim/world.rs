@@ -15,7 +15,7 @@ use super::script::{Event, Style};
 use super::swarm::{Rules, Swarm, TEXTS};
 use crate::actors::env::Env;
 use crate::actors::spec::{ConnectionSpec, Schedule, SyncSpec};
-use crate::connectors::ConnectorFactory;
+use crate::connectors::{Calls, ConnectorFactory};
 use crate::connectors::memory::{Faults, MemoryApp};
 use crate::kernel::Kernel;
 use crate::model::ids::{ConnNo, ConnectionId, ObjectName, RecordId};
@@ -31,6 +31,10 @@ const FIRST_MOMENT_MS: i64 = 1_700_000_000_000;
 
 /// How often a process may die while it starts before the world gives up.
 const MOST_STARTS: usize = 50;
+
+/// How long after a pause was asked for a process may die without having noted it: a
+/// unit of work may be under way.
+const PAUSE_UNKNOWN_MS: u64 = 1_000;
 
 /// A record as a person sees it: its id and its fields, flat.
 pub(super) type Seen = (RecordId, BTreeMap<String, Value>);
@@ -62,7 +66,7 @@ pub(super) struct World {
     /// How often the process was started.
     pub starts: u64,
     epochs: BTreeMap<usize, u64>,
-    cursors: BTreeMap<(usize, Side), (u64, u64, String)>,
+    cursors: BTreeMap<(usize, Side), (i64, u64, String)>,
     resyncs: u64,
 }
 
@@ -139,6 +143,9 @@ impl World {
     pub async fn restart(&mut self) -> Verdict {
         self.life.end();
         self.kernel.abort().await;
+        for account in &self.accounts {
+            Side::BOTH.into_iter().for_each(|side| account.apps[side].forgive_pause(PAUSE_UNKNOWN_MS));
+        }
         for _ in 0..MOST_STARTS {
             self.disk.revive();
             self.life = Life::new();
@@ -189,7 +196,7 @@ impl World {
             for side in Side::BOTH {
                 let stored = snapshot.cursor(conn, sync, side, crate::model::cursor::StreamNo::CHANGES);
                 let Ok(Some(cursor)) = stored else { continue };
-                let at = cursor.as_str().rsplit(':').next().and_then(|digits| digits.parse::<u64>().ok()).unwrap_or(0);
+                let at = cursor.as_str().rsplit(':').next().and_then(|digits| digits.parse::<i64>().ok()).unwrap_or(0);
                 let key = (account, side);
                 if let Some((before, when, text)) = self.cursors.get(&key) {
                     holds(Oracle::CursorMonotonic, at >= *before || *when != resyncs, || {
@@ -456,7 +463,13 @@ impl World {
     fn step_clock(&self, side: Option<Side>, by_ms: i64) {
         match side {
             None => drop(self.clock_skew_ms.fetch_add(by_ms, Ordering::Relaxed)),
-            Some(_) => {}
+            Some(side) => {
+                let accounts = if side == Side::App { &self.accounts[..1] } else { &self.accounts[..] };
+                for account in accounts {
+                    let app = &account.apps[side];
+                    app.set_clock_skew_ms(app.behaviour().clock_skew_ms + by_ms);
+                }
+            }
         }
     }
 
@@ -485,8 +498,11 @@ async fn begin(
     let store = Store::on_backend(disk.backend(life), options).map_err(|error| unusable(&error))?;
     super::state::look_at_state(&store, swarm, accounts)?;
     let mut builder = Kernel::builder().store(store.clone()).env(env.clone());
+    // Several connections call one app: within one budget.
+    let shared = (accounts.len() > 1).then(|| Calls::new(&swarm.sides.app.limits));
     for account in accounts {
-        builder = builder.connection(specification(swarm, account, edge, life, grown)?);
+        let spec = specification(swarm, account, edge, life, grown)?;
+        builder = builder.connection(ConnectionSpec { shared_app_calls: shared.clone(), ..spec });
     }
     let kernel = builder.start().await.map_err(|error| unusable(&error))?;
     Ok((store, kernel))

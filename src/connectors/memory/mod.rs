@@ -423,7 +423,14 @@ impl MemoryApp {
         self.lock().blind_overwrites
     }
 
-    /// Calls that came before the end of a pause which the app had asked for.
+    /// Takes back a pause that it asked for less than so many milliseconds ago: a
+    /// process that dies in that moment cannot know of it.
+    pub fn forgive_pause(&self, within_ms: u64) {
+        self.lock().forgive_pause(within_ms);
+    }
+
+    /// Calls that came before the end of a pause which the app had asked for, and after
+    /// its answer must have arrived.
     #[must_use]
     pub fn impatient_calls(&self) -> u64 {
         self.lock().impatient_calls
@@ -457,7 +464,7 @@ pub struct Position {
     /// The number of its last change.
     pub change: u64,
     /// The stamp of its last change, in milliseconds of the app's clock.
-    pub modified_ms: u64,
+    pub modified_ms: i64,
     /// What it is; `None` when it is gone.
     pub value: Option<Value>,
 }

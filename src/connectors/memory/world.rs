@@ -65,7 +65,8 @@ pub(super) struct World {
     ids_given: u64,
     calls: u64,
     arrivals: VecDeque<u64>,
-    paused_until_ms: u64,
+    /// A pause it asked for: from when the other end must know of it, and until when.
+    pause_ms: (u64, u64),
 }
 
 /// One object: its records and what the app knows of them.
@@ -190,7 +191,7 @@ impl World {
             ids_given: 0,
             calls: 0,
             arrivals: VecDeque::new(),
-            paused_until_ms: 0,
+            pause_ms: (0, 0),
         }
     }
 
@@ -298,15 +299,30 @@ impl World {
     pub fn arrive(&mut self, call: &CallShape<'_>) -> (u64, Option<(Fault, Option<usize>)>) {
         let now_ms = self.now_ms();
         self.calls += 1;
-        if now_ms < self.paused_until_ms {
+        if (self.pause_ms.0..self.pause_ms.1).contains(&now_ms) {
             self.impatient_calls += 1;
         }
         let refused = self.refused_credentials(now_ms).or_else(|| self.over_the_limit(now_ms));
         let fault = refused.map(|fault| (fault, None)).or_else(|| self.misfortune(call));
         if let Some((Fault::RateLimited { retry_after_ms }, _)) = &fault {
-            self.paused_until_ms = self.paused_until_ms.max(now_ms + retry_after_ms);
+            self.ask_for_pause(now_ms, *retry_after_ms);
         }
         (self.calls, fault)
+    }
+
+    /// Calls that are under way when the pause begins come in vain, but in good faith.
+    fn ask_for_pause(&mut self, now_ms: u64, millis: u64) {
+        let (from, until) = self.pause_ms;
+        let known_ms = now_ms + self.behaviour.latency_ms.1 + 1;
+        let from = if now_ms < until { from } else { known_ms };
+        self.pause_ms = (from, until.max(now_ms + millis));
+    }
+
+    /// Takes back a pause that it asked for only so long ago.
+    pub fn forgive_pause(&mut self, within_ms: u64) {
+        if self.now_ms() < self.pause_ms.0 + within_ms {
+            self.pause_ms = (0, 0);
+        }
     }
 
     /// How many calls have arrived in all.
