@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
+use tokio::sync::Notify;
 
 use crate::actors::env::Env;
 use crate::actors::mapper::Mapper;
@@ -51,6 +52,8 @@ pub struct Core {
     sides: PerSide<ReadSide>,
     children: RefCell<Children>,
     leases: RefCell<HashSet<LeaseKey>>,
+    /// Told whenever a lease is given back.
+    lease_free: Notify,
     next_pair: Cell<u64>,
     next_seq: Cell<u64>,
     next_intent: Cell<u32>,
@@ -147,6 +150,7 @@ impl Core {
             sides,
             children: RefCell::new(children),
             leases: RefCell::default(),
+            lease_free: Notify::new(),
             next_pair: Cell::new(next_pair),
             next_seq: Cell::new(next_seq),
             next_intent: Cell::new(0),
@@ -361,14 +365,22 @@ impl Leases {
         }
         taken
     }
-}
 
-impl Leases {
+    /// Takes a lease, and waits for another unit of work to be through with it. Only for
+    /// a record that this unit has just made: no unit waits for anything of this one
+    /// while it has that.
+    pub async fn take_when_free(&mut self, key: LeaseKey) {
+        while !self.take(key.clone()) {
+            self.core.lease_free.notified().await;
+        }
+    }
+
     /// Gives one lease back before the others.
     pub fn give_back(&mut self, key: &LeaseKey) {
         if let Some(at) = self.held.iter().position(|held| held == key) {
             self.held.swap_remove(at);
             self.core.leases.borrow_mut().remove(key);
+            self.core.lease_free.notify_waiters();
         }
     }
 }
@@ -379,5 +391,7 @@ impl Drop for Leases {
         for key in self.held.drain(..) {
             leases.remove(&key);
         }
+        drop(leases);
+        self.core.lease_free.notify_waiters();
     }
 }

@@ -21,7 +21,7 @@ use crate::model::record::{Entry, Page};
 use crate::model::side::{PerSide, Side};
 use crate::model::value::Value;
 use crate::model::work::IntentOperation;
-use crate::model::write::{Capabilities, Change, ConnectorError, Create, Delete, NextStep, Outcome, Write};
+use crate::model::write::{Capabilities, Change, ConnectorError, Create, Delete, Outcome, Write};
 use crate::store::faulty::Life;
 use crate::store::{Snapshot, Store, StoreError};
 
@@ -61,8 +61,8 @@ struct EdgeState {
     next_flight: u64,
     /// Records that somebody was promised would be read.
     marked: BTreeMap<(usize, Side, RecordId), u64>,
-    /// Since a side said that a cursor is no longer valid.
-    resyncs: u64,
+    /// How often each side was read from its beginning, by account and side.
+    full_reads: BTreeMap<(usize, Side), u64>,
 }
 
 #[derive(Debug)]
@@ -81,7 +81,7 @@ impl Edge {
             in_flight: BTreeMap::new(),
             next_flight: 0,
             marked: BTreeMap::new(),
-            resyncs: 0,
+            full_reads: BTreeMap::new(),
         };
         Arc::new(Self { origin: Instant::now(), accounts, state: Mutex::new(state) })
     }
@@ -125,9 +125,10 @@ impl Edge {
         state.in_flight.clear();
     }
 
-    /// How often a side has said that a cursor is no longer valid.
-    pub fn resyncs(&self) -> u64 {
-        self.lock().resyncs
+    /// How often a side was read from its beginning. Such a read may leave a cursor
+    /// further back, because a list of all does not show what is gone.
+    pub fn full_reads(&self, account: usize, side: Side) -> u64 {
+        self.lock().full_reads.get(&(account, side)).copied().unwrap_or(0)
     }
 
     /// A mark of a record was accepted: a read of it must follow.
@@ -147,10 +148,12 @@ impl Edge {
     fn reading(&self, account: &Account, side: Side, read: &Read) -> u64 {
         self.note(format_args!("a{} {side}: {}", account.no, ReadLine(read)));
         let mut state = self.lock();
-        if let Read::Ids(ids) = read {
-            for id in ids {
+        match read {
+            Read::Ids(ids) => ids.iter().for_each(|id| {
                 state.marked.remove(&(account.no, side, id.clone()));
-            }
+            }),
+            Read::All { page: None } => *state.full_reads.entry((account.no, side)).or_default() += 1,
+            Read::All { .. } | Read::Changes { .. } | Read::Find(_) | Read::ExternalId(_) => {}
         }
         drop(state);
         self.takes_off(account, side, Vec::new())
@@ -400,9 +403,6 @@ impl Connector for GatedConnector {
             Ok(page) => self.edge.note(format_args!("a{} {}: {}", self.account, self.side, PageLine(page))),
             Err(error) => {
                 self.edge.note(format_args!("a{} {}: {error} ({:?})", self.account, self.side, error.next));
-                if error.next == NextStep::Resync {
-                    self.edge.lock().resyncs += 1;
-                }
             }
         }
         self.spend().await;
