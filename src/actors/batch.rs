@@ -1210,7 +1210,9 @@ pub fn drop_marker(commit: &mut Commit, sync: SyncNo, pair: PairNo, old: &Marker
     commit.delete_marker(sync, pair);
 }
 
-fn entry_id(entry: &Entry) -> Option<RecordId> {
+/// The id of an entry, where it could be read.
+#[must_use]
+pub fn entry_id(entry: &Entry) -> Option<RecordId> {
     match entry {
         Entry::Live(record) => Some(record.id.clone()),
         Entry::Deleted { id, .. } => Some(id.clone()),

@@ -25,15 +25,15 @@ use crate::actors::queue::{PendingQueue, PendingRow};
 use crate::actors::recovery;
 use crate::connectors::Read;
 use crate::model::cursor::{Cursor, CursorDelta, StreamNo};
-use crate::model::ids::{PairNo, RunId, SyncNo};
+use crate::model::ids::{PairNo, RecordId, RunId, SyncNo};
 use crate::model::side::{PerSide, Side};
 use crate::model::work::{Intent, IntentState, Lane, Pending, PendingReason, Totals};
 use crate::model::write::{ConnectorError, NextStep};
 use crate::reconcile::case::{Observation, Stage};
 use crate::reconcile::lifecycle::{Event, Lifecycle};
-use crate::reconcile::run::{PageDone, Run, RunStep};
+use crate::reconcile::run::{PageDone, PairSet, Run, RunStep};
 use crate::reconcile::sync::BoundSync;
-use crate::store::StoreError;
+use crate::store::{Commit, StoreError};
 
 /// How many pending records one unit of work takes. As many as a typical batch read;
 /// small enough that a mark never waits long behind others of its lane.
@@ -47,6 +47,9 @@ const SETTLE_MS: i64 = 5_000;
 /// enough that two flushes a unit weigh little, few enough to bound memory.
 const MOST_PAGES_AT_ONCE: u32 = 8;
 const MOST_ENTRIES_AT_ONCE: usize = 500;
+
+/// How many markers are looked through, or rows written, in one go.
+const MARKERS_AT_ONCE: usize = 1_000;
 
 /// How many quarantined records a status names.
 const QUARANTINE_SHOWN: usize = 20;
@@ -93,6 +96,8 @@ struct SyncState {
     failures: u32,
     error: Option<String>,
     paging: bool,
+    /// What a read of everything has shown so far, by the pairs it belongs to.
+    listed: PerSide<PairSet>,
     /// How many pages one unit of work takes.
     pages_at_once: u32,
 }
@@ -134,11 +139,19 @@ enum Job {
     EndRun(usize),
 }
 
+/// What some pages of a run came to.
+struct PagesDone {
+    report: Report,
+    page: PageDone,
+    /// Of a read of everything: the pairs of what it showed.
+    listed: Vec<PairNo>,
+}
+
 enum Done {
     Recovered(Result<Report, Stop>),
     Records(Vec<PendingRow>, Result<Report, Stop>),
-    Page(usize, Duration, Result<(Report, PageDone), Stop>),
-    EndRun(usize, Result<(), Stop>),
+    Page(usize, Duration, Result<PagesDone, Stop>),
+    EndRun(usize, Result<Vec<PendingRow>, Stop>),
 }
 
 impl Connection {
@@ -338,7 +351,10 @@ impl Connection {
             }
             Job::EndRun(index) => {
                 let commit = self.run_commit(index);
-                Box::pin(async move { Done::EndRun(index, core.commit(commit).await.map_err(Stop::Store)) })
+                let state = &mut self.syncs[index];
+                let complete = state.run.as_ref().map_or(PerSide::default(), |run| run.complete);
+                let (sync, listed) = (Arc::clone(&state.sync), std::mem::take(&mut state.listed));
+                Box::pin(async move { Done::EndRun(index, end_of_run(&core, &sync, complete, &listed, commit).await) })
             }
         };
         ctx.spawn(work.into_actor(self).map(move |done, act, ctx| {
@@ -365,8 +381,15 @@ impl Connection {
                 let index = rows.first().and_then(|row| self.index_of(row.sync));
                 self.stopped(index, stop, ctx);
             }
-            Done::Page(index, took, Ok((mut report, page))) => {
+            Done::Page(index, took, Ok(PagesDone { mut report, page, listed })) => {
                 let state = &mut self.syncs[index];
+                if let Some(step) = state.run.as_ref().and_then(Run::current) {
+                    let set = &mut state.listed[step.side];
+                    if step.page.is_none() {
+                        set.clear();
+                    }
+                    listed.into_iter().for_each(|pair| set.insert(pair));
+                }
                 state.pages_at_once = next_pages_at_once(state.pages_at_once, took);
                 state.paging = false;
                 report.held = page.held;
@@ -381,8 +404,9 @@ impl Connection {
                 self.syncs[index].pages_at_once = 1;
                 self.stopped(Some(index), stop, ctx);
             }
-            Done::EndRun(index, Ok(())) => {
+            Done::EndRun(index, Ok(missing)) => {
                 self.syncs[index].paging = false;
+                missing.into_iter().for_each(|row| self.queue.add(row));
                 self.end_run(index);
             }
             Done::EndRun(index, Err(stop)) => {
@@ -524,7 +548,7 @@ impl Connection {
     }
 
     /// The cursors a finished run leaves behind.
-    fn run_commit(&self, index: usize) -> crate::store::Commit {
+    fn run_commit(&self, index: usize) -> Commit {
         let mut commit = self.core.right.new_commit();
         let state = &self.syncs[index];
         let Some(run) = &state.run else { return commit };
@@ -745,6 +769,7 @@ impl SyncState {
             failures: 0,
             error: None,
             paging: false,
+            listed: PerSide::default(),
             pages_at_once: 1,
         }
     }
@@ -766,7 +791,7 @@ async fn pages(
     step: RunStep,
     lane: Lane,
     most: u32,
-) -> Result<(Report, PageDone), Stop> {
+) -> Result<PagesDone, Stop> {
     let read_at = core.write_clock();
     let mut done = PageDone { next: step.page.clone(), ..PageDone::default() };
     let mut entries = Vec::new();
@@ -796,11 +821,84 @@ async fn pages(
             break;
         }
     }
+    let ids: Vec<RecordId> = match step.since {
+        Some(_) => Vec::new(),
+        None => entries.iter().filter_map(|(observation, _)| batch::entry_id(&observation.entry)).collect(),
+    };
     let fetched = Fetched::new(core, sync, step.side, lane, entries, Vec::new(), read_at)?;
     let mut report = carry_through(fetched).await?;
     report.trouble = report.trouble.or(trouble);
     let held = report.held;
-    Ok((report, PageDone { held, ..done }))
+    let snapshot = core.snapshot()?;
+    let mut listed = Vec::with_capacity(ids.len());
+    for id in ids {
+        listed.extend(snapshot.pair_by_id(core.conn, sync.no, step.side, &id)?);
+    }
+    Ok(PagesDone { report, page: PageDone { held, ..done }, listed })
+}
+
+/// Ends a run. What a side did not show though all of it was read is looked at by id:
+/// it may have been deleted at a time of which the side's list of changes tells nothing
+/// any more, and that a list leaves something out is no proof.
+async fn end_of_run(
+    core: &Rc<Core>,
+    sync: &BoundSync,
+    complete: PerSide<bool>,
+    listed: &PerSide<PairSet>,
+    run_commit: Commit,
+) -> Result<Vec<PendingRow>, Stop> {
+    let mut rows = Vec::new();
+    for side in Side::BOTH {
+        if complete[side] && sync.capabilities[side].read_ids > 0 {
+            look_for_missing(core, sync, side, &listed[side], &mut rows).await?;
+        }
+    }
+    // Durable before the cursor that will not show them again.
+    for some in rows.chunks(MARKERS_AT_ONCE) {
+        let mut commit = core.right.new_commit();
+        for row in some {
+            commit.put_pending(row.sync, row.lane, row.seq, &row.pending);
+        }
+        core.commit(commit).await?;
+    }
+    core.commit(run_commit).await?;
+    Ok(rows)
+}
+
+async fn look_for_missing(
+    core: &Core,
+    sync: &BoundSync,
+    side: Side,
+    listed: &PairSet,
+    rows: &mut Vec<PendingRow>,
+) -> Result<(), Stop> {
+    let now_ms = core.env.now_ms();
+    let mut from = PairNo(0);
+    loop {
+        let snapshot = core.snapshot()?;
+        let markers = snapshot.markers(core.conn, sync.no, from, MARKERS_AT_ONCE)?;
+        let Some((last, _)) = markers.last() else { return Ok(()) };
+        from = PairNo(last.0 + 1);
+        for (pair, marker) in markers {
+            let Some(id) = marker.standing(side).filter(|_| !listed.contains(pair)) else { continue };
+            if snapshot.pending_by_id(core.conn, sync.no, side, id)?.is_some() {
+                continue;
+            }
+            let pending = Pending {
+                side,
+                id: id.clone(),
+                reason: PendingReason::Requested,
+                due_ms: now_ms,
+                since_ms: now_ms,
+                attempts: 0,
+            };
+            let seq = core.take_seq();
+            rows.push(PendingRow { lane: Lane::Backfill, seq, sync: sync.no, pending, after_run: 0 });
+        }
+        drop(snapshot);
+        // Others have their turn between two stretches.
+        tokio::task::yield_now().await;
+    }
 }
 
 /// How many pages to take next time: more while they are quick, fewer when they hold
@@ -880,6 +978,10 @@ impl Actor for Connection {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
+        for side in Side::BOTH {
+            let core = Rc::clone(&self.core);
+            ctx.spawn(async move { core.keep_pauses(side).await }.into_actor(self));
+        }
         self.pump(ctx);
     }
 }
@@ -1006,7 +1108,7 @@ impl Handler<MarkRecord> for Connection {
 impl Connection {
     /// A person who asks for a record whose create could not be looked up has looked
     /// himself: the open write is given up and the record decided anew.
-    fn release_parked(&self, index: usize, row: &PendingRow, commit: &mut crate::store::Commit) {
+    fn release_parked(&self, index: usize, row: &PendingRow, commit: &mut Commit) {
         let no = self.syncs[index].sync.no;
         let Ok(snapshot) = self.core.snapshot() else { return };
         let Ok(Some(pair)) = snapshot.pair_by_id(self.core.conn, no, row.pending.side, &row.pending.id) else { return };

@@ -258,18 +258,23 @@ impl Core {
     pub async fn fetch(&self, sync: &BoundSync, side: Side, read: Read, lane: Lane) -> Result<Page, ConnectorError> {
         let reader = self.children.borrow().reader.clone();
         let answer = reader.send(Fetch { side, object: sync.objects[side].clone(), read, lane }).await;
-        let answer = answer.unwrap_or_else(|_| {
+        answer.unwrap_or_else(|_| {
             self.restart_dead_children();
             Err(ConnectorError::new(NextStep::Retry, format!("reading the {side} side crashed")))
-        });
-        if let Err(ConnectorError { next: NextStep::Wait { millis }, .. }) = &answer {
-            self.keep_pause(side, *millis).await;
-        }
-        answer
+        })
     }
 
-    /// Makes a pause that a side asked for outlive a restart. Where it cannot be stored
-    /// it still holds in this process.
+    /// Makes each pause that a side asks for outlive a restart. Never ends.
+    pub async fn keep_pauses(&self, side: Side) {
+        let mut pauses = self.calls[side].pauses();
+        while pauses.changed().await.is_ok() {
+            if let Some(pause) = self.calls[side].paused_for() {
+                self.keep_pause(side, u64::try_from(pause.as_millis()).unwrap_or(u64::MAX)).await;
+            }
+        }
+    }
+
+    /// Where it cannot be stored it still holds in this process.
     async fn keep_pause(&self, side: Side, millis: u64) {
         let Some(sync) = self.syncs.first() else { return };
         let until_ms = self.env.now_ms().saturating_add_unsigned(millis);
@@ -306,16 +311,10 @@ impl Core {
         let writer = self.children.borrow().writer.clone();
         let wanted = writes.len();
         let answer = writer.send(Carry { side, object: sync.objects[side].clone(), writes, lane }).await;
-        let outcomes = answer.unwrap_or_else(|_| {
+        answer.unwrap_or_else(|_| {
             self.restart_dead_children();
             vec![Outcome::Unknown(format!("writing to the {side} side crashed")); wanted]
-        });
-        for outcome in &outcomes {
-            if let Outcome::NotSent(ConnectorError { next: NextStep::Wait { millis }, .. }) = outcome {
-                self.keep_pause(side, *millis).await;
-            }
-        }
-        outcomes
+        })
     }
 
     fn restart_dead_children(&self) {

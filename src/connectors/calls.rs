@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 use crate::model::budget::{Budget, Grant, Limits};
@@ -27,6 +27,8 @@ struct Shared {
     // A std lock: held for a few instructions, never over an await.
     state: Mutex<State>,
     made: AtomicU64,
+    /// Told whenever the side has asked for a pause.
+    paused: watch::Sender<()>,
     origin: Instant,
 }
 
@@ -49,7 +51,8 @@ impl Calls {
     #[must_use]
     pub fn new(limits: &Limits) -> Self {
         let state = State { budget: Budget::new(limits, 0), waiting: BTreeMap::new(), next_ticket: 0 };
-        let shared = Shared { state: Mutex::new(state), made: AtomicU64::new(0), origin: Instant::now() };
+        let (paused, _) = watch::channel(());
+        let shared = Shared { state: Mutex::new(state), made: AtomicU64::new(0), paused, origin: Instant::now() };
         Self { shared: Arc::new(shared), lane: Lane::Manual }
     }
 
@@ -100,6 +103,13 @@ impl Calls {
     pub fn pause(&self, pause: Duration) {
         let until = self.shared.now_ms().saturating_add(u64::try_from(pause.as_millis()).unwrap_or(u64::MAX));
         self.shared.lock().budget.block_until(until);
+        self.shared.paused.send_replace(());
+    }
+
+    /// Tells of each pause that the side asks for from now on.
+    #[must_use]
+    pub fn pauses(&self) -> watch::Receiver<()> {
+        self.shared.paused.subscribe()
     }
 
     /// How long the pause that the side asked for still lasts.

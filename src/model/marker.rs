@@ -157,6 +157,16 @@ impl Marker {
         self.sides.app.base = app;
     }
 
+    /// The record of a side, as long as it is not known to be gone.
+    #[must_use]
+    pub fn standing(&self, side: Side) -> Option<&RecordId> {
+        let stands = match &self.state {
+            LinkState::Half | LinkState::Linked => true,
+            LinkState::Tomb { side: gone, both, .. } => !both && *gone != side,
+        };
+        self.sides[side].id.as_ref().filter(|_| stands)
+    }
+
     /// The side of a half marker that is known.
     #[must_use]
     pub fn known_half(&self) -> Option<Side> {

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use crate::model::cursor::{Cursor, PageToken};
 use crate::model::direction::Direction;
-use crate::model::ids::RunId;
+use crate::model::ids::{PairNo, RunId};
 use crate::model::side::{PerSide, Side};
 use crate::model::work::Lane;
 use crate::reconcile::case::Stage;
@@ -30,6 +30,9 @@ pub struct Run {
     pub reached: PerSide<Option<Cursor>>,
     /// Sides whose pages shifted while they were read: their cursors must not move.
     pub drifted: PerSide<bool>,
+    /// Sides of which everything was read, to the end. What a marker knows and such a
+    /// read did not show may be gone.
+    pub complete: PerSide<bool>,
     /// How many records the first side holds back.
     pub held: u64,
     /// Where the app side's read started, for reading its held records again.
@@ -104,6 +107,7 @@ impl Run {
             steps: steps.into(),
             reached: PerSide { app: None, remote: None },
             drifted: PerSide { app: false, remote: false },
+            complete: PerSide { app: false, remote: false },
             held: 0,
             app_since: since.app.clone(),
             progress: Progress::default(),
@@ -146,12 +150,44 @@ impl Run {
             self.reached[side] = page.cursor;
         }
         let finished = self.steps.pop_front();
+        self.complete[side] |= finished.as_ref().is_some_and(|step| step.since.is_none());
         let was_hold = finished.as_ref().is_some_and(|step| step.stage == Stage::Hold);
         if self.steps.is_empty() && self.held > 0 && !was_hold && direction == Direction::TwoWay {
             self.held = 0;
             self.steps.push_back(RunStep::new(Side::App, Stage::Again, self.app_since.clone()));
         }
         self.steps.is_empty()
+    }
+}
+
+/// Pairs by their numbers, a bit each.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PairSet(Vec<u64>);
+
+impl PairSet {
+    /// Puts a pair in.
+    pub fn insert(&mut self, pair: PairNo) {
+        let (word, bit) = Self::place(pair);
+        if self.0.len() <= word {
+            self.0.resize(word + 1, 0);
+        }
+        self.0[word] |= bit;
+    }
+
+    /// Whether a pair is in it.
+    #[must_use]
+    pub fn contains(&self, pair: PairNo) -> bool {
+        let (word, bit) = Self::place(pair);
+        self.0.get(word).is_some_and(|bits| bits & bit != 0)
+    }
+
+    /// Takes all out.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    fn place(pair: PairNo) -> (usize, u64) {
+        (usize::try_from(pair.0 / 64).unwrap_or(usize::MAX), 1 << (pair.0 % 64))
     }
 }
 
@@ -200,6 +236,33 @@ mod tests {
             (Side::App, Stage::Again, Some("a"))
         );
         assert!(busy.page_done(Direction::TwoWay, last(0)));
+    }
+
+    #[test]
+    fn only_what_is_read_from_its_beginning_to_its_end_is_complete() {
+        let mut changes = run(Direction::TwoWay, true);
+        changes.page_done(Direction::TwoWay, last(0));
+        assert_eq!(changes.complete, PerSide { app: false, remote: false });
+        let none = PerSide { app: None, remote: None };
+        let mut all =
+            Run::new(RunId { epoch: Epoch(1), n: 1 }, Lane::Backfill, 0, Direction::TwoWay, true, none, true);
+        all.page_done(Direction::TwoWay, PageDone { next: Some(PageToken::new("2")), ..last(0) });
+        assert!(!all.complete.app);
+        all.page_done(Direction::TwoWay, last(0));
+        assert_eq!(all.complete, PerSide { app: true, remote: false });
+    }
+
+    #[test]
+    fn a_set_of_pairs_holds_what_was_put_in() {
+        let mut set = PairSet::default();
+        for pair in [0, 63, 64, 1_000] {
+            assert!(!set.contains(PairNo(pair)));
+            set.insert(PairNo(pair));
+            assert!(set.contains(PairNo(pair)));
+        }
+        assert!(!set.contains(PairNo(65)) && !set.contains(PairNo(1_000_000)));
+        set.clear();
+        assert_eq!(set, PairSet::default());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use fastrand::Rng;
 
-use super::swarm::{Swarm, TEXTS, draw_faults};
+use super::swarm::{Swarm, TEXTS};
 use crate::connectors::memory::Faults;
 use crate::model::side::Side;
 
@@ -195,7 +195,7 @@ impl Weights {
             return edit(rng, account, side);
         }
         if within(10) {
-            return Event::Delete { account, side, pick: rng.u16(..), again: rng.u8(0..5) == 0 };
+            return Event::Delete { account, side, pick: rng.u16(..), again: swarm.twins && rng.u8(0..5) == 0 };
         }
         if within(34) {
             let patience_ms = if rng.bool() { rng.u64(1..200) } else { rng.u64(1..4_000) };
@@ -206,7 +206,7 @@ impl Weights {
             return Event::Sleep { ms };
         }
         if within(4) {
-            return Event::Weather { side, faults: draw_faults(rng, swarm.twins) };
+            return Event::Weather { side, faults: swarm.weather(rng, side) };
         }
         if within(self.kills) {
             let again = (rng.u8(0..3) == 0).then(|| rng.u64(0..40));

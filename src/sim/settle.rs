@@ -99,8 +99,8 @@ fn judge(world: &World) -> Verdict {
     })?;
     for account in &world.accounts {
         let sides = PerSide::from_fn(|side| world.by_email(account.no, side));
-        nothing_is_held_back(world, account)?;
         nothing_stands_twice(account, &sides)?;
+        nothing_is_held_back(world, account)?;
         the_gone_stay_gone(world, account, &sides)?;
         both_sides_agree(world, account, &sides)?;
         every_edit_is_accounted_for(world, account, &sides)?;

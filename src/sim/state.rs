@@ -24,7 +24,8 @@ pub(super) struct State {
     pub by_id: BTreeMap<(Side, RecordId), PairNo>,
     pub pending: BTreeSet<(Side, RecordId)>,
     pub intents: BTreeSet<PairNo>,
-    pub held_back: BTreeSet<(Side, String)>,
+    /// Why each is held back.
+    pub held_back: BTreeMap<(Side, String), String>,
     pub mapping: Mapping,
     conn: ConnNo,
     sync: SyncNo,
@@ -64,7 +65,7 @@ impl State {
         let pending = rows.into_iter().map(|row| (row.pending.side, row.pending.id)).collect();
         let intents = snapshot.intents(conn)?.into_iter().map(|(_, pair, _)| pair).collect();
         let quarantine = snapshot.quarantine(conn, usize::MAX)?;
-        let held_back = quarantine.into_iter().map(|(_, side, id, _)| (side, id)).collect();
+        let held_back = quarantine.into_iter().map(|(_, side, id, held)| ((side, id), held.reason)).collect();
         let Ok(spec) = sync_spec(swarm, false) else { return Ok(None) };
         let mut mapping = spec.mapping;
         drop(snapshot);
@@ -128,7 +129,7 @@ impl State {
     /// Whether the last change of a record is carried over, or waits, or is held back.
     fn accounts_for(&self, side: Side, position: &Position) -> bool {
         let id = &position.id;
-        let held = self.held_back.contains(&(side, id.to_string())) || self.pending.contains(&(side, id.clone()));
+        let held = self.held_back.contains_key(&(side, id.to_string())) || self.pending.contains(&(side, id.clone()));
         let Some(pair) = self.by_id.get(&(side, id.clone())) else { return held || position.value.is_none() };
         let marker = &self.markers[pair];
         let partner = marker.sides[side.other()].id.clone();

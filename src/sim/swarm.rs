@@ -182,7 +182,7 @@ impl SideSwarm {
 
 /// Some faults. Lists that leave out what is there, and reads that are behind, are left
 /// out where twins are made.
-pub(super) fn draw_faults(rng: &mut Rng, twins: bool) -> Faults {
+fn draw_faults(rng: &mut Rng, twins: bool) -> Faults {
     let faults = Faults::swarm(rng.u64(..));
     let faults = Faults {
         panic_in_read: if once_in(rng, 6) { 10 } else { 0 },
@@ -194,10 +194,20 @@ pub(super) fn draw_faults(rng: &mut Rng, twins: bool) -> Faults {
     if twins { Faults { stale: 0, truncated: 0, empty_page: 0, ..faults } } else { faults }
 }
 
+impl Swarm {
+    /// Other faults for a side, such that what it hides comes to light again: a list that
+    /// is cut short and has no order hides records until they change.
+    pub(super) fn weather(&self, rng: &mut Rng, side: Side) -> Faults {
+        let faults = draw_faults(rng, self.twins);
+        let behaviour = &self.sides[side].behaviour;
+        let ordered = behaviour.order == Order::Changed && behaviour.paging == Paging::Keyset;
+        if ordered { faults } else { Faults { truncated: 0, ..faults } }
+    }
+}
+
 fn draw_behaviour(rng: &mut Rng, faults: &Faults, twins: bool) -> Behaviour {
     let granularity_ms = one_of(rng, &[1, 1_000, 60_000]);
     let time = Cursors::Time { granularity_ms, inclusive: true, lookback_ms: 2 * MOST_STALE_MS };
-    // A list that is cut short and has no order hides records until they change again.
     let ordered = faults.truncated > 0 || !once_in(rng, 4);
     Behaviour {
         page_size: rng.usize(1..6),

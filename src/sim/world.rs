@@ -12,7 +12,7 @@ use super::edge::{Account, Edge, Gate, SYNC, account_name};
 use super::ledger::{Edit, Ledger};
 use super::oracle::{Oracle, Verdict, Violation, holds};
 use super::script::{Event, Style};
-use super::swarm::{Rules, Swarm, TEXTS};
+use super::swarm::{Swarm, TEXTS};
 use crate::actors::env::Env;
 use crate::actors::spec::{ConnectionSpec, Schedule, SyncSpec};
 use crate::connectors::{Calls, ConnectorFactory};
@@ -116,7 +116,7 @@ impl World {
     fn seed_records(&mut self) {
         for account in 0..self.accounts.len() {
             for side in Side::BOTH {
-                let overlap = if side == Side::App || self.swarm.rules == Rules::Unpaired { 0 } else { 4 };
+                let overlap = if side == Side::Remote && self.swarm.twins { 4 } else { 0 };
                 let from = if side == Side::App { 0 } else { self.swarm.seeded.app.saturating_sub(overlap) };
                 for name in from..from + self.swarm.seeded[side] {
                     self.create(account, side, name);
