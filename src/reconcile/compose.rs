@@ -66,7 +66,7 @@ pub(super) fn compose(sync: &BoundSync, case: &Case, marker: &Marker, no_base: N
         match field.merge_into(&mut merged) {
             Ok(()) => {}
             Err(Stop::Read(side)) => return Composed::Read(side),
-            Err(Stop::Fault(fault)) => return Composed::Fault(fault),
+            Err(Stop::Fault(fault)) => return field.read_before_fault(fault),
         }
     }
     Composed::Merged(merged)
@@ -124,6 +124,7 @@ impl<'a> FieldCase<'a> {
             }
             Verdict::Adopt => {
                 for side in Side::BOTH {
+                    self.must_be_read(side)?;
                     merged.bases[side].push((field.no, self.present_base(side, known[side])?));
                 }
                 Ok(())
@@ -173,9 +174,25 @@ impl<'a> FieldCase<'a> {
         }
     }
 
+    /// A linked side is taken on trust only for a write to it, which is refused if it has
+    /// changed since. Where its value decides and nothing is written there, it is read.
+    fn must_be_read(&self, side: Side) -> Result<(), Stop> {
+        let linked = self.no_base == NoBase::Leave;
+        if linked && self.fields[side].is_none() { Err(Stop::Read(side)) } else { Ok(()) }
+    }
+
+    /// A record is held back for what its sides hold, not for what one was taken to hold.
+    fn read_before_fault(&self, fault: Fault) -> Composed {
+        match Side::BOTH.into_iter().find(|&side| self.must_be_read(side).is_err()) {
+            Some(side) => Composed::Read(side),
+            None => Composed::Fault(fault),
+        }
+    }
+
     fn copy(&self, merged: &mut Merged, known: PerSide<Known<'a>>, winner: Side, cause: Cause) -> Result<(), Stop> {
         let field = self.field();
         let loser = winner.other();
+        self.must_be_read(winner)?;
         let Known::Value(kept) = known[winner] else { return Err(Stop::Read(winner)) };
         let lost = match (known[loser], cause) {
             (_, Cause::Change) | (Known::Broken, _) => None,
@@ -201,6 +218,7 @@ impl<'a> FieldCase<'a> {
         };
         merged.bases[winner].push((field.no, BaseValue::of(kept)));
         if present.is_some_and(|present| same_option(present.as_ref(), value.as_ref())) {
+            self.must_be_read(loser)?;
             merged.bases[loser].push((field.no, self.present_base(loser, known[loser])?));
             return Ok(());
         }
@@ -352,23 +370,13 @@ fn digest_base(sync: &BoundSync, marker: &Marker, side: Side) -> crate::model::h
 }
 
 /// Why a record is created.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub(super) enum Birth<'a> {
     /// It has never been there.
     New,
     /// It was deleted there, and an edit on the other side brings it back, with the
-    /// values it owned. This is the marker from before.
+    /// values it owned. The pair's marker from before tells these.
     Restored(&'a Marker),
-}
-
-/// What a side held in a field it owns before its record was deleted. A value too long
-/// to be kept whole is taken from the other side, the only one that has it.
-fn owned_before<'v>(base: Option<&'v BaseValue>, other: Option<&'v Value>) -> Option<&'v Value> {
-    match base {
-        Some(BaseValue::Inline(value)) => Some(value),
-        Some(BaseValue::Absent) => None,
-        Some(BaseValue::Digest(_)) | None => other,
-    }
 }
 
 /// Plans a record's creation on a side. `marker` is the source's half marker.
@@ -390,28 +398,35 @@ pub(super) fn create(sync: &BoundSync, case: &Case, mut marker: Marker, target: 
             FieldRead::Fault(fault) => return held_back(sync, case, invalid(source, fault)),
         };
         let owned_there = !sync.mapping.can_write(index, target);
+        let broken = matches!(fields.get(index), FieldRead::Fault(_));
         let value = match kind {
-            Birth::Restored(before) if owned_there => {
-                let restored = owned_before(before.base(target, field.no), value);
-                // What the source holds instead is put back once both are linked.
-                disputed |= !BaseValue::of(value).same(restored);
-                restored
+            Birth::New if owned_there => {
+                // The target owns it, so it is the target's to fill. What the source holds
+                // counts as an edit there, which is put back once both are linked.
+                let stays = field.is_constant() || !broken && value.is_none_or(Value::is_blank);
+                disputed |= !stays;
+                bases[source].push((field.no, if stays { BaseValue::of(value) } else { BaseValue::Absent }));
+                bases[target].push((field.no, BaseValue::Absent));
+                continue;
             }
-            Birth::Restored(_) | Birth::New => value,
+            Birth::Restored(_) if owned_there && field.is_constant() => {
+                bases[source].push((field.no, BaseValue::of(value)));
+                bases[target].push((field.no, BaseValue::Absent));
+                continue;
+            }
+            Birth::Restored(old) if owned_there => {
+                // An edit of it on the source does not count; it is put back once both are
+                // linked.
+                let base = old.base(source, field.no).cloned().unwrap_or_else(|| BaseValue::of(value));
+                disputed |= broken || !base.same(value);
+                bases[source].push((field.no, base));
+                last_known(old, target, field.no, value)
+            }
+            Birth::New | Birth::Restored(_) => {
+                bases[source].push((field.no, BaseValue::of(value)));
+                value
+            }
         };
-        bases[source].push((field.no, BaseValue::of(value)));
-        if owned_there && (kind == Birth::New || field.is_constant()) {
-            // The target owns it, so it is the target's to fill. What the source holds
-            // counts as an edit there, which is put back once both are linked.
-            let stays = field.is_constant() || value.is_none_or(Value::is_blank);
-            disputed |= !stays;
-            if !stays {
-                bases[source].pop();
-                bases[source].push((field.no, BaseValue::Absent));
-            }
-            bases[target].push((field.no, BaseValue::Absent));
-            continue;
-        }
         let written = with_default(field, value);
         let put = sync.mapping.check(index, written).and_then(|()| sync.mapping.to_side(target, index, written));
         match put {
@@ -426,4 +441,14 @@ pub(super) fn create(sync: &BoundSync, case: &Case, mut marker: Marker, target: 
     marker.sides[source].base.clone_from(&bases[source]);
     let match_key = sync.mapping.match_key(fields);
     quick(case, Effect::Create(Box::new(Creation { target, record, marker, bases, match_key, disputed })))
+}
+
+/// The value that a side last held of a field. One too long to be kept is taken from the
+/// other side.
+fn last_known<'a>(old: &'a Marker, side: Side, field: FieldNo, present: Option<&'a Value>) -> Option<&'a Value> {
+    match old.base(side, field) {
+        Some(BaseValue::Inline(value)) => Some(value),
+        Some(BaseValue::Absent) => None,
+        Some(BaseValue::Digest(_)) | None => present,
+    }
 }

@@ -147,12 +147,14 @@ pub(super) fn half_marker(sync: &BoundSync, case: &Case, side: Side) -> Marker {
     marker
 }
 
+/// The values of a record as a base. One that could not be read is left out: it is not
+/// known, which is not the same as absent.
 fn base_of(sync: &BoundSync, fields: &Fields) -> Vec<(crate::model::ids::FieldNo, BaseValue)> {
     let values = sync.mapping.fields.iter().zip(fields.iter());
     values
-        .map(|(field, read)| match read {
-            FieldRead::Value(value) => (field.no, BaseValue::of(value.as_ref())),
-            FieldRead::Fault(_) => (field.no, BaseValue::Absent),
+        .filter_map(|(field, read)| match read {
+            FieldRead::Value(value) => Some((field.no, BaseValue::of(value.as_ref()))),
+            FieldRead::Fault(_) => None,
         })
         .collect()
 }
@@ -256,8 +258,11 @@ fn look_at(mut step: Step, side: Side, id: RecordId) -> Step {
 /// a write on its known version is refused when it has changed since.
 fn readable_from_base(sync: &BoundSync, half: Option<&SideState>, side: Side) -> bool {
     let capabilities = &sync.capabilities[side];
+    // A half does not tell when its record was modified.
+    let by_time = sync.initial == Some(Initial::Newest);
     half.is_some_and(|half| {
-        !capabilities.local
+        !by_time
+            && !capabilities.local
             && capabilities.conditional
             && capabilities.update == UpdateStyle::Fields
             && half.version.is_some()

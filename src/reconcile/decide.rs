@@ -166,7 +166,9 @@ fn one_buried(side: Side, gone: Seen, other: Seen, direction: Direction) -> Deci
         (Seen::Same | Seen::Changed, Seen::NotRead) => Decision::ReadFirst(side.other()),
         (Seen::Same | Seen::Changed, Seen::Same | Seen::Changed) => Decision::Relink,
         (Seen::Same | Seen::Changed, Seen::Absent) => revived(side, Seen::Absent, direction),
-        (Seen::NotRead | Seen::Absent, Seen::Changed) if direction.writes(side) => Decision::Recreate(side),
+        // It may have come back since it was buried, and would then be there twice.
+        (Seen::NotRead, Seen::Changed) if direction.writes(side) => Decision::ReadFirst(side),
+        (Seen::Absent, Seen::Changed) if direction.writes(side) => Decision::Recreate(side),
         (Seen::NotRead | Seen::Absent, Seen::Absent) => Decision::Bury { side, both: true },
         (Seen::NotRead | Seen::Absent, Seen::NotRead | Seen::Same | Seen::Changed) => Decision::Nothing,
     }
@@ -262,7 +264,7 @@ mod tests {
             (both, Absent, Same, Out, Nothing),
             (both, Changed, Absent, Out, Recreate(Remote)),
             (one, Same, NotRead, Out, Nothing),
-            (one, Changed, NotRead, Out, Recreate(Remote)),
+            (one, Changed, NotRead, Out, ReadFirst(Remote)),
             (one, Changed, Absent, Out, Recreate(Remote)),
             (one, Absent, NotRead, Out, Bury { side: Remote, both: true }),
             (one, Absent, Absent, Out, Bury { side: Remote, both: true }),

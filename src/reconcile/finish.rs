@@ -76,6 +76,11 @@ pub fn updated(
             Outcome::Changed | Outcome::Missing | Outcome::Deleted => {
                 failed[side] = true;
                 finished.again.push(again(side, &update.id, PendingReason::Changed, true));
+                // What changed there may concern no mapped field; then only the other
+                // side's record still shows that there is something to carry over.
+                if let Some(id) = &updates.marker.sides[side.other()].id {
+                    finished.again.push(again(side.other(), id, PendingReason::Changed, true));
+                }
             }
             Outcome::Rejected { reason, path } => {
                 failed[side] = true;
@@ -207,11 +212,19 @@ pub fn created(
     match outcome {
         Outcome::Written(stored) => {
             finished.tally.created[target] += 1;
-            let mut marker = linked(sync, creation, stored, now_ms);
+            let (mut marker, filled) = linked(sync, creation, stored, now_ms);
+            if filled {
+                marker.sides[target].version = None;
+                marker.sides[target].raw_hash = None;
+                finished.again.push(again(target, &stored.id, PendingReason::Changed, false));
+            }
             if creation.disputed {
-                marker.sides[origin.0].version = None;
-                marker.sides[origin.0].raw_hash = None;
-                finished.again.push(again(origin.0, origin.1, PendingReason::Changed, false));
+                // Not the origin: its news may have been the deletion on the target.
+                let source = &mut marker.sides[target.other()];
+                source.version = None;
+                source.raw_hash = None;
+                let id = source.id.as_ref().unwrap_or(origin.1);
+                finished.again.push(again(target.other(), id, PendingReason::Changed, false));
             }
             finished.marker = Some(marker);
         }
@@ -240,16 +253,26 @@ pub fn created(
     finished
 }
 
-fn linked(sync: &BoundSync, creation: &Creation, stored: &Stored, now_ms: i64) -> Marker {
+/// The marker of a pair just made, and whether the new record holds values of its side's
+/// own that the source does not know yet. These are no part of what was agreed.
+fn linked(sync: &BoundSync, creation: &Creation, stored: &Stored, now_ms: i64) -> (Marker, bool) {
     let target = creation.target;
     let mut marker = creation.marker.clone();
     let mut bases = creation.bases.clone();
+    let mut filled = false;
     let fields = stored.body.as_ref().and_then(|body| sync.mapping.read(target, body).ok());
     if let Some(fields) = &fields {
         for (index, field) in sync.mapping.fields.iter().enumerate() {
-            if let (FieldRead::Value(value), Some((_, base))) =
+            let (FieldRead::Value(value), Some((_, base))) =
                 (fields.get(index), bases[target].iter_mut().find(|(no, _)| *no == field.no))
-            {
+            else {
+                continue;
+            };
+            let left_to_target =
+                !sync.mapping.can_write(index, target) && creation.record.get(&field.paths[target]).is_none();
+            if left_to_target {
+                filled |= !base.same(value.as_ref());
+            } else {
                 *base = BaseValue::of(value.as_ref());
             }
         }
@@ -260,7 +283,7 @@ fn linked(sync: &BoundSync, creation: &Creation, stored: &Stored, now_ms: i64) -
     if fields.is_none() {
         marker.sides[target].match_key = creation.match_key;
     }
-    marker
+    (marker, filled)
 }
 
 /// Folds the outcome of a delete.

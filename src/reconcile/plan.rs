@@ -44,8 +44,9 @@ pub struct Plan {
     /// The record as a half marker, to be kept when it had none and is not linked after
     /// all: what was seen must not be taken for absent.
     pub half: Option<Box<Marker>>,
-    /// Other records that may not be what the index says of them, to be looked at before
-    /// this one is looked at again.
+    /// Other records to be looked at too, and before this one is looked at again: those
+    /// that may not be what the index says of them, and the partner of one that is not
+    /// held back any more.
     pub nudged: Vec<(Side, RecordId)>,
     /// It was read before in the same run, so it is not counted again.
     pub again: bool,
@@ -65,6 +66,7 @@ impl Plan {
             Some(Entry::Deleted { .. }) | None => None,
         };
         let was_held_back = case.held_back.is_some();
+        let released = was_held_back && !matches!(effect, Effect::Quarantine(..) | Effect::Hold(..));
         Self {
             origin: case.origin,
             id: case.id.clone(),
@@ -73,13 +75,13 @@ impl Plan {
             old: case.stored().cloned(),
             absorbed: None,
             was_held_back,
-            released: was_held_back && !matches!(effect, Effect::Quarantine(..) | Effect::Hold(..)),
+            released,
             effect,
             lost: Vec::new(),
             tally: Totals { read: 1, ..Totals::default() },
             attempts: case.attempts,
             half: None,
-            nudged: Vec::new(),
+            nudged: if released { unread_partner(case).into_iter().collect() } else { Vec::new() },
             again: case.stage == Stage::Again,
         }
     }
@@ -179,6 +181,15 @@ pub struct Fault {
     pub path: Option<String>,
 }
 
+/// The other record of a pair one of whose records is not held back any more: it may have
+/// been held back for what stood in this one, and its own text need not change again.
+fn unread_partner(case: &Case) -> Option<(Side, RecordId)> {
+    let other = case.origin.other();
+    let marker = case.marker.as_ref().filter(|marker| matches!(marker.state, LinkState::Linked))?;
+    let id = marker.sides[other].id.clone()?;
+    case.seen[other].is_none().then_some((other, id))
+}
+
 /// Takes a case one step on.
 #[must_use]
 pub fn plan(sync: &BoundSync, case: &mut Case, now_ms: i64) -> Step {
@@ -265,24 +276,33 @@ fn skip_unchanged(sync: &BoundSync, case: &mut Case) -> Option<Step> {
     }
     let Some(Observation { entry: Entry::Live(record), .. }) = &case.seen[case.origin] else { return None };
     let hash = record.body.raw_hash();
-    if let Some((Some(held), kind)) = &case.held_back
-        && *held == hash
-        && !matches!(kind, QuarantineKind::Ambiguous | QuarantineKind::Undecided | QuarantineKind::DeadLetter)
-    {
+    if accounted_for(sync, case, hash) {
+        // If it was held back, its pair was put right from the other side.
         let mut step = quick(case, Effect::Keep(None));
-        if let Step::Plan(plan) = &mut step {
-            plan.released = false;
-        }
+        tally(&mut step, |totals| totals.unchanged += 1);
         return Some(step);
     }
-    let marker = case.marker.as_ref()?;
-    let linked = matches!(marker.state, LinkState::Linked) && marker.out_of_scope.is_none();
-    if !linked || marker.mapping_hash != sync.mapping.hash || marker.sides[case.origin].raw_hash != Some(hash) {
+    let (held, kind) = case.held_back?;
+    if held != Some(hash)
+        || matches!(kind, QuarantineKind::Ambiguous | QuarantineKind::Undecided | QuarantineKind::DeadLetter)
+    {
         return None;
     }
     let mut step = quick(case, Effect::Keep(None));
-    tally(&mut step, |totals| totals.unchanged += 1);
+    if let Step::Plan(plan) = &mut step {
+        plan.released = false;
+        plan.nudged = None;
+    }
     Some(step)
+}
+
+fn accounted_for(sync: &BoundSync, case: &Case, hash: RawHash) -> bool {
+    case.marker.as_ref().is_some_and(|marker| {
+        matches!(marker.state, LinkState::Linked)
+            && marker.out_of_scope.is_none()
+            && marker.mapping_hash == sync.mapping.hash
+            && marker.sides[case.origin].raw_hash == Some(hash)
+    })
 }
 
 /// Reads the mapped fields of every observation that has none yet.
@@ -533,21 +553,14 @@ fn cause(case: &Case, side: Side) -> DeletionCause {
 }
 
 /// Makes the record again on a side where it was deleted before the other was edited.
-pub(super) fn recreate(sync: &BoundSync, case: &mut Case, target: Side) -> Step {
-    let Some(mut marker) = case.marker.take() else { return quick(case, Effect::Keep(None)) };
-    let old = marker.clone();
+/// Until that is promised the case keeps its marker: if it cannot be made, the pair is
+/// what it was.
+pub(super) fn recreate(sync: &BoundSync, case: &Case, target: Side) -> Step {
+    let Some(old) = &case.marker else { return quick(case, Effect::Keep(None)) };
+    let mut marker = old.clone();
     marker.state = LinkState::Half;
     marker.sides[target] = SideState::default();
-    let step = compose::create(sync, case, marker, target, compose::Birth::Restored(&old));
-    case.marker = Some(old.clone());
-    with_old(step, old)
-}
-
-fn with_old(mut step: Step, old: Marker) -> Step {
-    if let Step::Plan(plan) = &mut step {
-        plan.old = Some(old);
-    }
-    step
+    compose::create(sync, case, marker, target, compose::Birth::Restored(old))
 }
 
 /// Holds a record back.

@@ -8,4 +8,5 @@ mod harness;
 mod layering;
 mod lifecycle;
 mod merging;
+mod planner;
 mod unknown_outcomes;
