@@ -55,7 +55,7 @@ impl HttpConnector {
         let seen = self.seen(list, &url, &reply, json, &parsed)?;
         let turn = run.advance(&list.page, &seen).map_err(|message| fail(format!("{}: {message}", reply.place)))?;
         let place = Place { last: !turn.goes_on, stable: list.page.kind.is_stable() };
-        let cursor = list.cursor.as_ref().and_then(|spec| run.track.cursor(spec, since.as_ref(), place, self.now()));
+        let cursor = list.cursor.as_ref().and_then(|spec| run.track.cursor(spec, since.as_ref(), place));
         let overlap = usize::from(turn.overlaps);
         let mut result = Page::last(parsed.into_iter().skip(overlap).map(|parsed| parsed.entry).collect());
         result.next = turn.goes_on.then(|| run.to_token());
