@@ -18,7 +18,7 @@ use super::call::{Meaning, PathIds, Prepared, Reply, meaning, unanswered_read};
 use super::cursor::{self, Asked, Place};
 use super::entry::{Parsed, entry_id, parse};
 use super::page::{At, Run, Seen, mark};
-use super::raw::{at, is_truthy, kind, text_of};
+use super::raw::{at, is_truthy, kind, tells_error, text_of};
 use super::spec::{CursorKind, CursorSpec, FindSpec, ListSpec, ObjectSpec, PageKind, ReadManySpec, ReadSpec};
 
 /// Most records in one page.
@@ -216,6 +216,9 @@ impl HttpConnector {
         let json = reply.json().map_err(retry)?;
         let record = single(object, json).map_err(|reason| retry(format!("{}: {reason}", reply.place)))?;
         let mut entry = parse(object, record, &reply.place, reply.lossy).entry;
+        if matches!(entry, Entry::Bad(_)) && tells_error(json) {
+            return Err(retry(self.caller.sentence(&reply)));
+        }
         if let Entry::Live(record) = &mut entry {
             add_header_version(object, &reply, &mut record.version);
         }
