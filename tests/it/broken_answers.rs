@@ -177,9 +177,10 @@ fn account_for_edits(world: &World, seed: u64) {
     let apps = world.by_email(Side::App);
     let lost: BTreeSet<String> = world.history().into_iter().filter_map(|conflict| conflict.lost).collect();
     let written: Vec<Written> = Side::BOTH.into_iter().flat_map(|side| written_on(world, side)).collect();
+    let deleted = deleted_from_outside(world);
     for edit in &written {
         // A deletion may take edits with it that it had not seen, on its own side.
-        let Some(records) = apps.get(&edit.email) else { continue };
+        let Some(records) = apps.get(&edit.email).filter(|_| !deleted.contains(&edit.email)) else { continue };
         let stands = records[0].1.get(edit.field).and_then(Value::as_str) == Some(edit.value.as_str());
         let replaced = written.iter().any(|later| {
             later.at_ms >= edit.at_ms
@@ -189,6 +190,19 @@ fn account_for_edits(world: &World, seed: u64) {
         let recorded = lost.contains(&format!("\"{}\"", edit.value));
         assert!(stands || replaced || recorded, "seed {seed}: {edit:?} is gone without a trace");
     }
+}
+
+/// The e-mails of records that somebody deleted, also where they came back for an edit
+/// of the other side.
+fn deleted_from_outside(world: &World) -> BTreeSet<String> {
+    let mut deleted = BTreeSet::new();
+    for side in Side::BOTH {
+        for entry in world.apps[side].edits().into_iter().filter(|entry| entry.value.is_none()) {
+            let history = world.apps[side].history(OBJECT, entry.id);
+            deleted.extend(history.iter().map(|state| email_of(side, state)));
+        }
+    }
+    deleted
 }
 
 fn written_on(world: &World, side: Side) -> Vec<Written> {
