@@ -30,6 +30,8 @@ fn editable(side: Side) -> [&'static str; 3] {
 struct Editor {
     rng: fastrand::Rng,
     written: u32,
+    /// A first run has ended well. What is deleted before that, no list of changes tells.
+    has_synced: bool,
 }
 
 impl Editor {
@@ -73,13 +75,14 @@ impl Editor {
                 }
             }
             11 => {
-                if let Some(id) = self.any(world, side) {
+                if let Some(id) = self.any(world, side).filter(|_| self.has_synced) {
                     world.apps[side].delete(OBJECT, id);
                 }
             }
             12..16 => {
                 let patience = Duration::from_millis(self.rng.u64(1..2_000));
-                let _ = tokio::time::timeout(patience, world.sync()).await;
+                let report = tokio::time::timeout(patience, world.sync()).await;
+                self.has_synced |= report.is_ok_and(|report| report.error.is_none());
             }
             16 => world.kill().await,
             _ => tokio::time::sleep(Duration::from_millis(self.rng.u64(1..30_000))).await,
@@ -93,7 +96,7 @@ fn email_of(side: Side, entry: &HistoryEntry) -> String {
 }
 
 async fn run(seed: u64) {
-    let mut editor = Editor { rng: fastrand::Rng::with_seed(seed), written: 0 };
+    let mut editor = Editor { rng: fastrand::Rng::with_seed(seed), written: 0, has_synced: false };
     let tie = editor.side();
     let mut world = World::new(Setup { seed, tie, rest: Some(seed), ..Setup::default() }).await;
     let rest = world.rest.clone().unwrap();
@@ -114,7 +117,8 @@ fn configure(world: &World, rest: &RestApp, rng: &mut fastrand::Rng, seed: u64) 
     let bears_short_lists = rest.dialect().bears_short_lists();
     let drawn = Faults::swarm(seed);
     let truncated = if bears_short_lists { drawn.truncated } else { 0 };
-    rest.app().set_faults(Faults { truncated, ..drawn });
+    let cursor_expired = if rest.dialect().tells_deletions_in_full_lists() { drawn.cursor_expired } else { 0 };
+    rest.app().set_faults(Faults { truncated, cursor_expired, ..drawn });
     let next_missing = if bears_short_lists && rng.bool() { 50 } else { 0 };
     rest.set_faults(RestFaults { next_missing, ..RestFaults::swarm(seed) });
 }
@@ -130,14 +134,8 @@ async fn settle(world: &mut World, rest: &RestApp) {
 }
 
 async fn check(world: &World, rest: &RestApp, seed: u64) {
-    let dialect = rest.dialect();
     if std::env::var("SYNCLINE_SEED").is_ok() {
-        println!("{dialect:#?}\n{}", rest.file_text());
-        for side in Side::BOTH {
-            for entry in world.apps[side].log() {
-                println!("{side} {entry:?}");
-            }
-        }
+        print_everything(world, rest);
     }
     let held = world.quarantine();
     assert!(held.is_empty(), "seed {seed}: nothing in this world deserves quarantine: {held:?}");
@@ -162,6 +160,19 @@ async fn check(world: &World, rest: &RestApp, seed: u64) {
     }
     let writes = world.writes();
     assert_eq!((writes.app, writes.remote), (0, 0), "seed {seed}: a settled world is left alone");
+}
+
+fn print_everything(world: &World, rest: &RestApp) {
+    println!("{:#?}\n{}", rest.dialect(), rest.file_text());
+    for side in Side::BOTH {
+        for entry in world.apps[side].log() {
+            println!("{side} {entry:?}");
+        }
+        for HistoryEntry { at_ms, id, version, cause, value, .. } in world.apps[side].history_from(0) {
+            let value = value.map(|value| value.to_json());
+            println!("{side} at {at_ms}: {id} {version} {cause:?} {value:?}");
+        }
+    }
 }
 
 /// A value that somebody wrote, and when.

@@ -98,7 +98,7 @@ fn query_text(spec: &OrderedSpec, from: i64) -> Option<String> {
     let from = from.checked_sub(spec.lookback)?;
     if spec.is_time {
         // Rounded down first: a step below a rounded stamp is still below it.
-        return time::format(floor(from, spec.granularity) - step, spec.unit);
+        return time::format((floor(from, spec.granularity) - step).max(0), spec.unit);
     }
     Some((from - step).max(0).to_string())
 }
@@ -180,10 +180,9 @@ impl Track {
                 let reached = self.reached(ordered, sorted, place.last);
                 let position =
                     if ordered.is_time { self.settled(ordered, stored, reached) } else { stored.max(reached) };
-                // A list that shows nothing may be a broken one, so it gives no time: the
-                // next read is of everything again, which costs as little as this one.
-                let beginning = (place.last && !ordered.is_time).then_some(0);
-                to_cursor(ordered, position.or(beginning)?)
+                // A list that shows nothing may be a broken one, so it passes nothing: the
+                // next read begins at 1970, or at 0.
+                to_cursor(ordered, position.or(place.last.then_some(0))?)
             }
         }
     }

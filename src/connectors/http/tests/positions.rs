@@ -148,19 +148,18 @@ async fn a_cursor_never_goes_back() {
 /// An empty list may be a broken one. With a cursor at the server's clock, everything
 /// that was there all along would be passed for ever.
 #[actix_web::test]
-async fn a_list_that_shows_nothing_moves_no_time_cursor() {
-    let time = r#"{ kind = "time", param = "since", settle = "10s" }"#;
+async fn a_list_that_shows_nothing_passes_nothing() {
+    let time = r#"{ kind = "time", param = "since", settle = "10s", op = ">" }"#;
     for (name, text) in [("Date", "Mon, 23 Nov 2026 11:00:00 GMT"), ("X", "")] {
         let bench = Bench::new(&listing(&format!("cursor = {time}")), move |_| {
             Ok(HttpResponse::new(200, "[]").with_header(name, text))
         });
-        assert_eq!(cursors(&bench.pages(None).await.unwrap()), [None], "{name}");
+        let beginning = "t:1970-01-01T00:00:00.000000Z";
+        assert_eq!(cursors(&bench.pages(None).await.unwrap()), [Some(beginning.into())], "{name}");
+        assert_eq!(cursors(&bench.pages(Some(beginning)).await.unwrap()), [Some(beginning.into())], "{name}");
+        assert_eq!(param(&bench.sent()[1], "since").as_deref(), Some("1970-01-01T00:00:00.000Z"), "none before 1970");
         assert_eq!(cursors(&bench.pages(Some(T)).await.unwrap()), [Some(T.into())], "{name}");
     }
-}
-
-#[actix_web::test]
-async fn an_empty_collection_gives_the_position_it_tells() {
     let integer = r#"{ kind = "integer", param = "since" }"#;
     let header = r#"{ kind = "integer", param = "since", header = "ETag" }"#;
     for (cursor, name, text, want) in [

@@ -274,6 +274,13 @@ impl Dialect {
         }
     }
 
+    /// Whether a list of everything tells what was deleted, too. Else a deletion is missed
+    /// that comes before the first position is known, or while one is lost.
+    #[must_use]
+    pub fn tells_deletions_in_full_lists(&self) -> bool {
+        self.deletions == ApiDeletions::Flag
+    }
+
     /// What the app's cursors are made of, for how it stamps its records.
     pub(super) fn cursors(&self) -> Cursors {
         match self.changes {
