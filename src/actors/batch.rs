@@ -287,6 +287,7 @@ impl Fetched {
             plans.push(Plan::bare(&case, Effect::Hold(hold, keep_visible(&self.sync, &case))));
         }
         self.separate(&mut plans);
+        self.withdraw_outdated(&mut plans)?;
         self.let_go(&plans);
         let Fetched { core, sync, lane, rows, leases, report, commit, .. } = self;
         Ok(Planned { core, sync, lane, plans, rows, leases, report, commit })
@@ -497,6 +498,36 @@ impl Fetched {
         filed.is_ok_and(|filed| filed.is_none_or(ours))
     }
 
+    /// A new half marker is kept only while nobody else is making or has made a pair of
+    /// its record: a create whose answer is being read back names it already.
+    fn withdraw_outdated(&mut self, plans: &mut [Plan]) -> Result<(), Stop> {
+        let snapshot = self.core.snapshot()?;
+        for plan in plans.iter_mut().filter(|plan| plan.pair.is_none()) {
+            let half = match &plan.effect {
+                Effect::Half(marker) => Some(marker),
+                Effect::Hold(_, marker) | Effect::Quarantine(_, marker) => marker.as_ref(),
+                Effect::Keep(_)
+                | Effect::Update(_)
+                | Effect::Create(_)
+                | Effect::Delete(_)
+                | Effect::Forget
+                | Effect::OutOfScope(_) => None,
+            };
+            let Some(half) = half else { continue };
+            let key = half.sides[plan.origin].match_key;
+            let is_free = key.is_none_or(|key| self.leases.take(LeaseKey::Match(self.sync.no, key)));
+            let paired = snapshot.pair_by_id(self.core.conn, self.sync.no, plan.origin, &plan.id)?.is_some();
+            if !is_free || paired {
+                let hold = Hold { reason: PendingReason::Requested, due: Due::AfterMs(50) };
+                plan.effect = Effect::Hold(hold, None);
+                plan.half = None;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Fetched {
     /// Records about which nothing will be written or kept are free for others at
     /// once: live work must not wait for the rest of the page.
     fn let_go(&mut self, plans: &[Plan]) {

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::DateTime;
+use syncline::connectors::ConnectorFactory;
 use syncline::connectors::memory::MemoryApp;
+use syncline::connectors::memory::rest::RestApp;
 use syncline::model::direction::Direction;
 use syncline::model::document::{DocumentError, Problems, Table, parse};
 use syncline::model::ids::RecordId;
@@ -46,11 +48,21 @@ pub struct Setup {
     pub tie: Side,
     pub schedule: Option<Schedule>,
     pub seed: u64,
+    /// The connected app stands behind a REST API of the shape that this seed draws.
+    pub rest: Option<u64>,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { mapping: CONTACTS, direction: Direction::TwoWay, initial: None, tie: Side::App, schedule: None, seed: 1 }
+        Self {
+            mapping: CONTACTS,
+            direction: Direction::TwoWay,
+            initial: None,
+            tie: Side::App,
+            schedule: None,
+            seed: 1,
+            rest: None,
+        }
     }
 }
 
@@ -70,10 +82,20 @@ pub fn mapping(text: &str, direction: Direction) -> Mapping {
 /// Two apps and a kernel between them.
 pub struct World {
     pub apps: PerSide<MemoryApp>,
+    /// The API in front of the connected app, where there is one.
+    pub rest: Option<RestApp>,
     pub store: Store,
     pub env: Env,
     pub setup: Setup,
     kernel: Option<Kernel>,
+}
+
+fn behind_rest(app: &MemoryApp, seed: u64) -> RestApp {
+    let mut capabilities = app.capabilities(OBJECT);
+    capabilities.find = vec!["properties.email".parse().unwrap()];
+    capabilities.read_after_write_lag_ms = 20_000;
+    app.set_capabilities(OBJECT, capabilities);
+    app.rest(OBJECT, seed)
 }
 
 /// A side's records by e-mail, flat.
@@ -87,7 +109,8 @@ impl World {
         let apps = PerSide { app: MemoryApp::new(setup.seed), remote: MemoryApp::new(setup.seed + 1) };
         let store = Store::in_memory(StoreOptions::inline().with_kernel_id("0123456789abcdef")).unwrap();
         let env = Env::simulated(DateTime::from_timestamp(1_700_000_000, 0).unwrap(), setup.seed);
-        let mut world = Self { apps, store, env, setup, kernel: None };
+        let rest = setup.rest.map(|seed| behind_rest(&apps.remote, seed));
+        let mut world = Self { apps, rest, store, env, setup, kernel: None };
         world.start().await;
         world
     }
@@ -106,7 +129,7 @@ impl World {
         let spec = ConnectionSpec {
             id: "acme".into(),
             scope: None,
-            connectors: PerSide::from_fn(|side| Arc::new(self.apps[side].factory()) as _),
+            connectors: PerSide::from_fn(|side| self.factory(side)),
             limits: PerSide::default(),
             shared_app_calls: None,
             syncs: vec![Arc::new(sync)],
@@ -114,6 +137,13 @@ impl World {
         };
         let kernel = Kernel::builder().store(self.store.clone()).env(self.env.clone()).connection(spec).start().await;
         self.kernel = Some(kernel.unwrap());
+    }
+
+    fn factory(&self, side: Side) -> Arc<dyn ConnectorFactory> {
+        match (side, &self.rest) {
+            (Side::Remote, Some(rest)) => Arc::new(rest.factory()),
+            (Side::App | Side::Remote, _) => Arc::new(self.apps[side].factory()),
+        }
     }
 
     /// Kills the kernel where it stands and starts it again over what was durable.

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -12,6 +13,7 @@ use url::Url;
 use crate::connectors::Calls;
 use crate::model::write::{ConnectorError, NextStep};
 
+use super::Clock;
 use super::file::HttpConnectorFile;
 use super::settings::{Auth, Credentials};
 use super::spec::{PathTemplate, Piece, Statuses};
@@ -32,7 +34,7 @@ pub(super) struct Caller {
     pub auth: Auth,
     pub credentials: Credentials,
     /// The wall clock.
-    pub now: fn() -> DateTime<Utc>,
+    pub now: Arc<Clock>,
 }
 
 /// The ids that may stand in a path.

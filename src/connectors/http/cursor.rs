@@ -15,10 +15,6 @@ use super::spec::{CursorKind, CursorSpec, OrderedSpec, Unit};
 use super::text::clip;
 use super::time;
 
-/// How far behind our own clock a cursor starts when nothing was seen and the side does
-/// not tell its time.
-const BLIND_START: Duration = Duration::days(1);
-
 /// How changes are asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Asked {
@@ -102,7 +98,7 @@ fn query_text(spec: &OrderedSpec, from: i64) -> Option<String> {
     let from = from.checked_sub(spec.lookback)?;
     if spec.is_time {
         // Rounded down first: a step below a rounded stamp is still below it.
-        return time::format(floor(from, spec.granularity) - step, spec.unit);
+        return time::format((floor(from, spec.granularity) - step).max(0), spec.unit);
     }
     Some((from - step).max(0).to_string())
 }
@@ -168,13 +164,7 @@ impl Track {
     }
 
     /// The cursor that is safe to keep after a page.
-    pub fn cursor(
-        &self,
-        spec: &CursorSpec,
-        stored: Option<&Cursor>,
-        place: Place,
-        ours: DateTime<Utc>,
-    ) -> Option<Cursor> {
+    pub fn cursor(&self, spec: &CursorSpec, stored: Option<&Cursor>, place: Place) -> Option<Cursor> {
         match &spec.kind {
             CursorKind::Opaque { .. } => {
                 let fresh = self.opaque.as_ref().filter(|_| place.last);
@@ -190,8 +180,9 @@ impl Track {
                 let reached = self.reached(ordered, sorted, place.last);
                 let position =
                     if ordered.is_time { self.settled(ordered, stored, reached) } else { stored.max(reached) };
-                let position = position.or_else(|| place.last.then(|| self.start(ordered, ours)))?;
-                to_cursor(ordered, position)
+                // A list that shows nothing may be a broken one, so it passes nothing: the
+                // next read begins at 1970, or at 0.
+                to_cursor(ordered, position.or(place.last.then_some(0))?)
             }
         }
     }
@@ -217,16 +208,5 @@ impl Track {
         let server_now = time(self.server).or(reached).or(stored)?;
         let settle = Duration::microseconds(spec.settle);
         advance_time(stored, reached, server_now, settle).map(|time| time.timestamp_micros())
-    }
-
-    /// Where a cursor starts when nothing was seen at all.
-    fn start(&self, spec: &OrderedSpec, ours: DateTime<Utc>) -> i64 {
-        if !spec.is_time {
-            return 0;
-        }
-        match self.server {
-            Some(server) => server - spec.settle,
-            None => (ours - BLIND_START).timestamp_micros() - spec.settle,
-        }
     }
 }

@@ -90,13 +90,16 @@ use spec::ObjectSpec;
 /// Makes a transport on the arbiter that asks.
 type MakeTransport = dyn Fn() -> Rc<dyn Transport> + Send + Sync;
 
+/// A wall clock.
+type Clock = dyn Fn() -> DateTime<Utc> + Send + Sync;
+
 /// Makes HTTP connectors for one connection.
 #[derive(Clone)]
 pub struct HttpFactory {
     file: Arc<HttpConnectorFile>,
     settings: HttpSettings,
     transport: Option<Arc<MakeTransport>>,
-    now: fn() -> DateTime<Utc>,
+    now: Arc<Clock>,
 }
 
 impl HttpFactory {
@@ -104,7 +107,7 @@ impl HttpFactory {
     /// by [`HttpFactory::problems`] and again when a connector is made.
     #[must_use]
     pub fn new(file: Arc<HttpConnectorFile>, settings: HttpSettings) -> Self {
-        Self { file, settings, transport: None, now: Utc::now }
+        Self { file, settings, transport: None, now: Arc::new(Utc::now) }
     }
 
     /// Calls through another transport instead; `make` is asked on each arbiter.
@@ -116,8 +119,8 @@ impl HttpFactory {
 
     /// Takes the time from another clock.
     #[must_use]
-    pub fn with_clock(mut self, now: fn() -> DateTime<Utc>) -> Self {
-        self.now = now;
+    pub fn with_clock(mut self, now: impl Fn() -> DateTime<Utc> + Send + Sync + 'static) -> Self {
+        self.now = Arc::new(now);
         self
     }
 
@@ -140,7 +143,7 @@ impl HttpFactory {
             auth: Auth::new(self.file.auth.as_ref(), &self.settings.credentials)
                 .map_err(|problem| fail(problem.to_string()))?,
             credentials: self.settings.credentials.clone(),
-            now: self.now,
+            now: Arc::clone(&self.now),
         };
         Ok(HttpConnector { file: Arc::clone(&self.file), caller })
     }

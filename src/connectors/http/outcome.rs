@@ -8,8 +8,8 @@ use crate::model::value::Value;
 use crate::model::write::{NextStep, Outcome, Stored, Write};
 
 use super::call::{Meaning, not_sent};
-use super::entry::{check_id, parse};
-use super::raw::{at, text_of};
+use super::entry::{check_id, entry_id, parse};
+use super::raw::{at, tells_error, text_of};
 use super::read::single;
 use super::spec::ObjectSpec;
 use super::transport::TransportError;
@@ -36,8 +36,8 @@ pub(super) fn outcome(object: &ObjectSpec, write: &Write, sent: &Value, answer: 
     }
     let sentence = answer.sentence;
     match (answer.meaning, write) {
+        (Meaning::Success, _) if answer.garbled || is_denied(object, write, answer) => Outcome::Unknown(sentence()),
         (Meaning::Success, Write::Delete(_)) => Outcome::Deleted,
-        (Meaning::Success, Write::Create(_) | Write::Update(_)) if answer.garbled => Outcome::Unknown(sentence()),
         (Meaning::Success, Write::Create(_)) => created(object, sent, answer),
         (Meaning::Success, Write::Update(update)) => Outcome::Written(updated(object, &update.id, sent, answer)),
         (Meaning::Limited { millis }, _) => not_sent(NextStep::Wait { millis }, sentence()),
@@ -62,6 +62,20 @@ pub(super) fn unanswered(error: TransportError) -> Outcome {
         TransportError::Refused(message) => not_sent(NextStep::Fail, message),
         TransportError::Unknown(message) => Outcome::Unknown(message),
     }
+}
+
+/// Whether an answer with a success status says that it is an error. One that holds the
+/// record is none, whatever fields that has. Most likely nothing was carried out, but
+/// that is not certain, and a create without a record is unknown in any case.
+fn is_denied(object: &ObjectSpec, write: &Write, answer: &Answer<'_>) -> bool {
+    let id = match write {
+        Write::Create(_) => return false,
+        Write::Update(update) => &update.id,
+        Write::Delete(delete) => &delete.id,
+    };
+    let Some(body) = answer.body.filter(|body| tells_error(body)) else { return false };
+    let record = single(object, body).ok().map(|raw| parse(object, raw, "the answer", answer.lossy).entry);
+    record.as_ref().and_then(entry_id) != Some(id)
 }
 
 /// Statuses that the operation itself declares come before everything else.

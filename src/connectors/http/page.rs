@@ -129,7 +129,7 @@ impl Run {
             self.recent = seen.marks.iter().rev().take(MAX_REMEMBERED).copied().collect();
         }
         self.last = match (&spec.kind, fresh.last()) {
-            (PageKind::Offset { .. }, Some(last)) => Some(*last),
+            (PageKind::Offset { .. }, Some(last)) if self.will_overlap(seen, next.as_ref()) => Some(*last),
             _ => None,
         };
         let goes_on = next.is_some();
@@ -195,6 +195,13 @@ impl Run {
             PageKind::Cursor { .. } => self.linked_next(seen, At::Token),
             PageKind::LinkHeader { .. } | PageKind::NextUrl { .. } => self.linked_next(seen, At::Url),
         }
+    }
+
+    /// Whether the page at this offset begins with the last record of the page just seen.
+    /// The one after a page of a single record does not.
+    fn will_overlap(&self, seen: &Seen, next: Option<&At>) -> bool {
+        let reached = self.number().unwrap_or(0) + seen.marks.len() as u64;
+        matches!(next, Some(At::Number(next)) if *next < reached)
     }
 
     fn number(&self) -> Option<u64> {
@@ -316,8 +323,8 @@ mod tests {
     #[test]
     fn offset_pages_overlap_and_a_shift_is_noticed() {
         // A list of ids that may change before a page; page by page of 3.
-        let read = |list_at: &dyn Fn(u64) -> Vec<u64>| {
-            let spec = PageSpec { end: Some(End::Short), ..spec(PageKind::Offset { param: "o".into() }) };
+        let read_to = |end: End, list_at: &dyn Fn(u64) -> Vec<u64>| {
+            let spec = PageSpec { end: Some(end), ..spec(PageKind::Offset { param: "o".into() }) };
             let (mut run, mut ids, mut drifted) = (Run::default(), Vec::new(), false);
             for page in 0..20 {
                 let offset = usize::try_from(run.number().unwrap_or(0)).unwrap();
@@ -332,9 +339,12 @@ mod tests {
             }
             panic!("never ends");
         };
+        let read = |list_at: &dyn Fn(u64) -> Vec<u64>| read_to(End::Short, list_at);
         for length in 0..12 {
             let list: Vec<u64> = (100..100 + length).collect();
-            assert_eq!(read(&|_| list.clone()), (list.clone(), false), "{length}");
+            for end in [End::Short, End::Empty] {
+                assert_eq!(read_to(end, &|_| list.clone()), (list.clone(), false), "{length} {end:?}");
+            }
         }
         let deleted = |page| if page < 2 { (100..110).collect() } else { (101..110).collect() };
         assert!(read(&deleted).1, "a deleted record shifts the rest forward");

@@ -71,6 +71,12 @@ pub(super) fn is_truthy(raw: &RawValue) -> bool {
     }
 }
 
+/// Whether an answer says that it is an error, whatever its status is.
+pub(super) fn tells_error(raw: &RawValue) -> bool {
+    let holds = |key: &str| matches!(at(raw, Some(&Path::key(key))), Ok(Some(error)) if is_truthy(error));
+    holds("error") || holds("errors")
+}
+
 /// What kind of JSON it is, for messages.
 pub(super) fn kind(raw: &RawValue) -> &'static str {
     match raw.get().as_bytes().first() {

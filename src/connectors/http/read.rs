@@ -18,7 +18,7 @@ use super::call::{Meaning, PathIds, Prepared, Reply, meaning, unanswered_read};
 use super::cursor::{self, Asked, Place};
 use super::entry::{Parsed, entry_id, parse};
 use super::page::{At, Run, Seen, mark};
-use super::raw::{at, is_truthy, kind, text_of};
+use super::raw::{at, is_truthy, kind, tells_error, text_of};
 use super::spec::{CursorKind, CursorSpec, FindSpec, ListSpec, ObjectSpec, PageKind, ReadManySpec, ReadSpec};
 
 /// Most records in one page.
@@ -55,7 +55,7 @@ impl HttpConnector {
         let seen = self.seen(list, &url, &reply, json, &parsed)?;
         let turn = run.advance(&list.page, &seen).map_err(|message| fail(format!("{}: {message}", reply.place)))?;
         let place = Place { last: !turn.goes_on, stable: list.page.kind.is_stable() };
-        let cursor = list.cursor.as_ref().and_then(|spec| run.track.cursor(spec, since.as_ref(), place, self.now()));
+        let cursor = list.cursor.as_ref().and_then(|spec| run.track.cursor(spec, since.as_ref(), place));
         let overlap = usize::from(turn.overlaps);
         let mut result = Page::last(parsed.into_iter().skip(overlap).map(|parsed| parsed.entry).collect());
         result.next = turn.goes_on.then(|| run.to_token());
@@ -216,6 +216,9 @@ impl HttpConnector {
         let json = reply.json().map_err(retry)?;
         let record = single(object, json).map_err(|reason| retry(format!("{}: {reason}", reply.place)))?;
         let mut entry = parse(object, record, &reply.place, reply.lossy).entry;
+        if matches!(entry, Entry::Bad(_)) && tells_error(json) {
+            return Err(retry(self.caller.sentence(&reply)));
+        }
         if let Entry::Live(record) = &mut entry {
             add_header_version(object, &reply, &mut record.version);
         }

@@ -86,6 +86,11 @@ impl MemoryApp {
 }
 
 impl Arrival {
+    /// Whether its answer came so late.
+    pub(super) fn took_longer_than(&self, millis: u64) -> bool {
+        self.latency_ms > millis
+    }
+
     pub(super) fn log_entry(&self, name: &ObjectName, operation: Operation) -> LogEntry {
         let Self { call, at_ms, fault, part: _, latency_ms: _, freezes: _ } = self;
         LogEntry { call: *call, at_ms: *at_ms, object: name.clone(), operation, fault: fault.clone(), applied: false }

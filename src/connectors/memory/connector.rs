@@ -56,7 +56,7 @@ impl Connector for MemoryConnector {
             return refuse_all(&writes, &Outcome::NotSent(ConnectorError::new(NextStep::Fail, message)));
         }
         let permit = calls.permit().await;
-        let parts = writes.iter().map(write_part).collect();
+        let parts = writes.iter().map(Part::of).collect();
         let arrival = self.app.arrive(CallShape { kind: CallKind::Write, object: &name, parts }).await;
         self.app.until_effect(&arrival).await;
         let outcomes = {
@@ -212,20 +212,12 @@ fn find_external_id(world: &mut World, name: &ObjectName, external_id: &str) -> 
 
 // ---- writes ----
 
-fn write_part(write: &Write) -> Part {
-    match write {
-        Write::Create(_) => Part { on: On::Create, id: None },
-        Write::Update(update) => Part { on: On::Update, id: Some(update.id.clone()) },
-        Write::Delete(delete) => Part { on: On::Delete, id: Some(delete.id.clone()) },
-    }
-}
-
 fn refuse_all(writes: &[Write], outcome: &Outcome) -> Vec<Outcome> {
     writes.iter().map(|_| outcome.clone()).collect()
 }
 
 /// What happens to the writes of a call, and what its answer says.
-enum Fate {
+pub(super) enum Fate {
     /// All are carried out; the answer says how.
     Normal,
     /// The one at this place is refused, the others are carried out.
@@ -238,7 +230,7 @@ enum Fate {
     Stale { for_ms: u64 },
 }
 
-fn fate(arrival: &Arrival, count: usize) -> Fate {
+pub(super) fn fate(arrival: &Arrival, count: usize) -> Fate {
     let unknown = |message: &str| Outcome::Unknown(message.to_owned());
     let not_sent = |next, message: &str| Outcome::NotSent(ConnectorError::new(next, message));
     let Some(fault) = &arrival.fault else { return Fate::Normal };
@@ -272,9 +264,9 @@ fn fate(arrival: &Arrival, count: usize) -> Fate {
 
 fn answer_write(world: &mut World, name: &ObjectName, writes: Vec<Write>, arrival: &Arrival) -> Vec<Outcome> {
     match fate(arrival, writes.len()) {
-        Fate::Normal => carry_out(world, name, &writes, arrival, 0, None),
-        Fate::Stale { for_ms } => carry_out(world, name, &writes, arrival, for_ms, None),
-        Fate::Refuse { at, reason } => carry_out(world, name, &writes, arrival, 0, Some((at, reason))),
+        Fate::Normal => outcomes(carry_out(world, name, &writes, arrival, 0, None)),
+        Fate::Stale { for_ms } => outcomes(carry_out(world, name, &writes, arrival, for_ms, None)),
+        Fate::Refuse { at, reason } => outcomes(carry_out(world, name, &writes, arrival, 0, Some((at, reason)))),
         Fate::Lost { done, answer } => {
             let answers = refuse_all(&writes, &answer);
             carry_out(world, name, &writes[..done], arrival, 0, None);
@@ -295,35 +287,40 @@ fn answer_write(world: &mut World, name: &ObjectName, writes: Vec<Write>, arriva
     }
 }
 
-fn carry_out(
+fn outcomes(applied: Vec<Applied>) -> Vec<Outcome> {
+    applied.into_iter().map(|applied| applied.outcome).collect()
+}
+
+/// Carries out the writes of a call, but for the one that a fault refuses.
+pub(super) fn carry_out(
     world: &mut World,
     name: &ObjectName,
     writes: &[Write],
     arrival: &Arrival,
     stale_ms: u64,
     refused: Option<(usize, String)>,
-) -> Vec<Outcome> {
+) -> Vec<Applied> {
     let by = By { cause: Cause::Call(arrival.call), stale_ms };
-    let mut outcomes = Vec::with_capacity(writes.len());
+    let mut all = Vec::with_capacity(writes.len());
     for (at, write) in writes.iter().enumerate() {
-        let outcome = match &refused {
+        let applied = match &refused {
             Some((refused_at, reason)) if *refused_at == at => {
                 world.log.push(arrival.log_entry(name, write_operation(write, None)));
-                Outcome::Rejected { reason: reason.clone(), path: None }
+                Applied::refused(Outcome::Rejected { reason: reason.clone(), path: None })
             }
             Some(_) | None => {
                 let applied = world.apply(name, write, &by);
                 let entry = arrival.log_entry(name, write_operation(write, Some(&applied)));
                 world.log.push(LogEntry { applied: applied.changed, ..entry });
-                applied.outcome
+                applied
             }
         };
-        outcomes.push(outcome);
+        all.push(applied);
     }
-    outcomes
+    all
 }
 
-fn write_operation(write: &Write, applied: Option<&Applied>) -> Operation {
+pub(super) fn write_operation(write: &Write, applied: Option<&Applied>) -> Operation {
     let found = applied.and_then(|applied| applied.found.clone());
     match write {
         Write::Create(create) => Operation::Create {

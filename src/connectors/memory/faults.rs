@@ -1,6 +1,7 @@
 //! What goes wrong, as data: rates, and faults written down in advance.
 
 use crate::model::ids::{ObjectName, RecordId};
+use crate::model::write::Write;
 
 /// How often what goes wrong, drawn for each call from the app's seed. Rates are per
 /// mille of the calls which that fault can befall.
@@ -186,7 +187,7 @@ impl Faults {
     }
 }
 
-fn happens(rate: u16, rng: &mut fastrand::Rng) -> bool {
+pub(super) fn happens(rate: u16, rng: &mut fastrand::Rng) -> bool {
     rate > 0 && rng.u16(0..1_000) < rate
 }
 
@@ -429,6 +430,15 @@ impl CallShape<'_> {
 }
 
 impl Part {
+    /// One write of a call.
+    pub(super) fn of(write: &Write) -> Self {
+        match write {
+            Write::Create(_) => Self { on: On::Create, id: None },
+            Write::Update(update) => Self { on: On::Update, id: Some(update.id.clone()) },
+            Write::Delete(delete) => Self { on: On::Delete, id: Some(delete.id.clone()) },
+        }
+    }
+
     /// Whether a script that waits for this would be about this part.
     pub(super) fn matches(&self, on: On, id: &Option<RecordId>) -> bool {
         let kind = match on {

@@ -3,7 +3,8 @@
 //! [`MemoryApp`] is the app: a test edits its records as a person would, says how it
 //! behaves ([`Behaviour`], [`Capabilities`]) and what goes wrong ([`Faults`],
 //! [`Scripted`]), and asks afterwards what was done to it. [`MemoryApp::factory`] makes
-//! the connectors through which a kernel sees it.
+//! the connectors through which a kernel sees it; [`MemoryApp::rest`] puts it behind a
+//! REST API for the HTTP connector.
 //!
 //! Everything is drawn from one seed and timed by tokio's clock, so that a test on
 //! paused time runs the same way each time. Make the app within the runtime whose clock
@@ -16,12 +17,15 @@ mod edit;
 mod faults;
 mod list;
 mod log;
+pub mod rest;
 #[cfg(test)]
 mod tests;
 mod world;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use chrono::{DateTime, Utc};
 
 pub use behaviour::{Behaviour, Computed, Cursors, IdStyle, Normalise, Order, Paging};
 pub use faults::{Fault, Faults, On, Scripted};
@@ -448,6 +452,11 @@ impl MemoryApp {
         let mut world = self.lock();
         world.settle();
         world.objects().flat_map(world::Object::created_more_than_once).collect()
+    }
+
+    /// The time by the test's clock, from which the app's may be skewed.
+    fn true_time(&self) -> DateTime<Utc> {
+        self.lock().true_time()
     }
 
     fn lock(&self) -> MutexGuard<'_, World> {

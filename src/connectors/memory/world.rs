@@ -24,7 +24,7 @@ use crate::model::write::{
 };
 
 /// The app's clock starts here, so that modified times do not depend on the day.
-const FIRST_MOMENT_MS: i64 = 1_704_067_200_000;
+pub(super) const FIRST_MOMENT_MS: i64 = 1_704_067_200_000;
 
 /// What an object's validation says to a record: `None` to take it, else why not.
 pub type Validation = Arc<dyn Fn(&Value) -> Option<Rejection> + Send + Sync>;
@@ -202,6 +202,17 @@ impl World {
     /// The app's own clock.
     fn clock_ms(&self) -> i64 {
         i64::try_from(self.now_ms()).unwrap_or(i64::MAX).saturating_add(self.behaviour.clock_skew_ms)
+    }
+
+    /// The time by the test's clock.
+    pub fn true_time(&self) -> DateTime<Utc> {
+        let unix_ms = FIRST_MOMENT_MS.saturating_add_unsigned(self.now_ms());
+        DateTime::from_timestamp_millis(unix_ms).unwrap_or_default()
+    }
+
+    /// The app's own clock, in milliseconds since 1970.
+    pub fn unix_ms(&self) -> i64 {
+        FIRST_MOMENT_MS.saturating_add(self.clock_ms())
     }
 
     /// The app's own clock as its records are stamped with it.
@@ -750,7 +761,7 @@ fn version_of(state: &State) -> Version {
 }
 
 impl Applied {
-    fn refused(outcome: Outcome) -> Self {
+    pub fn refused(outcome: Outcome) -> Self {
         Self { outcome, changed: false, id: None, found: None }
     }
 }

@@ -37,6 +37,22 @@ async fn a_page_that_is_no_page_is_an_error_that_names_the_place() {
     }
 }
 
+/// Held back as a bad record it would wait for a person, though nothing is wrong with it.
+#[actix_web::test]
+async fn an_error_in_place_of_a_record_is_no_bad_record() {
+    for (body, is_error) in [
+        (r#"{"error":"busy"}"#, true),
+        (r#"{"errors":[{"code":1}]}"#, true),
+        (r#"{"error":null}"#, false),
+        (r#"{"name":"no id"}"#, false),
+        (r#"{"id":"7","error":"one of its fields"}"#, false),
+    ] {
+        let bench = Bench::new(&items(), move |_| ok(body));
+        let read = bench.read(Read::Ids(vec!["7".into()])).await;
+        assert_eq!(read.as_ref().is_err_and(|error| error.next == NextStep::Retry), is_error, "{body}: {read:?}");
+    }
+}
+
 #[actix_web::test]
 async fn statuses_of_reading() {
     use NextStep::{Fail, Reauthorise, Retry, Wait};

@@ -70,7 +70,7 @@ impl Bench {
             base: settings.base().unwrap(),
             auth: Auth::new(file.auth.as_ref(), &settings.credentials).unwrap(),
             credentials: settings.credentials,
-            now: clock,
+            now: Arc::new(clock),
         };
         let connector = HttpConnector { file: Arc::new(file), caller };
         Self { connector, fake, calls: Calls::new(&Limits::default()) }

@@ -228,7 +228,7 @@ async fn what_answers_mean() {
         (204, None, "", ["unknown", "written 7", "deleted"]),
         (200, None, "{}", ["unknown", "written 7", "deleted"]),
         (200, None, r#"{"data":{"id":null}}"#, ["unknown", "written 7", "deleted"]),
-        (200, None, "<html>log in</html>", ["unknown", "unknown", "deleted"]),
+        (200, None, "<html>log in</html>", ["unknown", "unknown", "unknown"]),
         (400, None, "bad email", ["rejected", "rejected", "rejected"]),
         (422, None, "bad email", ["rejected", "rejected", "rejected"]),
         (401, None, "", ["reauthorise", "reauthorise", "reauthorise"]),
@@ -318,6 +318,36 @@ async fn a_put_does_not_bring_back_what_is_gone() {
     for (write, if_match, want) in [(unknown, "*", "missing"), (update(), "\"12\"", "changed")] {
         let (outcome, sent) = one(&makes, write, |_| status(412, "")).await;
         assert_eq!((sent.header("If-Match"), word(&outcome).as_str()), (Some(if_match), want));
+    }
+}
+
+/// A proxy's own page, or an error in the form of a success: taken for a success, the
+/// record would never be deleted, and an update that never happened never be repeated.
+#[actix_web::test]
+async fn a_success_that_is_none_is_not_believed() {
+    for (body, answer, want) in [
+        ("update", "<html>Please log in</html>", "unknown"),
+        ("delete", "<html>Please log in</html>", "unknown"),
+        ("update", r#"{"data":{"id":7,"#, "unknown"),
+        ("delete", r#"{"ok":tr"#, "unknown"),
+        ("create", r#"{"error":"no"}"#, "unknown"),
+        ("update", r#"{"error":"no"}"#, "unknown"),
+        ("delete", r#"{"error":{"code":17}}"#, "unknown"),
+        ("update", r#"{"errors":["no"],"data":null}"#, "unknown"),
+        ("delete", r#"{"error":null,"errors":[]}"#, "deleted"),
+        ("update", r#"{"error":false,"ok":true}"#, "written 7"),
+        ("update", r#"{"error":"a warning","data":{"id":7,"rev":13,"email":"b@x"}}"#, "written 7"),
+        ("delete", r#"{"error":"a warning","data":{"id":7}}"#, "deleted"),
+        ("delete", "", "deleted"),
+        ("delete", "{}", "deleted"),
+    ] {
+        let write = match body {
+            "create" => create(),
+            "update" => update(),
+            _ => delete(),
+        };
+        let (outcome, _) = one(FILE, write, move |_| ok(answer)).await;
+        assert_eq!(word(&outcome), want, "{body} answered {answer}");
     }
 }
 
