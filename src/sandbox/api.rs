@@ -580,7 +580,7 @@ fn inspect(
             let number = number.ok_or_else(|| Refusal::bad_parameter("account", "is not an account"))?;
             Ok(Answer { status: 200, body: dump_body(name, state.account(number)).into(), ..Answer::default() })
         }
-        ("hostile", _) => hostility(state, method, &params, body),
+        ("hostile", _) => hostility(state, method, &params, body, now_ms),
         ("stats" | "dump", _) => Err(Refusal::MethodNotAllowed { allowed: "GET" }),
         ("reset", _) => Err(Refusal::MethodNotAllowed { allowed: "POST" }),
         _ => Err(Refusal::UnknownRoute { path: request.path().to_owned() }),
@@ -588,7 +588,13 @@ fn inspect(
 }
 
 /// `/_sandbox/hostile`: tells, sets or ends what goes wrong on purpose.
-fn hostility(state: &mut State, method: &str, params: &Params<'_>, body: &[u8]) -> Result<Answer, Refusal> {
+fn hostility(
+    state: &mut State,
+    method: &str,
+    params: &Params<'_>,
+    body: &[u8],
+    now_ms: i64,
+) -> Result<Answer, Refusal> {
     match method {
         "GET" => params.only(&[])?,
         "POST" => state.set_hostile(Some(wanted_hostility(params, body)?)),
@@ -598,7 +604,8 @@ fn hostility(state: &mut State, method: &str, params: &Params<'_>, body: &[u8]) 
         }
         _ => return Err(Refusal::MethodNotAllowed { allowed: "GET, POST, DELETE" }),
     }
-    Ok(Answer::json(&json!({ "hostile": state.hostile(), "late": state.num_late() })))
+    let (late, hidden) = (state.num_late(), state.num_hidden(now_ms));
+    Ok(Answer::json(&json!({ "hostile": state.hostile(), "late": late, "hidden": hidden })))
 }
 
 /// Drawn from `seed`, or the rates of the body.

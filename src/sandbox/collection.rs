@@ -212,14 +212,18 @@ impl Collection {
         self.hiding_until_ms = None;
     }
 
+    /// How many records readers do not see as they are.
+    pub(super) fn num_hidden(&self, now_ms: i64) -> usize {
+        self.veils.values().filter(|veil| veil.until_ms > now_ms).count()
+    }
+
     /// The collection as readers see it now.
     pub(super) fn seen(&self, now_ms: i64) -> Cow<'_, Self> {
-        let hidden = |veil: &&Veil| veil.until_ms > now_ms;
-        if !self.veils.values().any(|veil| hidden(&veil)) {
+        if self.num_hidden(now_ms) == 0 {
             return Cow::Borrowed(self);
         }
         let mut seen = self.clone();
-        for (id, veil) in self.veils.iter().filter(|(_, veil)| hidden(veil)) {
+        for (id, veil) in self.veils.iter().filter(|(_, veil)| veil.until_ms > now_ms) {
             seen.place(*id, veil.before.clone());
         }
         Cow::Owned(seen)
@@ -577,6 +581,7 @@ mod tests {
             let (now_seen, want) = (collection.seen(now_ms).list(&all), seen.list(&all));
             assert_eq!((&now_seen.entries, now_seen.total), (&want.entries, want.total), "at {now_ms}");
             assert_eq!(collection.seen(now_ms).num_live, seen.num_live);
+            assert_eq!(collection.num_hidden(now_ms), if now_ms < 60 { 3 } else { 0 });
         }
         assert_eq!(ids(&collection.list(&all)), [1, 6, 2, 3, 7, 5, 4]);
     }

@@ -24,7 +24,7 @@
 //! | `GET /_sandbox/stats?log=20` | what was asked, with the last requests; this machine only, no token |
 //! | `GET /_sandbox/dump?account=acme` | all records, by id |
 //! | `POST /_sandbox/reset?what=all` | back to the seeded records; `what=stats` clears the counts only |
-//! | `GET /_sandbox/hostile` | what goes wrong on purpose, and how many late writes are still to come |
+//! | `GET /_sandbox/hostile` | what goes wrong on purpose, how many late writes are still to come, how many records are hidden |
 //! | `POST /_sandbox/hostile?seed=7` | draws what goes wrong; with a body like `{"answer_lost":50}` just that |
 //! | `DELETE /_sandbox/hostile` | nothing goes wrong any more |
 //!

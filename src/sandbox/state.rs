@@ -148,6 +148,11 @@ impl State {
         self.hostility.late.len()
     }
 
+    pub(super) fn num_hidden(&self, now_ms: i64) -> usize {
+        let collections = self.accounts.iter().flat_map(|account| &account.collections);
+        collections.map(|collection| collection.num_hidden(now_ms)).sum()
+    }
+
     /// Takes the late writes whose time has come, the earliest first.
     pub(super) fn take_due(&mut self, now_ms: i64) -> Vec<LateWrite> {
         let mut due: Vec<_> = self.hostility.late.extract_if(.., |write| write.due_ms <= now_ms).collect();
