@@ -12,6 +12,8 @@ mod plan;
 mod progress;
 mod run;
 mod sandbox;
+#[cfg(feature = "simulate")]
+mod simulate;
 mod status;
 mod sync;
 mod target;
@@ -68,6 +70,9 @@ enum Command {
     Resume(pause::Args),
     /// Serve the sandbox CRM, to try a configuration or a connector file on.
     Sandbox(sandbox::Args),
+    /// Run whole kernels in simulated time with everything going wrong, and look for what breaks.
+    #[cfg(feature = "simulate")]
+    Simulate(simulate::Args),
 }
 
 /// Runs the program with the arguments of the process.
@@ -85,6 +90,9 @@ pub fn main() -> ExitCode {
         | Command::Pause(_)
         | Command::Resume(_)
         | Command::Sandbox(_) => ("syncline=error", false),
+        // Whatever a simulated kernel complains about is meant to happen.
+        #[cfg(feature = "simulate")]
+        Command::Simulate(_) => ("off", false),
     };
     crate::telemetry::init(filter, log_json);
     let out = Output::new(cli.json);
@@ -104,6 +112,8 @@ async fn execute(command: Command, out: &Output) -> Result<Exit, Failure> {
         Command::Demo(args) => demo::execute(args, out).await,
         Command::Run(args) => run::execute(args, out).await,
         Command::Sandbox(args) => sandbox::execute(args, out).await,
+        #[cfg(feature = "simulate")]
+        Command::Simulate(args) => simulate::execute(args, out).await,
         // These leave what they have begun to the next run, and take their temporary
         // files with them.
         Command::Sync(args) => unless_interrupted(sync::execute(args, out)).await,

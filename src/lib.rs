@@ -87,6 +87,8 @@ pub mod model;
 pub mod plan;
 pub mod reconcile;
 pub mod sandbox;
+#[cfg(feature = "simulate")]
+pub mod sim;
 pub mod store;
 #[cfg(feature = "cli")]
 pub mod telemetry;

@@ -458,8 +458,8 @@ impl Fetched {
                 if shared || twice || !leased {
                     plan.effect = Effect::Hold(hold, Some(Box::new(creation.marker.clone())));
                 }
-            } else if let Some(pair) = plan.pair
-                && (twice || !self.leases.take(LeaseKey::Pair(self.sync.no, pair)))
+            } else if plan.pair.is_some_and(|pair| twice || !self.leases.take(LeaseKey::Pair(self.sync.no, pair)))
+                || !self.may_name_partner(plan)
             {
                 plan.effect = Effect::Hold(hold, plan.half.take());
                 plan.absorbed = None;
@@ -471,6 +471,32 @@ impl Fetched {
 }
 
 impl Fetched {
+    /// Whether a record that a plan links with its own is nobody else's: no other unit
+    /// is working on it, and none has given it a pair since it was found.
+    fn may_name_partner(&mut self, plan: &Plan) -> bool {
+        let marker = match &plan.effect {
+            Effect::Keep(Some(marker)) => marker.as_ref(),
+            Effect::Update(updates) => &updates.marker,
+            Effect::Keep(None)
+            | Effect::Half(_)
+            | Effect::Create(_)
+            | Effect::Delete(_)
+            | Effect::Forget
+            | Effect::Hold(..)
+            | Effect::Quarantine(..)
+            | Effect::OutOfScope(_) => return true,
+        };
+        let partner = plan.origin.other();
+        let known = plan.old.as_ref().and_then(|old| old.sides[partner].id.as_ref());
+        let Some(id) = marker.sides[partner].id.as_ref().filter(|id| known != Some(*id)) else { return true };
+        if !self.leases.take(LeaseKey::Record(self.sync.no, partner, id.clone())) {
+            return false;
+        }
+        let filed = self.core.snapshot().and_then(|snapshot| snapshot.pair_by_id(self.core.conn, self.sync.no, partner, id));
+        let ours = |pair: PairNo| plan.pair == Some(pair) || plan.absorbed.as_ref().is_some_and(|(other, _)| *other == pair);
+        filed.is_ok_and(|filed| filed.is_none_or(ours))
+    }
+
     /// Records about which nothing will be written or kept are free for others at
     /// once: live work must not wait for the rest of the page.
     fn let_go(&mut self, plans: &[Plan]) {
@@ -591,7 +617,7 @@ fn external_id(core: &Core, sync: SyncNo, pair: PairNo) -> String {
 
 impl Intended {
     /// Sends the writes, several at once, each record's in order.
-    pub async fn write(self) -> Written {
+    pub async fn write(mut self) -> Written {
         let Planned { core, sync, lane, plans, .. } = &self.planned;
         let mut outcomes: Vec<PerSide<Option<Outcome>>> = (0..plans.len()).map(|_| PerSide::default()).collect();
         let calls = self.calls();
@@ -610,7 +636,20 @@ impl Intended {
             }
         }
         read_back(core, sync, *lane, &mut outcomes).await;
+        self.lease_what_was_made(&outcomes).await;
         Written { intended: self, outcomes }
+    }
+
+    /// A record that was just made belongs to this unit until it is committed: others
+    /// that see it already must not take it for one without a pair.
+    async fn lease_what_was_made(&mut self, outcomes: &[PerSide<Option<Outcome>>]) {
+        let Planned { sync, plans, leases, .. } = &mut self.planned;
+        for (plan, outcomes) in plans.iter().zip(outcomes) {
+            let Effect::Create(creation) = &plan.effect else { continue };
+            if let Some(Outcome::Written(stored)) = &outcomes[creation.target] {
+                leases.take_when_free(LeaseKey::Record(sync.no, creation.target, stored.id.clone())).await;
+            }
+        }
     }
 
     /// The writes, gathered into as few calls as each side takes them in.
@@ -850,6 +889,10 @@ impl Settling {
             tally = Totals { read: 0, unchanged: 0, filtered: 0, ..tally };
         }
         self.report.tally.add(&tally);
+        // Before the plan's own row, so that they are looked at first.
+        for (side, id) in std::mem::take(&mut plan.nudged) {
+            self.look_again(side, &id, PendingReason::Requested, 0, Some(0), &plan);
+        }
         let finished = match &plan.effect {
             Effect::Keep(marker) | Effect::OutOfScope(marker) => {
                 Finished { marker: marker.as_deref().cloned(), ..Finished::default() }
@@ -882,9 +925,6 @@ impl Settling {
                 finish::deleted((plan.origin, &plan.id), deletion, &outcome)
             }
         };
-        if let Some((side, id)) = plan.nudged.take() {
-            self.look_again(side, &id, PendingReason::Requested, plan.attempts, Some(0), &plan);
-        }
         self.keep(&mut plan, finished, now_ms);
         self.finish_row(&plan);
     }
@@ -908,6 +948,9 @@ impl Settling {
                 drop_marker(&mut self.commit, self.sync.no, absorbed, &old);
                 self.move_history(absorbed, pair);
             }
+            if let Effect::Create(creation) = &plan.effect {
+                self.give_up_half_of(creation.target, &marker, pair);
+            }
             put_marker(&mut self.commit, self.sync.no, pair, plan.old.as_ref(), &marker);
             for side in Side::BOTH {
                 if tally.created[side] + tally.updated[side] + tally.deleted[side] > 0 {
@@ -926,6 +969,15 @@ impl Settling {
                 self.report.held_back -= 1;
             }
             None => {}
+        }
+    }
+
+    /// Another unit may have seen the record that was just made, and kept it as a half
+    /// marker.
+    fn give_up_half_of(&mut self, side: Side, marker: &Marker, pair: PairNo) {
+        let Some(id) = &marker.sides[side].id else { return };
+        if let Err(error) = give_up_half(&self.core, self.sync.no, side, id, pair, &mut self.commit) {
+            tracing::warn!(connection.id = %self.core.id, record.id = %id, "whether it has a half marker is unknown: {error}");
         }
     }
 
@@ -1120,6 +1172,29 @@ pub fn put_marker(commit: &mut Commit, sync: SyncNo, pair: PairNo, old: Option<&
     if old != Some(new) {
         commit.put_marker(sync, pair, new);
     }
+}
+
+/// Gives up the half marker of a record that belongs to another pair.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn give_up_half(
+    core: &Core,
+    sync: SyncNo,
+    side: Side,
+    id: &RecordId,
+    pair: PairNo,
+    commit: &mut Commit,
+) -> Result<(), StoreError> {
+    let snapshot = core.snapshot()?;
+    if let Some(other) = snapshot.pair_by_id(core.conn, sync, side, id)?
+        && other != pair
+        && let Some(half) = snapshot.marker(core.conn, sync, other)?
+        && half.known_half() == Some(side)
+    {
+        drop_marker(commit, sync, other, &half);
+    }
+    Ok(())
 }
 
 /// Gives a marker up with its index rows.

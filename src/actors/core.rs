@@ -5,8 +5,10 @@ use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix::prelude::*;
+use tokio::sync::Notify;
 
 use crate::actors::env::Env;
 use crate::actors::mapper::Mapper;
@@ -14,6 +16,7 @@ use crate::actors::message::{Carry, Fetch, Map, Mapped};
 use crate::actors::reader::{ReadSide, Reader};
 use crate::actors::writer::Writer;
 use crate::connectors::{Calls, Read};
+use crate::model::cursor::{Cursor, CursorDelta, StreamNo};
 use crate::model::hash::Digest;
 use crate::model::ids::{ConnNo, ConnectionId, PairNo, RecordId, SyncNo};
 use crate::model::record::Page;
@@ -49,12 +52,23 @@ pub struct Core {
     sides: PerSide<ReadSide>,
     children: RefCell<Children>,
     leases: RefCell<HashSet<LeaseKey>>,
+    /// Told whenever a lease is given back.
+    lease_free: Notify,
     next_pair: Cell<u64>,
     next_seq: Cell<u64>,
     next_intent: Cell<u32>,
     echoes: RefCell<HashSet<(SyncNo, PairNo, Side)>>,
+    pauses: PerSide<RefCell<Option<KeptPause>>>,
     writes: Cell<u64>,
     written: RefCell<HashMap<(SyncNo, PairNo), u64>>,
+}
+
+/// A pause that a side asked for, as the store keeps it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct KeptPause {
+    until_ms: i64,
+    /// How long it was to last, so that a clock that is set back does not prolong it.
+    millis: u64,
 }
 
 struct Children {
@@ -107,8 +121,20 @@ impl Core {
         let next_pair = snapshot.next_pair(conn)?.0;
         let next_seq = snapshot.next_pending_seq(conn)?;
         let held_back = snapshot.quarantine_count(conn)?;
+        let mut pauses = PerSide::default();
+        if let Some(sync) = syncs.first() {
+            for side in Side::BOTH {
+                let kept = snapshot.cursor(conn, sync.no, side, StreamNo::PAUSE)?;
+                pauses[side] = kept.as_ref().and_then(KeptPause::read);
+            }
+        }
         drop(snapshot);
         let calls = PerSide { app: sides.app.calls.clone(), remote: sides.remote.calls.clone() };
+        for side in Side::BOTH {
+            if let Some(pause) = pauses[side] {
+                calls[side].pause(pause.left(env.now_ms()));
+            }
+        }
         let children = Children::start(&sides, env.rng(u64::from(conn.0)));
         Ok(Self {
             id,
@@ -124,10 +150,12 @@ impl Core {
             sides,
             children: RefCell::new(children),
             leases: RefCell::default(),
+            lease_free: Notify::new(),
             next_pair: Cell::new(next_pair),
             next_seq: Cell::new(next_seq),
             next_intent: Cell::new(0),
             echoes: RefCell::default(),
+            pauses: PerSide::from_fn(|side| RefCell::new(pauses[side])),
             writes: Cell::new(0),
             written: RefCell::default(),
         })
@@ -230,10 +258,33 @@ impl Core {
     pub async fn fetch(&self, sync: &BoundSync, side: Side, read: Read, lane: Lane) -> Result<Page, ConnectorError> {
         let reader = self.children.borrow().reader.clone();
         let answer = reader.send(Fetch { side, object: sync.objects[side].clone(), read, lane }).await;
-        answer.unwrap_or_else(|_| {
+        let answer = answer.unwrap_or_else(|_| {
             self.restart_dead_children();
             Err(ConnectorError::new(NextStep::Retry, format!("reading the {side} side crashed")))
-        })
+        });
+        if let Err(ConnectorError { next: NextStep::Wait { millis }, .. }) = &answer {
+            self.keep_pause(side, *millis).await;
+        }
+        answer
+    }
+
+    /// Makes a pause that a side asked for outlive a restart. Where it cannot be stored
+    /// it still holds in this process.
+    async fn keep_pause(&self, side: Side, millis: u64) {
+        let Some(sync) = self.syncs.first() else { return };
+        let until_ms = self.env.now_ms().saturating_add_unsigned(millis);
+        let before = *self.pauses[side].borrow();
+        if before.is_some_and(|before| before.until_ms >= until_ms) {
+            return;
+        }
+        let pause = KeptPause { until_ms, millis };
+        self.pauses[side].replace(Some(pause));
+        let mut commit = self.right.new_commit();
+        let (from, to) = (before.map(KeptPause::write), Some(pause.write()));
+        commit.move_cursor(CursorDelta { sync: sync.no, side, stream: StreamNo::PAUSE, from, to });
+        if let Err(error) = self.commit(commit).await {
+            tracing::warn!(connection.id = %self.id, side = %side, "the pause that was asked for will not outlive a restart: {error}");
+        }
     }
 
     /// Decides through the mapper. A mapper that dies is started again; its cases are
@@ -255,10 +306,16 @@ impl Core {
         let writer = self.children.borrow().writer.clone();
         let wanted = writes.len();
         let answer = writer.send(Carry { side, object: sync.objects[side].clone(), writes, lane }).await;
-        answer.unwrap_or_else(|_| {
+        let outcomes = answer.unwrap_or_else(|_| {
             self.restart_dead_children();
             vec![Outcome::Unknown(format!("writing to the {side} side crashed")); wanted]
-        })
+        });
+        for outcome in &outcomes {
+            if let Outcome::NotSent(ConnectorError { next: NextStep::Wait { millis }, .. }) = outcome {
+                self.keep_pause(side, *millis).await;
+            }
+        }
+        outcomes
     }
 
     fn restart_dead_children(&self) {
@@ -267,6 +324,22 @@ impl Core {
             tracing::error!(connection.id = %self.id, "a child actor died and was started again");
             *children = Children::start(&self.sides, self.env.rng(u64::from(self.conn.0)));
         }
+    }
+}
+
+impl KeptPause {
+    fn left(self, now_ms: i64) -> Duration {
+        let left_ms = u64::try_from(self.until_ms.saturating_sub(now_ms)).unwrap_or(0);
+        Duration::from_millis(left_ms.min(self.millis))
+    }
+
+    fn write(self) -> Cursor {
+        Cursor::new(format!("{} {}", self.until_ms, self.millis))
+    }
+
+    fn read(kept: &Cursor) -> Option<Self> {
+        let (until_ms, millis) = kept.as_str().split_once(' ')?;
+        Some(Self { until_ms: until_ms.parse().ok()?, millis: millis.parse().ok()? })
     }
 }
 
@@ -292,14 +365,22 @@ impl Leases {
         }
         taken
     }
-}
 
-impl Leases {
+    /// Takes a lease, and waits for another unit of work to be through with it. Only for
+    /// a record that this unit has just made: no unit waits for anything of this one
+    /// while it has that.
+    pub async fn take_when_free(&mut self, key: LeaseKey) {
+        while !self.take(key.clone()) {
+            self.core.lease_free.notified().await;
+        }
+    }
+
     /// Gives one lease back before the others.
     pub fn give_back(&mut self, key: &LeaseKey) {
         if let Some(at) = self.held.iter().position(|held| held == key) {
             self.held.swap_remove(at);
             self.core.leases.borrow_mut().remove(key);
+            self.core.lease_free.notify_waiters();
         }
     }
 }
@@ -310,5 +391,7 @@ impl Drop for Leases {
         for key in self.held.drain(..) {
             leases.remove(&key);
         }
+        drop(leases);
+        self.core.lease_free.notify_waiters();
     }
 }

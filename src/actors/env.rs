@@ -21,6 +21,12 @@ impl Env {
         Self { wall_ms: Arc::new(|| Utc::now().timestamp_millis()), seed: fastrand::u64(..) }
     }
 
+    /// A wall clock of the caller's, in milliseconds since 1970, and a fixed seed.
+    #[must_use]
+    pub fn with_clock(wall_ms: impl Fn() -> i64 + Send + Sync + 'static, seed: u64) -> Self {
+        Self { wall_ms: Arc::new(wall_ms), seed }
+    }
+
     /// A wall clock that starts at a time and moves with tokio's clock (paused or
     /// not), and a fixed seed.
     #[must_use]

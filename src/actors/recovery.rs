@@ -7,7 +7,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::actors::batch::{self, Report, Stop, drop_marker, put_marker};
+use crate::actors::batch::{self, Report, Stop, put_marker};
 use crate::actors::core::{Core, LeaseKey};
 use crate::actors::queue::PendingRow;
 use crate::connectors::Read;
@@ -81,6 +81,12 @@ pub async fn recover(core: &Rc<Core>, sync: &Arc<BoundSync>, pair: PairNo, inten
         return close_without_marker(core, sync, pair).await;
     };
     let found = ask(core, sync, pair, &marker, &intent).await?;
+    if let Found::Created(record, _) = &found
+        && !leases.take(LeaseKey::Record(sync.no, intent.target, record.id.clone()))
+    {
+        // Another unit is looking at it, as at a record that it does not know.
+        return Ok(Report::default());
+    }
     let mut recovery = Recovery {
         core: Rc::clone(core),
         sync: Arc::clone(sync),
@@ -335,13 +341,8 @@ impl Recovery {
 
     /// A listing may have seen the new record first and kept it as a half marker.
     fn give_up_half_of(&mut self, side: Side, id: &RecordId) {
-        let Ok(snapshot) = self.core.snapshot() else { return };
-        let (conn, no) = (self.core.conn, self.sync.no);
-        if let Ok(Some(other)) = snapshot.pair_by_id(conn, no, side, id)
-            && other != self.pair
-            && let Ok(Some(half)) = snapshot.marker(conn, no, other)
-        {
-            drop_marker(&mut self.commit, no, other, &half);
+        if let Err(error) = batch::give_up_half(&self.core, self.sync.no, side, id, self.pair, &mut self.commit) {
+            tracing::warn!(connection.id = %self.core.id, record.id = %id, "whether it has a half marker is unknown: {error}");
         }
     }
 

@@ -51,6 +51,8 @@ pub struct StreamNo(pub u8);
 impl StreamNo {
     /// The stream of ordinary changes.
     pub const CHANGES: StreamNo = StreamNo(0);
+    /// No stream: the row in which a pause that the side asked for outlives a restart.
+    pub const PAUSE: StreamNo = StreamNo(254);
 }
 
 /// A cursor's move, with both ends. The store refuses a delta whose `from` is not the

@@ -30,6 +30,9 @@ pub struct Case {
     pub partner: Partner,
     /// Whether records without a partner may be created by now.
     pub stage: Stage,
+    /// The marker as the store has it, when the record is paired anew because its
+    /// partner was deleted; `marker` then is what is left of it.
+    pub orphan_of: Option<Marker>,
     /// Neither side may be taken on trust: an earlier attempt found it changed.
     pub force: bool,
     /// How often it has been tried before.
@@ -57,12 +60,19 @@ impl Case {
             seen,
             partner: Partner::NotAsked,
             stage,
+            orphan_of: None,
             force: false,
             attempts: 0,
             open_write: false,
             unkeyed_create_open: false,
             held_back: None,
         }
+    }
+
+    /// The marker as the store has it.
+    #[must_use]
+    pub fn stored(&self) -> Option<&Marker> {
+        self.orphan_of.as_ref().or(self.marker.as_ref())
     }
 
     /// The id of one side, from the marker or because the case is about it.

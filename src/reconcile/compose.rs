@@ -353,16 +353,26 @@ fn digest_base(sync: &BoundSync, marker: &Marker, side: Side) -> crate::model::h
 
 /// Why a record is created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Birth {
+pub(super) enum Birth<'a> {
     /// It has never been there.
     New,
     /// It was deleted there, and an edit on the other side brings it back, with the
-    /// values it owned.
-    Restored,
+    /// values it owned. This is the marker from before.
+    Restored(&'a Marker),
+}
+
+/// What a side held in a field it owns before its record was deleted. A value too long
+/// to be kept whole is taken from the other side, the only one that has it.
+fn owned_before<'v>(base: Option<&'v BaseValue>, other: Option<&'v Value>) -> Option<&'v Value> {
+    match base {
+        Some(BaseValue::Inline(value)) => Some(value),
+        Some(BaseValue::Absent) => None,
+        Some(BaseValue::Digest(_)) | None => other,
+    }
 }
 
 /// Plans a record's creation on a side. `marker` is the source's half marker.
-pub(super) fn create(sync: &BoundSync, case: &Case, mut marker: Marker, target: Side, kind: Birth) -> Step {
+pub(super) fn create(sync: &BoundSync, case: &Case, mut marker: Marker, target: Side, kind: Birth<'_>) -> Step {
     let source = target.other();
     let Some(fields) = case.seen[source].as_ref().and_then(fields_of) else {
         return match case.id_on(source) {
@@ -379,8 +389,17 @@ pub(super) fn create(sync: &BoundSync, case: &Case, mut marker: Marker, target: 
             FieldRead::Fault(_) if owner_side(field.owner) == Some(target) => None,
             FieldRead::Fault(fault) => return held_back(sync, case, invalid(source, fault)),
         };
-        bases[source].push((field.no, BaseValue::of(value)));
         let owned_there = !sync.mapping.can_write(index, target);
+        let value = match kind {
+            Birth::Restored(before) if owned_there => {
+                let restored = owned_before(before.base(target, field.no), value);
+                // What the source holds instead is put back once both are linked.
+                disputed |= !BaseValue::of(value).same(restored);
+                restored
+            }
+            Birth::Restored(_) | Birth::New => value,
+        };
+        bases[source].push((field.no, BaseValue::of(value)));
         if owned_there && (kind == Birth::New || field.is_constant()) {
             // The target owns it, so it is the target's to fill. What the source holds
             // counts as an edit there, which is put back once both are linked.

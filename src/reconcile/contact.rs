@@ -12,7 +12,7 @@ use crate::reconcile::case::{Candidate, Case, Due, Hold, Partner, Stage, Step};
 use crate::reconcile::compose::{self, Composed, NoBase};
 use crate::reconcile::mapping::{FieldRead, Fields};
 use crate::reconcile::merge::Initial;
-use crate::reconcile::plan::{Effect, Fault, account, fields_of, held_back, keep_visible, quick, tally};
+use crate::reconcile::plan::{Effect, Fault, account, fields_of, held_back, keep_visible, quick, recreate, tally};
 use crate::reconcile::sync::BoundSync;
 
 /// Plans a live record of one side that has no partner.
@@ -30,18 +30,69 @@ pub(super) fn contact(sync: &BoundSync, case: &mut Case, side: Side) -> Step {
     }
     let taken = |other: &&Candidate| other.marker.as_ref().is_some_and(|m| m.known_half().is_none());
     if let Some(linked) = others.iter().find(taken) {
-        return ambiguous(sync, case, side, &format!("{target} record {}, which is linked with another", linked.id));
+        // The one it is linked with may have been deleted, and this one have taken its place.
+        let rival = linked.marker.as_ref().and_then(|marker| marker.sides[side].id.clone());
+        let named = format!("{target} record {}, which is linked with another", linked.id);
+        return ambiguous(sync, case, side, &named, rival.map(|rival| (side, rival)).into_iter().collect());
     }
     if !siblings.is_empty() && (case.stage != Stage::Hold || !others.is_empty()) {
-        return ambiguous(sync, case, side, &names(side, siblings.iter()));
+        let rivals = siblings.iter().map(|id| (side, id.clone())).collect();
+        return ambiguous(sync, case, side, &names(side, siblings.iter()), rivals);
     }
     match others.len() {
         0 if !sync.direction.writes(target) || case.stage == Stage::Hold => half(sync, case, side),
         0 if case.stage == Stage::Prove && !searched => prove(sync, case, side),
         0 => create(sync, case, side),
         1 => pair(sync, case, side),
-        _ => ambiguous(sync, case, side, &names(target, others.iter().map(|other| &other.id))),
+        _ => {
+            let rivals = others.iter().map(|other| (target, other.id.clone())).collect();
+            ambiguous(sync, case, side, &names(target, others.iter().map(|other| &other.id)), rivals)
+        }
     }
+}
+
+/// A record whose partner was deleted and which goes on: it is made again on that side,
+/// unless another one with its match key has taken the place there, as when somebody
+/// deletes a record and enters it anew. Then the two are one.
+pub(super) fn orphan(sync: &BoundSync, case: &mut Case, target: Side) -> Step {
+    let source = target.other();
+    let key = case.seen[source].as_ref().and_then(fields_of).and_then(|fields| sync.mapping.match_key(fields));
+    let Some(key) = key else { return recreate(sync, case, target) };
+    if case.origin == target {
+        // Decided as news of the record that goes on: what may have taken the place
+        // could be in the same unit of work as the deletion.
+        let Some(id) = case.id_on(source).cloned() else { return recreate(sync, case, target) };
+        return look_at(quick(case, Effect::Keep(None)), source, id);
+    }
+    let Partner::Known { others, siblings: _, searched } = &case.partner else { return Step::Partner(key) };
+    let waits = |reason, due| quick(case, Effect::Hold(Hold { reason, due }, None));
+    if others.iter().any(|other| other.open_write) {
+        return waits(PendingReason::OpenCreate, Due::WithOpenCreate);
+    }
+    // One that has a partner of its own only happens to be called the same.
+    let free = |other: &&Candidate| other.marker.as_ref().is_none_or(|marker| marker.known_half().is_some());
+    match others.iter().filter(free).count() {
+        0 if !searched => match prove(sync, case, source) {
+            find @ Step::Find(..) => find,
+            Step::Plan(_) | Step::Read(..) | Step::Partner(_) => match case.stage {
+                Stage::Create | Stage::Again => recreate(sync, case, target),
+                Stage::Hold | Stage::Prove => waits(PendingReason::AwaitPartner, Due::AfterRun),
+            },
+        },
+        0 => recreate(sync, case, target),
+        _ => join(sync, case, source),
+    }
+}
+
+/// The pair is given up, and its record that goes on is paired anew.
+fn join(sync: &BoundSync, case: &mut Case, source: Side) -> Step {
+    let target = source.other();
+    case.seen[target] = None;
+    let Some(marker) = &mut case.marker else { return quick(case, Effect::Keep(None)) };
+    case.orphan_of = Some(marker.clone());
+    marker.state = LinkState::Half;
+    marker.sides[target] = SideState::default();
+    contact(sync, case, source)
 }
 
 /// Nothing to match by: nobody can be its partner.
@@ -111,11 +162,13 @@ fn hold(sync: &BoundSync, case: &Case, side: Side, reason: PendingReason, due: D
     quick(case, Effect::Hold(Hold { reason, due }, Some(Box::new(marker))))
 }
 
-/// Refuses an unclear match. The first time it is only held: what makes it unclear may
-/// be a deletion or another record of the same page, not yet accounted for.
-fn ambiguous(sync: &BoundSync, case: &Case, side: Side, others: &str) -> Step {
+/// Refuses an unclear match. The first time it is only held, and its rivals are looked
+/// at: what makes it unclear may be a deletion or another record of the same page, not
+/// yet accounted for.
+fn ambiguous(sync: &BoundSync, case: &Case, side: Side, others: &str, rivals: Vec<(Side, RecordId)>) -> Step {
     if case.attempts == 0 {
-        return hold(sync, case, side, PendingReason::Retry, Due::Now);
+        let step = hold(sync, case, side, PendingReason::Retry, Due::Now);
+        return rivals.into_iter().fold(step, |step, (side, id)| look_at(step, side, id));
     }
     let text =
         case.seen[side].as_ref().and_then(fields_of).map(|fields| sync.mapping.match_text(fields)).unwrap_or_default();
@@ -170,7 +223,7 @@ fn pair_with(sync: &BoundSync, case: &Case, side: Side, candidate: &Candidate) -
         }
         None => {}
     }
-    let own = case.marker.clone().zip(case.pair);
+    let own = case.stored().cloned().zip(case.pair);
     let mut joined = candidate.marker.clone().unwrap_or_else(|| Marker::new(sync.mapping.hash));
     joined.sides[target].id = Some(candidate.id.clone());
     joined.sides[side] = SideState::default();
@@ -180,14 +233,21 @@ fn pair_with(sync: &BoundSync, case: &Case, side: Side, candidate: &Candidate) -
         (None, None) => (None, None),
     };
     // The old marker of the pair that goes on: the candidate's, else the record's own.
-    let old = if candidate.pair.is_some() { candidate.marker.clone() } else { case.marker.clone() };
-    finish_link(sync, case, joined, pair, old, absorbed, sync.initial)
+    let old = if candidate.pair.is_some() { candidate.marker.clone() } else { case.stored().cloned() };
+    let step = finish_link(sync, case, joined, pair, old, absorbed, sync.initial);
+    // What has taken a place was held back while that was not known to be free.
+    if case.orphan_of.is_some() { nudge(step, target, candidate) } else { step }
 }
 
 /// The candidate is not what the index says: it is to be looked at for itself.
-fn nudge(mut step: Step, target: Side, candidate: &Candidate) -> Step {
+fn nudge(step: Step, target: Side, candidate: &Candidate) -> Step {
+    look_at(step, target, candidate.id.clone())
+}
+
+/// Another record is to be looked at too.
+fn look_at(mut step: Step, side: Side, id: RecordId) -> Step {
     if let Step::Plan(plan) = &mut step {
-        plan.nudged = Some((target, candidate.id.clone()));
+        plan.nudged.push((side, id));
     }
     step
 }

@@ -44,9 +44,9 @@ pub struct Plan {
     /// The record as a half marker, to be kept when it had none and is not linked after
     /// all: what was seen must not be taken for absent.
     pub half: Option<Box<Marker>>,
-    /// A record of the other side that turned out to be other than the index says, to
-    /// be looked at too.
-    pub nudged: Option<(Side, RecordId)>,
+    /// Other records that may not be what the index says of them, to be looked at before
+    /// this one is looked at again.
+    pub nudged: Vec<(Side, RecordId)>,
     /// It was read before in the same run, so it is not counted again.
     pub again: bool,
     /// It was held back before.
@@ -70,7 +70,7 @@ impl Plan {
             id: case.id.clone(),
             raw_hash,
             pair: case.pair,
-            old: case.marker.clone(),
+            old: case.stored().cloned(),
             absorbed: None,
             was_held_back,
             released: was_held_back && !matches!(effect, Effect::Quarantine(..) | Effect::Hold(..)),
@@ -79,7 +79,7 @@ impl Plan {
             tally: Totals { read: 1, ..Totals::default() },
             attempts: case.attempts,
             half: None,
-            nudged: None,
+            nudged: Vec::new(),
             again: case.stage == Stage::Again,
         }
     }
@@ -212,7 +212,7 @@ fn carry_out(sync: &BoundSync, case: &mut Case, seen: PerSide<Seen>, decision: D
         Decision::Delete(target) => delete(sync, case, target, now_ms),
         Decision::Recreate(target) => match need_read(case, target.other()) {
             Some(step) => step,
-            None => recreate(sync, case, target),
+            None => contact::orphan(sync, case, target),
         },
         Decision::Bury { side, both } => {
             let tomb = case.marker.as_ref().map(|marker| Box::new(bury(marker, side, both, cause(case, side), now_ms)));
@@ -533,12 +533,12 @@ fn cause(case: &Case, side: Side) -> DeletionCause {
 }
 
 /// Makes the record again on a side where it was deleted before the other was edited.
-fn recreate(sync: &BoundSync, case: &mut Case, target: Side) -> Step {
+pub(super) fn recreate(sync: &BoundSync, case: &mut Case, target: Side) -> Step {
     let Some(mut marker) = case.marker.take() else { return quick(case, Effect::Keep(None)) };
     let old = marker.clone();
     marker.state = LinkState::Half;
     marker.sides[target] = SideState::default();
-    let step = compose::create(sync, case, marker, target, compose::Birth::Restored);
+    let step = compose::create(sync, case, marker, target, compose::Birth::Restored(&old));
     case.marker = Some(old.clone());
     with_old(step, old)
 }

@@ -5,11 +5,8 @@
 //! `SYNCLINE_SEED` and `SYNCLINE_CASES` choose other cases.
 
 use std::collections::BTreeSet;
-use std::io;
-use std::sync::{Arc, Mutex};
 
-use redb::StorageBackend;
-
+use super::faulty::{FaultyDisk, Honesty, Life};
 use super::*;
 use crate::model::cursor::{Cursor, CursorDelta, StreamNo};
 use crate::model::hash::Digest;
@@ -18,154 +15,6 @@ use crate::model::marker::Marker;
 use crate::model::record::Body;
 use crate::model::side::Side;
 use crate::model::work::{Lane, Pending, PendingReason};
-
-const SECTOR: usize = 512;
-
-/// How a disk treats its owner.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Honest,
-    /// Says that it flushed, and did not.
-    Lying,
-}
-
-/// A disk with a volatile cache.
-#[derive(Debug)]
-struct Disk {
-    kind: Kind,
-    /// What a read sees.
-    cached: Vec<u8>,
-    /// What survives for certain.
-    durable: Vec<u8>,
-    dirty: BTreeSet<usize>,
-    /// Operations left until the power goes; `None` for never.
-    life: Option<u64>,
-    dead: bool,
-    /// The longest it can be.
-    capacity: u64,
-    rng: fastrand::Rng,
-}
-
-impl Disk {
-    fn new(kind: Kind, seed: u64) -> Self {
-        Self {
-            kind,
-            cached: Vec::new(),
-            durable: Vec::new(),
-            dirty: BTreeSet::new(),
-            life: None,
-            dead: false,
-            capacity: u64::MAX,
-            rng: fastrand::Rng::with_seed(seed),
-        }
-    }
-
-    /// Counts an operation; an error once the power is gone. The operation during which
-    /// it goes still reaches the cache, and so may survive in parts.
-    fn spend(&mut self) -> bool {
-        match &mut self.life {
-            Some(0) => self.dead = true,
-            Some(life) => *life -= 1,
-            None => {}
-        }
-        self.dead
-    }
-
-    fn sector(bytes: &[u8], n: usize) -> &[u8] {
-        let start = (n * SECTOR).min(bytes.len());
-        &bytes[start..((n + 1) * SECTOR).min(bytes.len())]
-    }
-
-    fn flush(&mut self) {
-        self.durable.resize(self.cached.len(), 0);
-        for n in std::mem::take(&mut self.dirty) {
-            let from = Self::sector(&self.cached, n);
-            let start = (n * SECTOR).min(self.durable.len());
-            self.durable[start..start + from.len()].copy_from_slice(from);
-        }
-    }
-
-    /// The power is back: each unflushed sector has survived or not, and so has the
-    /// length.
-    fn revive(&mut self) {
-        if self.rng.bool() {
-            self.durable.resize(self.cached.len(), 0);
-        }
-        for n in std::mem::take(&mut self.dirty) {
-            if self.rng.bool() {
-                let from = Self::sector(&self.cached, n);
-                let start = (n * SECTOR).min(self.durable.len());
-                let len = from.len().min(self.durable.len() - start);
-                self.durable[start..start + len].copy_from_slice(&from[..len]);
-            }
-        }
-        self.cached = self.durable.clone();
-        self.life = None;
-        self.dead = false;
-    }
-}
-
-#[derive(Debug, Clone)]
-struct Backend(Arc<Mutex<Disk>>);
-
-fn dead() -> io::Error {
-    io::Error::other("the power is gone")
-}
-
-impl StorageBackend for Backend {
-    fn len(&self) -> io::Result<u64> {
-        Ok(self.0.lock().unwrap().cached.len() as u64)
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let disk = self.0.lock().unwrap();
-        if disk.dead {
-            return Err(dead());
-        }
-        let start = usize::try_from(offset).unwrap();
-        let bytes = disk.cached.get(start..start + out.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
-        out.copy_from_slice(bytes);
-        Ok(())
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        let mut disk = self.0.lock().unwrap();
-        if disk.dead {
-            return Err(dead());
-        }
-        if len > disk.capacity {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        let died = disk.spend();
-        disk.cached.resize(usize::try_from(len).unwrap(), 0);
-        if died { Err(dead()) } else { Ok(()) }
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        let mut disk = self.0.lock().unwrap();
-        if disk.dead || disk.spend() {
-            return Err(dead());
-        }
-        match disk.kind {
-            Kind::Honest => disk.flush(),
-            Kind::Lying => {}
-        }
-        Ok(())
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        let mut disk = self.0.lock().unwrap();
-        if disk.dead {
-            return Err(dead());
-        }
-        let died = disk.spend();
-        let start = usize::try_from(offset).unwrap();
-        let place = disk.cached.get_mut(start..start + data.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
-        place.copy_from_slice(data);
-        disk.dirty.extend(start / SECTOR..(start + data.len()).div_ceil(SECTOR));
-        if died { Err(dead()) } else { Ok(()) }
-    }
-}
 
 const SYNC: SyncNo = SyncNo(1);
 const PAIRS: u64 = 8;
@@ -266,20 +115,21 @@ struct Tally {
 }
 
 /// Several lives of one disk: each ends in a power cut, after each it is looked at.
-fn run_case(kind: Kind, seed: u64, tally: &mut Tally) {
+fn run_case(honesty: Honesty, seed: u64, tally: &mut Tally) {
     let mut rng = fastrand::Rng::with_seed(seed);
-    let disk = Backend(Arc::new(Mutex::new(Disk::new(kind, seed ^ 0x5EED))));
-    let store = Store::on_backend(disk.clone(), options()).unwrap();
+    let disk = FaultyDisk::new(honesty, seed ^ 0x5EED);
+    let store = Store::on_backend(disk.backend(&Life::new()), options()).unwrap();
     let conn = store.intern_connection(&"acme".into()).unwrap();
     drop(store);
-    disk.0.lock().unwrap().flush();
+    disk.settle();
     let (scope, object) = (Scope::from("s"), ObjectName::from("o"));
     let (mut acknowledged, mut acknowledged_records, mut last_epoch) = (0, 0, Epoch(0));
     for _ in 0..3 {
-        disk.0.lock().unwrap().life = Some(rng.u64(1..250));
+        let life = Life::new();
+        life.ends_after(rng.u64(1..250));
         let (mut tried, mut tried_records) = (acknowledged, acknowledged_records);
         // It may die while it opens, too.
-        if let Ok(store) = Store::on_backend(disk.clone(), options())
+        if let Ok(store) = Store::on_backend(disk.backend(&life), options())
             && let Ok(right) = store.start_epoch(conn)
         {
             last_epoch = right.epoch();
@@ -301,12 +151,12 @@ fn run_case(kind: Kind, seed: u64, tally: &mut Tally) {
             assert!(now(right.commit(numbered(&right, acknowledged, tried))).is_err(), "seed {seed}");
         }
         tally.crashes += 1;
-        disk.0.lock().unwrap().revive();
-        let store = match Store::on_backend(disk.clone(), options()) {
+        disk.revive();
+        let store = match Store::on_backend(disk.backend(&Life::new()), options()) {
             Ok(store) => store,
             Err(error) => {
                 tally.unopenable += 1;
-                assert!(kind == Kind::Lying, "seed {seed}: {error}");
+                assert!(honesty == Honesty::Lying, "seed {seed}: {error}");
                 return;
             }
         };
@@ -317,7 +167,7 @@ fn run_case(kind: Kind, seed: u64, tally: &mut Tally) {
                 let epoch = store.snapshot().unwrap().epoch(conn).unwrap();
                 if !whole || !records_whole || epoch < last_epoch {
                     tally.lost += 1;
-                    if kind == Kind::Lying {
+                    if honesty == Honesty::Lying {
                         return;
                     }
                     panic!("seed {seed}: at {at}/{records}, acknowledged {acknowledged}/{acknowledged_records}");
@@ -342,7 +192,7 @@ fn a_power_cut_loses_no_acknowledged_commit_and_halves_none() {
     println!("seed {seed}, {cases} cases");
     let mut tally = Tally::default();
     for case in 0..cases {
-        run_case(Kind::Honest, seed.wrapping_add(case), &mut tally);
+        run_case(Honesty::Honest, seed.wrapping_add(case), &mut tally);
     }
     println!("{tally:?}");
     assert_eq!((tally.unopenable, tally.lost), (0, 0));
@@ -358,7 +208,7 @@ fn a_disk_that_lies_is_seen_to_lose() {
     println!("seed {seed}");
     let mut tally = Tally::default();
     for case in 0..40 {
-        run_case(Kind::Lying, seed.wrapping_add(case), &mut tally);
+        run_case(Honesty::Lying, seed.wrapping_add(case), &mut tally);
     }
     let seen = tally.unopenable + tally.lost + tally.torn.len() as u64;
     assert!(seen > 10, "{tally:?}");
@@ -367,14 +217,11 @@ fn a_disk_that_lies_is_seen_to_lose() {
 #[test]
 fn a_full_disk_acknowledges_nothing_and_keeps_what_was() {
     for room in [0, 4096, 64 * 1024, 300 * 1024] {
-        let disk = Backend(Arc::new(Mutex::new(Disk::new(Kind::Honest, room))));
-        let store = Store::on_backend(disk.clone(), options()).unwrap();
+        let disk = FaultyDisk::new(Honesty::Honest, room);
+        let store = Store::on_backend(disk.backend(&Life::new()), options()).unwrap();
         let conn = store.intern_connection(&"acme".into()).unwrap();
         let right = store.start_epoch(conn).unwrap();
-        {
-            let mut disk = disk.0.lock().unwrap();
-            disk.capacity = disk.cached.len() as u64 + room;
-        }
+        disk.set_room(Some(room));
         let mut acknowledged = 0;
         let error = loop {
             let n = acknowledged + 1;
@@ -393,8 +240,8 @@ fn a_full_disk_acknowledges_nothing_and_keeps_what_was() {
         again.put_marker(SYNC, PairNo(99), &Marker::new(Digest::of(b"")));
         assert!(now(right.commit(again)).is_err(), "the database trusts nothing after a failed write");
         drop((store, right));
-        disk.0.lock().unwrap().capacity = u64::MAX;
-        let store = Store::on_backend(disk, options()).unwrap();
+        disk.set_room(None);
+        let store = Store::on_backend(disk.backend(&Life::new()), options()).unwrap();
         assert_eq!(standing(&store, conn), Ok(acknowledged));
     }
 }

@@ -16,6 +16,8 @@ mod connections;
 mod copy;
 mod dump;
 mod error;
+#[cfg(any(test, feature = "simulate"))]
+pub(crate) mod faulty;
 mod keys;
 mod records;
 mod snapshot;

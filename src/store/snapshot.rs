@@ -143,6 +143,12 @@ impl Snapshot {
         self.row(Table::ById, &keys::side_id(conn, sync, side, id.as_str()))
     }
 
+    /// How many records are filed under a pair. Walks their keys, as
+    /// [`count_markers`](Self::count_markers) does.
+    pub fn count_ids(&self, conn: ConnNo, sync: SyncNo) -> Result<u64, StoreError> {
+        self.count(Table::ById, &keys::conn_sync(conn, sync).prefixed())
+    }
+
     /// Up to `limit` pairs whose record on a side has a match key.
     pub fn pairs_by_match(
         &self,

@@ -2,7 +2,7 @@
 
 use crate::model::budget::Window;
 use crate::model::path::Path;
-use crate::model::value::Value;
+use crate::model::value::{Number, Value};
 
 /// How the app behaves when nothing goes wrong. The default is a well-behaved app:
 /// pages of 100 in change order, exact cursors, tombstones, versions, whole bodies in
@@ -42,6 +42,11 @@ pub struct Behaviour {
     pub index_lag_ms: u64,
     /// The app's own limit: a call beyond it is answered with 429.
     pub rate_limit: Option<Window>,
+    /// Whether that 429 says when to come back.
+    pub limit_says_when: bool,
+    /// How far the app's clock is ahead of the test's, in milliseconds; behind where it
+    /// is negative. Stamps and time cursors follow the app's clock, latency does not.
+    pub clock_skew_ms: i64,
 }
 
 impl Default for Behaviour {
@@ -62,6 +67,8 @@ impl Default for Behaviour {
             latency_ms: (0, 0),
             index_lag_ms: 0,
             rate_limit: None,
+            limit_says_when: true,
+            clock_skew_ms: 0,
         }
     }
 }
@@ -130,20 +137,58 @@ pub struct Normalise {
     pub drop_nulls: bool,
     /// Sets these where they are absent.
     pub defaults: Vec<(Path, Value)>,
+    /// Keeps only the digits of the texts at these paths, and a leading plus.
+    pub phone: Vec<Path>,
+    /// Rounds the numbers at these paths to so many decimals.
+    pub decimals: Vec<(Path, usize)>,
+    /// Drops the text at these paths unless it is one of these.
+    pub known_values: Vec<(Path, Vec<String>)>,
+    /// Writes through connectors leave these as they are; edits from outside, which
+    /// stand for the app itself, may change them.
+    pub read_only: Vec<Path>,
+    /// Sets these by itself, whatever it is given.
+    pub computed: Vec<(Path, Computed)>,
+}
+
+/// What the app makes a field of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Computed {
+    /// The texts at these paths with spaces between; absent without any.
+    Joined(Vec<Path>),
+    /// The number of the record's last change: another one after every write.
+    Revision,
 }
 
 impl Normalise {
-    /// What the app stores when it is given this.
+    /// What the app makes of what it is given.
     pub(super) fn apply(&self, mut value: Value) -> Value {
-        let Normalise { trim, lowercase, keep_only, drop_nulls, defaults } = self;
+        let Normalise {
+            trim,
+            lowercase,
+            keep_only,
+            drop_nulls,
+            defaults,
+            phone,
+            decimals,
+            known_values,
+            // These need more than the value.
+            read_only: _,
+            computed: _,
+        } = self;
         if *trim {
             trim_texts(&mut value);
         }
         for path in lowercase {
-            if let Some(Value::String(text)) = value.get(path) {
-                let lower = text.to_lowercase();
-                value.set(path, Value::String(lower));
-            }
+            replace_text(&mut value, path, |text| Some(text.to_lowercase()));
+        }
+        for path in phone {
+            replace_text(&mut value, path, |text| Some(phone_digits(text)));
+        }
+        for (path, known) in known_values {
+            replace_text(&mut value, path, |text| known.iter().any(|one| one == text).then(|| text.to_owned()));
+        }
+        for (path, decimals) in decimals {
+            round(&mut value, path, *decimals);
         }
         if let Value::Object(entries) = &mut value {
             entries.retain(|(key, entry)| {
@@ -156,6 +201,63 @@ impl Normalise {
             }
         }
         value
+    }
+
+    /// What a write through a connector would leave in the fields it cannot write.
+    pub(super) fn keep_read_only(&self, mut value: Value, stored: Option<&Value>) -> Value {
+        for path in &self.read_only {
+            match stored.and_then(|stored| stored.get(path)) {
+                Some(kept) => value.set(path, kept.clone()),
+                None => value.remove(path),
+            }
+        }
+        value
+    }
+
+    /// Sets what the app computes, as of a change.
+    pub(super) fn compute(&self, mut value: Value, change: u64) -> Value {
+        for (path, computed) in &self.computed {
+            match computed.of(&value, change) {
+                Some(new) => value.set(path, new),
+                None => value.remove(path),
+            }
+        }
+        value
+    }
+}
+
+impl Computed {
+    fn of(&self, value: &Value, change: u64) -> Option<Value> {
+        match self {
+            Computed::Joined(paths) => {
+                let texts: Vec<&str> = paths.iter().filter_map(|path| value.get(path)?.as_str()).collect();
+                (!texts.is_empty()).then(|| Value::string(texts.join(" ")))
+            }
+            Computed::Revision => Some(Value::Number(i64::try_from(change).unwrap_or(i64::MAX).into())),
+        }
+    }
+}
+
+/// Replaces the text at a path, or takes it away.
+fn replace_text(value: &mut Value, path: &Path, new: impl FnOnce(&str) -> Option<String>) {
+    let Some(Value::String(text)) = value.get(path) else { return };
+    match new(text) {
+        Some(text) => value.set(path, Value::String(text)),
+        None => value.remove(path),
+    }
+}
+
+fn phone_digits(text: &str) -> String {
+    let plus = if text.trim_start().starts_with('+') { "+" } else { "" };
+    let digits = text.chars().filter(char::is_ascii_digit);
+    plus.chars().chain(digits).collect()
+}
+
+fn round(value: &mut Value, path: &Path, decimals: usize) {
+    let Some(Value::Number(number)) = value.get(path) else { return };
+    let rounded = number.as_str().parse::<f64>().ok().map(|number| format!("{number:.decimals$}"));
+    if let Some(Ok(rounded)) = rounded.map(|text| Number::parse(&text)) {
+        value.set(path, Value::Number(rounded));
     }
 }
 
@@ -196,12 +298,54 @@ mod tests {
             keep_only: Some(vec!["email".into(), "tags".into(), "note".into()]),
             drop_nulls: true,
             defaults: vec![(Path::key("plan"), Value::string("free"))],
+            ..Normalise::default()
         };
         let given = Value::from_json(r#"{"email":" A@B.c ","tags":[" x "],"note":null,"junk":1}"#).unwrap();
         let stored = normalise.apply(given);
         assert_eq!(stored.to_json(), r#"{"email":"a@b.c","tags":["x"],"plan":"free"}"#);
         let Value::Object(entries) = normalise.apply(stored.clone()) else { panic!("not an object") };
         assert!(entries.iter().any(|(key, value)| key == "email" && value.as_str() == Some("a@b.c")));
+    }
+
+    #[test]
+    fn phones_decimals_and_unknown_values_are_put_in_the_apps_form() {
+        let normalise = Normalise {
+            phone: vec![Path::key("phone")],
+            decimals: vec![(Path::key("price"), 2)],
+            known_values: vec![(Path::key("plan"), vec!["free".into(), "pro".into()])],
+            ..Normalise::default()
+        };
+        for (given, want) in [
+            (r#"{"phone":" +49 (0)89/12-3","price":1.005}"#, r#"{"phone":"+49089123","price":1.00}"#),
+            (r#"{"phone":null,"price":"x","plan":"pro"}"#, r#"{"phone":null,"price":"x","plan":"pro"}"#),
+            (r#"{"plan":"gold","price":10}"#, r#"{"price":10.00}"#),
+        ] {
+            let stored = normalise.apply(Value::from_json(given).unwrap());
+            assert_eq!(stored.to_json(), want);
+            assert_eq!(normalise.apply(stored.clone()), stored, "it is stable");
+        }
+    }
+
+    #[test]
+    fn the_app_keeps_what_is_its_own() {
+        let normalise = Normalise {
+            read_only: vec![Path::key("score")],
+            computed: vec![
+                (Path::key("full"), Computed::Joined(vec![Path::key("first"), Path::key("last")])),
+                (Path::key("rev"), Computed::Revision),
+            ],
+            ..Normalise::default()
+        };
+        let value = |text: &str| Value::from_json(text).unwrap();
+        let stored = value(r#"{"score":7}"#);
+        let given = value(r#"{"first":"A","last":"B","score":1,"full":"x"}"#);
+        let kept = normalise.keep_read_only(given.clone(), Some(&stored));
+        assert_eq!(kept.get(&Path::key("score")), Some(&value("7")));
+        assert_eq!(normalise.keep_read_only(given, None).get(&Path::key("score")), None);
+        let computed = normalise.compute(kept, 12);
+        assert_eq!(computed.get(&Path::key("full")), Some(&Value::string("A B")));
+        assert_eq!(computed.get(&Path::key("rev")), Some(&value("12")));
+        assert_eq!(normalise.compute(value(r#"{"full":"x"}"#), 1).get(&Path::key("full")), None);
     }
 
     #[test]

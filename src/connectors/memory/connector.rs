@@ -1,15 +1,14 @@
 //! The app as a connector shows it: calls arrive, take their time, and are answered or
 //! not.
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 
 use super::MemoryApp;
+use super::call::{Arrival, SILENT_PAUSE_MS};
 use super::faults::{CallKind, CallShape, Fault, On, Part};
 use super::list;
-use super::log::{LogEntry, Operation};
-use super::world::{Applied, World};
+use super::log::{Cause, LogEntry, Operation};
+use super::world::{Applied, By, World};
 use crate::connectors::{Calls, Connector, Read};
 use crate::model::ids::{ObjectName, RecordId};
 use crate::model::path::Path;
@@ -32,8 +31,8 @@ impl Connector for MemoryConnector {
     async fn read(&self, calls: &Calls, object: &ObjectName, read: Read) -> Result<Page, ConnectorError> {
         let name = self.full_name(object);
         let permit = calls.permit().await;
-        let arrival = self.arrive(read_shape(&name, &read));
-        sleep(arrival.latency_ms / 2).await;
+        let arrival = self.app.arrive(read_shape(&name, &read)).await;
+        self.app.until_effect(&arrival).await;
         let answer = {
             let mut world = self.app.lock();
             world.settle();
@@ -41,7 +40,7 @@ impl Connector for MemoryConnector {
             answer_read(&mut world, &name, &read, arrival.fault.as_ref())
         };
         arrival.obey(calls);
-        sleep(arrival.latency_ms.div_ceil(2)).await;
+        self.app.until_answer(&arrival).await;
         drop(permit);
         answer
     }
@@ -57,19 +56,16 @@ impl Connector for MemoryConnector {
             return refuse_all(&writes, &Outcome::NotSent(ConnectorError::new(NextStep::Fail, message)));
         }
         let permit = calls.permit().await;
-        let arrival = self.arrive(CallShape {
-            kind: CallKind::Write,
-            object: &name,
-            parts: writes.iter().map(write_part).collect(),
-        });
-        sleep(arrival.latency_ms / 2).await;
+        let parts = writes.iter().map(write_part).collect();
+        let arrival = self.app.arrive(CallShape { kind: CallKind::Write, object: &name, parts }).await;
+        self.app.until_effect(&arrival).await;
         let outcomes = {
             let mut world = self.app.lock();
             world.settle();
             answer_write(&mut world, &name, writes, &arrival)
         };
         arrival.obey(calls);
-        sleep(arrival.latency_ms.div_ceil(2)).await;
+        self.app.until_answer(&arrival).await;
         drop(permit);
         outcomes
     }
@@ -78,59 +74,6 @@ impl Connector for MemoryConnector {
 impl MemoryConnector {
     fn full_name(&self, object: &ObjectName) -> ObjectName {
         if self.prefix.is_empty() { object.clone() } else { ObjectName::from(format!("{}{object}", self.prefix)) }
-    }
-
-    /// The call reaches the app.
-    ///
-    /// # Panics
-    /// When a fault says so, without holding the lock.
-    fn arrive(&self, shape: CallShape<'_>) -> Arrival {
-        let arrival = {
-            let mut world = self.app.lock();
-            let (call, fault) = world.arrive(&shape);
-            let (least, most) = world.behaviour.latency_ms;
-            let late_ms = match &fault {
-                Some((Fault::Slow { by_ms }, _)) => *by_ms,
-                Some(_) | None => 0,
-            };
-            let latency_ms = world.rng.u64(least..=most.max(least)) + late_ms;
-            let (fault, part) = fault.map_or((None, None), |(fault, part)| (Some(fault), part));
-            Arrival { call, at_ms: world.now_ms(), fault, part, latency_ms }
-        };
-        if matches!(arrival.fault, Some(Fault::Panic)) {
-            panic!("the memory connector was told to panic");
-        }
-        arrival
-    }
-}
-
-/// A call that has reached the app.
-struct Arrival {
-    call: u64,
-    at_ms: u64,
-    fault: Option<Fault>,
-    /// The part of the call that a script's fault is about.
-    part: Option<usize>,
-    latency_ms: u64,
-}
-
-impl Arrival {
-    fn log_entry(&self, name: &ObjectName, operation: Operation) -> LogEntry {
-        let Self { call, at_ms, fault, part: _, latency_ms: _ } = self;
-        LogEntry { call: *call, at_ms: *at_ms, object: name.clone(), operation, fault: fault.clone(), applied: false }
-    }
-
-    /// Does what a connector must when it is asked to pause.
-    fn obey(&self, calls: &Calls) {
-        if let Some(Fault::RateLimited { retry_after_ms }) = self.fault {
-            calls.pause(Duration::from_millis(retry_after_ms));
-        }
-    }
-}
-
-async fn sleep(millis: u64) {
-    if millis > 0 {
-        tokio::time::sleep(Duration::from_millis(millis)).await;
     }
 }
 
@@ -195,6 +138,7 @@ fn read_error(world: &mut World, read: &Read, fault: &Fault) -> Option<Connector
         Fault::TimeoutBefore | Fault::TimeoutAfter => error(NextStep::Retry, "no answer in time"),
         Fault::ServerError => error(NextStep::Retry, "answered 503"),
         Fault::RateLimited { retry_after_ms } => error(NextStep::Wait { millis: *retry_after_ms }, "answered 429"),
+        Fault::RateLimitedSilently => error(NextStep::Wait { millis: SILENT_PAUSE_MS }, "answered 429"),
         Fault::Unauthorised => error(NextStep::Reauthorise, "answered 401"),
         Fault::CursorExpired => error(NextStep::Resync, "answered 410: the cursor is no longer valid"),
         Fault::TokenExpired => {
@@ -308,6 +252,9 @@ fn fate(arrival: &Arrival, count: usize) -> Fate {
         Fault::RateLimited { retry_after_ms } => {
             Fate::Lost { done: 0, answer: not_sent(NextStep::Wait { millis: *retry_after_ms }, "answered 429") }
         }
+        Fault::RateLimitedSilently => {
+            Fate::Lost { done: 0, answer: not_sent(NextStep::Wait { millis: SILENT_PAUSE_MS }, "answered 429") }
+        }
         Fault::Unauthorised => Fate::Lost { done: 0, answer: not_sent(NextStep::Reauthorise, "answered 401") },
         Fault::Rejected { reason } => Fate::Refuse { at: arrival.part.unwrap_or(0), reason: reason.clone() },
         Fault::Stale { for_ms } => Fate::Stale { for_ms: *for_ms },
@@ -341,7 +288,7 @@ fn answer_write(world: &mut World, name: &ObjectName, writes: Vec<Write>, arriva
             for write in writes {
                 let entry = world.log.len();
                 world.log.push(arrival.log_entry(name, write_operation(&write, None)));
-                world.put_off(after_ms, name, write, entry);
+                world.put_off(after_ms, name, arrival.call, write, entry);
             }
             answers
         }
@@ -356,6 +303,7 @@ fn carry_out(
     stale_ms: u64,
     refused: Option<(usize, String)>,
 ) -> Vec<Outcome> {
+    let by = By { cause: Cause::Call(arrival.call), stale_ms };
     let mut outcomes = Vec::with_capacity(writes.len());
     for (at, write) in writes.iter().enumerate() {
         let outcome = match &refused {
@@ -364,7 +312,7 @@ fn carry_out(
                 Outcome::Rejected { reason: reason.clone(), path: None }
             }
             Some(_) | None => {
-                let applied = world.apply(name, write, stale_ms);
+                let applied = world.apply(name, write, &by);
                 let entry = arrival.log_entry(name, write_operation(write, Some(&applied)));
                 world.log.push(LogEntry { applied: applied.changed, ..entry });
                 applied.outcome

@@ -47,6 +47,33 @@ pub struct Faults {
     pub stale: u16,
     /// The longest a change stays unseen, in milliseconds.
     pub stale_ms: u64,
+    /// [`Fault::RateLimitedSilently`]
+    pub rate_limited_silently: u16,
+    /// [`Fault::Rejected`] of one write of a call, drawn among them.
+    pub refused_one: u16,
+    /// Edits from outside whose transaction commits 1 to
+    /// [`late_visible_ms`](Self::late_visible_ms) later, with the modified time of its
+    /// beginning; with time cursors never later than their lookback reaches.
+    pub late_visible: u16,
+    /// The same without regard to what a cursor can bear: also the number of the change
+    /// is taken at the beginning, so a cursor may pass it. Such a change is seen in a
+    /// complete read only.
+    pub late_beyond_lookback: u16,
+    /// The latest an edit from outside is committed, in milliseconds.
+    pub late_visible_ms: u64,
+    /// Changes that reach the search index only after 1 to
+    /// [`slow_index_ms`](Self::slow_index_ms) more.
+    pub slow_index: u16,
+    /// The longest a change stays unknown to `Find`, in milliseconds.
+    pub slow_index_ms: u64,
+}
+
+/// When a transaction that began now will commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct LateVisible {
+    pub after_ms: u64,
+    /// Its number is taken now.
+    pub numbered_now: bool,
 }
 
 impl Faults {
@@ -78,11 +105,38 @@ impl Faults {
             bad_record: 0,
             stale: rate(),
             stale_ms: 10_000,
+            ..Self::default()
+        }
+    }
+
+    /// Everything at some rate, drawn from a seed: what [`Faults::swarm`] draws, and
+    /// what needs a person (refused credentials, records refused or unreadable), a
+    /// restart (panics), a declared lag (slow index) or a complete read (changes beyond
+    /// the lookback).
+    #[must_use]
+    pub fn harsh(seed: u64) -> Self {
+        // Another stream than the swarm's, so that the two are not the same draws.
+        let mut rng = fastrand::Rng::with_seed(seed ^ 0x6861_7273_6800_0000);
+        let mut rate = || [0, 0, 10, 100][rng.usize(0..4)];
+        Self {
+            unauthorised: rate() / 10,
+            panic_in_read: rate() / 10,
+            panic_in_write: rate() / 10,
+            bad_record: rate(),
+            rate_limited_silently: rate(),
+            refused_one: rate(),
+            late_visible: rate(),
+            late_beyond_lookback: rate(),
+            late_visible_ms: 300_000,
+            slow_index: rate(),
+            slow_index_ms: 90_000,
+            ..Self::swarm(seed)
         }
     }
 
     /// Draws what befalls a call of this kind.
-    pub(super) fn draw(&self, kind: CallKind, rng: &mut fastrand::Rng) -> Option<Fault> {
+    pub(super) fn draw(&self, call: &CallShape<'_>, rng: &mut fastrand::Rng) -> Option<(Fault, Option<usize>)> {
+        let kind = call.kind;
         let late = Fault::LateCommit { after_ms: up_to(self.late_commit_ms, rng) };
         let limited = Fault::RateLimited { retry_after_ms: up_to(self.retry_after_ms, rng) };
         let panic = if kind.is_write() { self.panic_in_write } else { self.panic_in_read };
@@ -102,13 +156,33 @@ impl Faults {
             (self.token_expired, Fault::TokenExpired),
             (self.cursor_expired, Fault::CursorExpired),
             (self.bad_record, Fault::BadRecord),
+            (self.rate_limited_silently, Fault::RateLimitedSilently),
+            (self.refused_one, Fault::Rejected { reason: "refused by chance".to_owned() }),
         ];
-        rates.into_iter().find(|(rate, fault)| fault.befalls(kind) && happens(*rate, rng)).map(|(_, fault)| fault)
+        let (_, fault) = rates.into_iter().find(|(rate, fault)| fault.befalls(kind) && happens(*rate, rng))?;
+        let part = matches!(fault, Fault::Rejected { .. }).then(|| rng.usize(0..call.parts.len().max(1)));
+        Some((fault, part))
     }
 
     /// Draws how long a change stays unseen, in milliseconds.
     pub(super) fn draw_stale_ms(&self, rng: &mut fastrand::Rng) -> u64 {
         if happens(self.stale, rng) { up_to(self.stale_ms, rng) } else { 0 }
+    }
+
+    /// Draws how much longer than others a change stays unknown to `Find`.
+    pub(super) fn draw_slow_index_ms(&self, rng: &mut fastrand::Rng) -> u64 {
+        if happens(self.slow_index, rng) { up_to(self.slow_index_ms, rng) } else { 0 }
+    }
+
+    /// Draws whether an edit from outside commits late. `bearable_ms`: for how long a
+    /// cursor can bear that.
+    pub(super) fn draw_late_visible(&self, bearable_ms: u64, rng: &mut fastrand::Rng) -> Option<LateVisible> {
+        if happens(self.late_beyond_lookback, rng) {
+            return Some(LateVisible { after_ms: up_to(self.late_visible_ms, rng), numbered_now: true });
+        }
+        let most_ms = self.late_visible_ms.min(bearable_ms);
+        let happens = most_ms > 0 && happens(self.late_visible, rng);
+        happens.then(|| LateVisible { after_ms: up_to(most_ms, rng), numbered_now: false })
     }
 }
 
@@ -144,6 +218,8 @@ pub enum Fault {
         /// The pause asked for, in milliseconds.
         retry_after_ms: u64,
     },
+    /// A 429 answer that does not say when to come back. A connector pauses by itself.
+    RateLimitedSilently,
     /// A 401 answer: the credentials are refused.
     Unauthorised,
     /// A refusal of what is written. In a batch it befalls the first write that
@@ -210,6 +286,7 @@ impl Fault {
             | Fault::TimeoutAfter
             | Fault::ServerError
             | Fault::RateLimited { .. }
+            | Fault::RateLimitedSilently
             | Fault::Unauthorised
             | Fault::Panic
             | Fault::Slow { .. } => true,
@@ -410,9 +487,50 @@ mod tests {
     fn rates_are_rates() {
         let mut rng = fastrand::Rng::with_seed(1);
         let faults = Faults { timeout_after: 250, truncated: 1_000, ..Faults::default() };
-        let drawn: Vec<_> = (0..4_000).filter_map(|_| faults.draw(CallKind::Write, &mut rng)).collect();
+        let contacts = ObjectName::from("contacts");
+        let call = |kind| CallShape { kind, object: &contacts, parts: Vec::new() };
+        let drawn: Vec<_> = (0..4_000).filter_map(|_| faults.draw(&call(CallKind::Write), &mut rng)).collect();
         assert!((800..1_200).contains(&drawn.len()), "{}", drawn.len());
-        assert!(drawn.iter().all(|fault| *fault == Fault::TimeoutAfter), "a write cannot be truncated");
-        assert_eq!(Faults::default().draw(CallKind::Ids, &mut rng), None);
+        assert!(drawn.iter().all(|(fault, _)| *fault == Fault::TimeoutAfter), "a write cannot be truncated");
+        assert_eq!(Faults::default().draw(&call(CallKind::Ids), &mut rng), None);
     }
+
+    #[test]
+    fn one_write_of_a_batch_is_refused_and_not_always_the_same() {
+        let mut rng = fastrand::Rng::with_seed(1);
+        let faults = Faults { refused_one: 1_000, ..Faults::default() };
+        let contacts = ObjectName::from("contacts");
+        let part = || Part { on: On::Update, id: None };
+        let call = CallShape { kind: CallKind::Write, object: &contacts, parts: vec![part(), part(), part()] };
+        let parts: std::collections::BTreeSet<_> =
+            (0..50).filter_map(|_| faults.draw(&call, &mut rng)).map(|(_, part)| part).collect();
+        assert_eq!(parts.into_iter().collect::<Vec<_>>(), [Some(0), Some(1), Some(2)]);
+    }
+
+    /// What was found with a seed must be found again.
+    #[test]
+    fn a_swarm_has_none_of_the_harsh_faults() {
+        for seed in 0..200 {
+            let swarm = Faults::swarm(seed);
+            let tame = Faults {
+                unauthorised: 0,
+                panic_in_read: 0,
+                panic_in_write: 0,
+                bad_record: 0,
+                rate_limited_silently: 0,
+                refused_one: 0,
+                late_visible: 0,
+                late_beyond_lookback: 0,
+                late_visible_ms: 0,
+                slow_index: 0,
+                slow_index_ms: 0,
+                ..Faults::harsh(seed)
+            };
+            assert_eq!(swarm, tame, "seed {seed}");
+        }
+        let drawn = Faults::swarm(7);
+        assert_eq!((drawn.not_sent, drawn.timeout_before, drawn.stale), SWARM_OF_7, "the draws of old seeds changed");
+    }
+
+    const SWARM_OF_7: (u16, u16, u16) = (100, 0, 100);
 }

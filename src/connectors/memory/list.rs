@@ -11,10 +11,15 @@ use crate::model::write::{ConnectorError, NextStep};
 
 /// A place in the order of changes: modified time, then number of the change. With
 /// exact cursors the time is left at 0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Position {
-    modified_ms: u64,
+    modified_ms: i64,
     change: u64,
+}
+
+impl Position {
+    /// Before everything; an app whose clock is behind has stamps below 0.
+    const START: Position = Position { modified_ms: i64::MIN, change: 0 };
 }
 
 /// How a list goes on, as kept in its page token.
@@ -51,7 +56,7 @@ pub(super) fn read_page(
 ) -> Result<Page, ConnectorError> {
     let start = match since {
         Some(cursor) => start_of(world, cursor)?,
-        None => Position::default(),
+        None => Position::START,
     };
     let mut place = match token {
         Some(token) if world.expired_tokens.contains(token.as_str()) => return Err(expired()),
@@ -99,15 +104,20 @@ pub(super) fn expired() -> ConnectorError {
 
 /// Where a read from a cursor starts.
 fn start_of(world: &World, cursor: &Cursor) -> Result<Position, ConnectorError> {
-    let number = |prefix| cursor.as_str().strip_prefix(prefix).and_then(|digits: &str| digits.parse::<u64>().ok());
     let start = match world.behaviour.cursors {
-        Cursors::Sequence => number("change:").map(|change| Position { modified_ms: 0, change }),
-        Cursors::Time { granularity_ms: _, inclusive, lookback_ms } => number("ms:").map(|modified_ms| Position {
-            modified_ms: modified_ms.saturating_sub(lookback_ms),
-            change: if inclusive { 0 } else { u64::MAX },
-        }),
+        Cursors::Sequence => number_in(cursor, "change:").map(|change| Position { modified_ms: 0, change }),
+        Cursors::Time { granularity_ms: _, inclusive, lookback_ms } => {
+            number_in::<i64>(cursor, "ms:").map(|ms| Position {
+                modified_ms: ms.saturating_sub_unsigned(lookback_ms),
+                change: if inclusive { 0 } else { u64::MAX },
+            })
+        }
     };
     start.ok_or_else(|| ConnectorError::new(NextStep::Resync, "the cursor is not one of ours"))
+}
+
+fn number_in<N: std::str::FromStr>(cursor: &Cursor, prefix: &str) -> Option<N> {
+    cursor.as_str().strip_prefix(prefix)?.parse().ok()
 }
 
 /// The cursor to give with a page, if its read has one to give yet.
@@ -120,15 +130,26 @@ fn cursor_of(world: &World, place: &Place, since: Option<&Cursor>, is_last: bool
         (Order::Changed, Paging::Offset) | (Order::Id | Order::Shuffled, _) if is_last => place.begin,
         (Order::Changed | Order::Id | Order::Shuffled, _) => return None,
     };
-    let text = |prefix: &str, reached: u64| {
-        // A lookback reads what lies behind the cursor; the cursor itself never goes back.
-        let stored = since.and_then(|cursor| cursor.as_str().strip_prefix(prefix)?.parse::<u64>().ok());
-        Cursor::new(format!("{prefix}{}", reached.max(stored.unwrap_or(0))))
-    };
     Some(match world.behaviour.cursors {
-        Cursors::Sequence => text("change:", reached.change.min(place.horizon)),
-        Cursors::Time { granularity_ms: _, inclusive: _, lookback_ms: _ } => text("ms:", reached.modified_ms),
+        Cursors::Sequence => furthest(since, "change:", reached.change.min(place.horizon)),
+        Cursors::Time { granularity_ms: _, inclusive: _, lookback_ms: _ } => {
+            furthest(since, "ms:", reached.modified_ms)
+        }
     })
+}
+
+/// A lookback reads what lies behind the cursor; the cursor itself never goes back.
+fn furthest<N: std::str::FromStr + Ord + std::fmt::Display>(
+    since: Option<&Cursor>,
+    prefix: &str,
+    reached: N,
+) -> Cursor {
+    let stored = since.and_then(|cursor| number_in::<N>(cursor, prefix));
+    let furthest = match stored {
+        Some(stored) => stored.max(reached),
+        None => reached,
+    };
+    Cursor::new(format!("{prefix}{furthest}"))
 }
 
 fn position(world: &World, state: &State) -> Position {
@@ -217,11 +238,10 @@ fn spoil_one(world: &mut World, entries: &mut [Entry]) {
 impl Place {
     fn first(world: &mut World, name: &ObjectName, start: Position) -> Self {
         world.reads_begun += 1;
-        let now_ms = world.now_ms();
         let begin = match world.behaviour.cursors {
             Cursors::Sequence => Position { modified_ms: 0, change: world.last_shown_change(name) },
-            Cursors::Time { granularity_ms, inclusive: _, lookback_ms: _ } => {
-                Position { modified_ms: now_ms - now_ms % granularity_ms.max(1), change: 0 }
+            Cursors::Time { granularity_ms: _, inclusive: _, lookback_ms: _ } => {
+                Position { modified_ms: world.stamp_ms(), change: 0 }
             }
         };
         Self {
@@ -284,7 +304,7 @@ mod tests {
             drifted: true,
             begin: Position { modified_ms: 5, change: 6 },
             horizon: u64::MAX,
-            after: Position { modified_ms: 7, change: 8 },
+            after: Position { modified_ms: -7, change: 8 },
             skip: 9,
             skipped_hash: 10,
             after_id: "a/b ..c".into(),

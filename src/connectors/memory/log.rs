@@ -1,4 +1,5 @@
-//! What was asked of the app, call by call.
+//! What was asked of the app, call by call, and what became of its records, change by
+//! change.
 
 use super::faults::Fault;
 use crate::model::cursor::Cursor;
@@ -92,6 +93,63 @@ impl Operation {
             | Operation::FindExternalId(_) => false,
         }
     }
+}
+
+/// One state that a record ever had.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HistoryEntry {
+    /// The number of the change that left it behind; no two have the same. They grow
+    /// but for transactions that took theirs early
+    /// ([`late_beyond_lookback`](super::Faults::late_beyond_lookback)).
+    pub change: u64,
+    /// When it was carried out, in milliseconds since the app was made.
+    pub at_ms: u64,
+    /// The object.
+    pub object: ObjectName,
+    /// The record.
+    pub id: RecordId,
+    /// Its version, as connectors are told it where the app has versions.
+    pub version: Version,
+    /// All its fields; `None` when it was deleted.
+    pub value: Option<Value>,
+    /// Who did it.
+    pub cause: Cause,
+}
+
+/// Who changed a record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cause {
+    /// A person, or the app itself.
+    Edit,
+    /// A person merged it with this other record: one of the two is deleted by it.
+    Merge {
+        /// The other record.
+        other: RecordId,
+    },
+    /// This call of a connector.
+    Call(u64),
+    /// This call of a connector, after it had been given up.
+    LateCall(u64),
+}
+
+impl Cause {
+    /// Whether it came from outside, not through a connector.
+    #[must_use]
+    pub fn is_outside(&self) -> bool {
+        match self {
+            Cause::Edit | Cause::Merge { .. } => true,
+            Cause::Call(_) | Cause::LateCall(_) => false,
+        }
+    }
+}
+
+/// Where a call stands when it is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    /// It has arrived, and nothing was done.
+    BeforeEffect,
+    /// It was carried out, and its answer is not on its way yet.
+    BeforeAnswer,
 }
 
 /// The most calls that arrived in any span of so many milliseconds.

@@ -10,7 +10,9 @@
 //! it is to follow.
 
 mod behaviour;
+mod call;
 mod connector;
+mod edit;
 mod faults;
 mod list;
 mod log;
@@ -21,9 +23,9 @@ mod world;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-pub use behaviour::{Behaviour, Cursors, IdStyle, Normalise, Order, Paging};
+pub use behaviour::{Behaviour, Computed, Cursors, IdStyle, Normalise, Order, Paging};
 pub use faults::{Fault, Faults, On, Scripted};
-pub use log::{LogEntry, Operation};
+pub use log::{Cause, HistoryEntry, LogEntry, Moment, Operation};
 pub use world::{Rejection, Validation};
 
 use crate::connectors::{Connector, ConnectorFactory, ConnectorScope};
@@ -34,7 +36,9 @@ use crate::model::value::Value;
 use crate::model::write::{Capabilities, Change, ConnectorError, NextStep};
 
 use connector::MemoryConnector;
-use world::{Live, World};
+use edit::Edit;
+use faults::LateVisible;
+use world::{By, Live, World};
 
 /// An app whose records live in memory. A clone is the same app.
 #[derive(Clone)]
@@ -109,6 +113,13 @@ impl MemoryApp {
         self.lock().object(&object.into()).validation = Some(Arc::new(validation));
     }
 
+    /// Moves the app's clock: so far ahead of the test's, or behind where it is
+    /// negative. Moved back while the app runs, it stamps new changes with times that
+    /// were given before.
+    pub fn set_clock_skew_ms(&self, skew_ms: i64) {
+        self.lock().behaviour.clock_skew_ms = skew_ms;
+    }
+
     // ---- what goes wrong ----
 
     /// Says how often what goes wrong.
@@ -128,7 +139,47 @@ impl MemoryApp {
         self.lock().scripts.len()
     }
 
-    /// Nothing goes wrong any more. Late commits under way still come.
+    /// Refuses the credentials of every call from so many milliseconds on, until they
+    /// are renewed.
+    pub fn expire_credentials_in(&self, millis: u64) {
+        let mut world = self.lock();
+        world.credentials_until_ms = Some(world.now_ms().saturating_add(millis));
+    }
+
+    /// Takes the credentials again.
+    pub fn renew_credentials(&self) {
+        self.lock().credentials_until_ms = None;
+    }
+
+    /// While frozen, no call is answered or takes effect, neither a new one nor one that
+    /// is under way: its future pends for ever, also once the app is thawed. What is
+    /// left of a killed process is just that. Writes that the app had put off, and
+    /// transactions of others, still commit.
+    pub fn freeze(&self, frozen: bool) {
+        let mut world = self.lock();
+        if frozen && !world.frozen {
+            world.freezes += 1;
+        }
+        world.frozen = frozen;
+    }
+
+    /// Tells this of every call, by its number, right before it takes effect and again
+    /// before its answer leaves. It may look at the app, and [`freeze`](Self::freeze)
+    /// it: then this call goes no further.
+    pub fn on_call<F>(&self, hook: F)
+    where
+        F: Fn(u64, Moment) + Send + Sync + 'static,
+    {
+        self.lock().hook = Some(Arc::new(hook));
+    }
+
+    /// Tells nobody any more.
+    pub fn no_hook(&self) {
+        self.lock().hook = None;
+    }
+
+    /// Nothing goes wrong any more. Late commits under way still come; expired
+    /// credentials and a frozen app stay as they are.
     pub fn faults_off(&self) {
         let mut world = self.lock();
         world.faults = Faults::default();
@@ -147,38 +198,83 @@ impl MemoryApp {
     }
 
     // ---- edits from outside ----
+    //
+    // With faults on, an edit may commit later: then nothing shows it until it does, and
+    // the history holds it from then on only.
 
     /// Makes or replaces the record with this id, as a person would.
     pub fn put(&self, object: impl Into<ObjectName>, id: impl Into<RecordId>, value: Value) {
-        self.edit(&object.into(), &id.into(), |_| Some(value));
+        self.edit(&object.into(), &id.into(), Edit::Put(value));
     }
 
     /// Makes a record with an id of the app's choice.
     pub fn create(&self, object: impl Into<ObjectName>, value: Value) -> RecordId {
         let object = object.into();
         let id = self.lock().free_id(&object);
-        self.edit(&object, &id, |_| Some(value));
+        self.edit(&object, &id, Edit::Put(value));
         id
     }
 
     /// Changes some fields of a record: each path set, or taken away where the value is
     /// `None`. Whether there was such a record; without one nothing happens.
     pub fn patch(&self, object: impl Into<ObjectName>, id: impl Into<RecordId>, changes: Vec<Change>) -> bool {
-        self.edit(&object.into(), &id.into(), |value| {
-            let mut value = value?;
-            for Change { path, value: new } in changes {
-                match new {
-                    Some(new) => value.set(&path, new),
-                    None => value.remove(&path),
-                }
-            }
-            Some(value)
-        })
+        self.edit(&object.into(), &id.into(), Edit::Patch(changes))
+    }
+
+    /// Changes several records in one go, all with the same modified time, and never
+    /// late. How many of them there were.
+    pub fn patch_many(&self, object: impl Into<ObjectName>, patches: Vec<(RecordId, Vec<Change>)>) -> usize {
+        let object = object.into();
+        let mut world = self.lock();
+        world.settle();
+        let patched = patches.into_iter().filter(|(id, _)| world.exists(&object, id)).collect::<Vec<_>>();
+        let count = patched.len();
+        let modified_ms = world.stamp_ms();
+        for (id, changes) in patched {
+            world.edit_as(&object, &id, Edit::Patch(changes), modified_ms, None);
+        }
+        count
+    }
+
+    /// Changes some fields of a record in a transaction that begins now and commits so
+    /// many milliseconds later, with the modified time of its beginning.
+    pub fn patch_late(
+        &self,
+        object: impl Into<ObjectName>,
+        id: impl Into<RecordId>,
+        changes: Vec<Change>,
+        after_ms: u64,
+    ) {
+        let mut world = self.lock();
+        world.settle();
+        let late = LateVisible { after_ms, numbered_now: false };
+        world.begin_edit(&object.into(), &id.into(), Edit::Patch(changes), late);
     }
 
     /// Deletes a record. Whether there was one.
     pub fn delete(&self, object: impl Into<ObjectName>, id: impl Into<RecordId>) -> bool {
-        self.edit(&object.into(), &id.into(), |_| None)
+        self.edit(&object.into(), &id.into(), Edit::Delete)
+    }
+
+    /// Merges one record into another: the one that stays takes from the other what it
+    /// lacks, and the other is gone for every reader. Whether both were there.
+    pub fn merge(&self, object: impl Into<ObjectName>, from: impl Into<RecordId>, into: impl Into<RecordId>) -> bool {
+        let mut world = self.lock();
+        world.settle();
+        world.merge(&object.into(), &from.into(), &into.into())
+    }
+
+    /// Makes a new record that holds what this one last held, and deletes this one if it
+    /// is still there: the same person entered again. `None` if it never was.
+    pub fn recreate(&self, object: impl Into<ObjectName>, id: impl Into<RecordId>) -> Option<RecordId> {
+        let (object, id) = (object.into(), id.into());
+        let mut world = self.lock();
+        world.settle();
+        let value = world.last_value(&object, &id)?;
+        world.edit(&object, &id, Edit::Delete);
+        let new = world.free_id(&object);
+        world.edit(&object, &new, Edit::Put(value));
+        Some(new)
     }
 
     /// Makes a record be answered with this text, valid JSON or not. The next write to
@@ -191,22 +287,22 @@ impl MemoryApp {
         let created_for = old.and_then(|live| live.created_for);
         let value = Value::from_json(text).unwrap_or(Value::Object(Vec::new()));
         let live = Live { value, raw: Some(Body::from_json(text)), created_for };
-        world.store(&object, &id, Some(live), 0);
+        world.store(&object, &id, Some(live), &By { cause: Cause::Edit, stale_ms: 0 });
     }
 
-    /// Applies an edit to what is there. Whether something was there.
-    fn edit(&self, object: &ObjectName, id: &RecordId, edit: impl FnOnce(Option<Value>) -> Option<Value>) -> bool {
+    /// Carries out an edit, or begins it where it is drawn to commit late. Whether there
+    /// was a record.
+    fn edit(&self, object: &ObjectName, id: &RecordId, edit: Edit) -> bool {
         let mut world = self.lock();
         world.settle();
-        let old = world.real(object, id).and_then(|state| state.live.clone());
-        let existed = old.is_some();
-        let created_for = old.as_ref().and_then(|live| live.created_for.clone());
-        let new = edit(old.map(|live| live.value)).map(|value| world.behaviour.normalise.apply(value));
-        if existed || new.is_some() {
-            let live = new.map(|value| Live { value, raw: None, created_for });
-            world.store(object, id, live, 0);
+        match world.draw_late_visible() {
+            None => world.edit(object, id, edit),
+            Some(late) => {
+                let existed = world.exists(object, id);
+                world.begin_edit(object, id, edit, late);
+                existed
+            }
         }
-        existed
     }
 
     // ---- what is there, and what was done ----
@@ -227,6 +323,21 @@ impl MemoryApp {
         world.real_all(&object.into()).into_iter().map(|(id, live)| (id, live.value)).collect()
     }
 
+    /// How often what goes wrong, at present.
+    #[must_use]
+    pub fn faults(&self) -> Faults {
+        self.lock().faults.clone()
+    }
+
+    /// Every record of an object that ever was, with the number and the stamp of its
+    /// last change; `None` for one that is gone.
+    #[must_use]
+    pub fn positions(&self, object: impl Into<ObjectName>) -> Vec<Position> {
+        let mut world = self.lock();
+        world.settle();
+        world.positions(&object.into())
+    }
+
     /// Everything that was asked of the app through connectors, in order of arrival.
     #[must_use]
     pub fn log(&self) -> Vec<LogEntry> {
@@ -235,7 +346,55 @@ impl MemoryApp {
         world.log.clone()
     }
 
-    /// Forgets the log and the counts; not the records.
+    /// The log from its nth entry on, counted from 0: what came since it was looked at.
+    /// An entry of a late commit is marked as applied only once it has come.
+    #[must_use]
+    pub fn log_from(&self, index: usize) -> Vec<LogEntry> {
+        let mut world = self.lock();
+        world.settle();
+        world.log.get(index..).unwrap_or_default().to_vec()
+    }
+
+    /// How many entries the log has.
+    #[must_use]
+    pub fn log_len(&self) -> usize {
+        self.lock().log.len()
+    }
+
+    /// Every state that any record ever had, from the nth on, counted from 0, in the
+    /// order in which they came. Never forgotten.
+    #[must_use]
+    pub fn history_from(&self, index: usize) -> Vec<HistoryEntry> {
+        let mut world = self.lock();
+        world.settle();
+        world.history.get(index..).unwrap_or_default().to_vec()
+    }
+
+    /// Every state that a record ever had, the first first.
+    #[must_use]
+    pub fn history(&self, object: impl Into<ObjectName>, id: impl Into<RecordId>) -> Vec<HistoryEntry> {
+        let (object, id) = (object.into(), id.into());
+        let mut world = self.lock();
+        world.settle();
+        world.history.iter().filter(|entry| entry.object == object && entry.id == id).cloned().collect()
+    }
+
+    /// Every change that came from outside, not through a connector.
+    #[must_use]
+    pub fn edits(&self) -> Vec<HistoryEntry> {
+        let mut world = self.lock();
+        world.settle();
+        world.history.iter().filter(|entry| entry.cause.is_outside()).cloned().collect()
+    }
+
+    /// Calls that ever arrived through connectors; no [`clear_log`](Self::clear_log)
+    /// resets it. The number of a call is this count when it arrived.
+    #[must_use]
+    pub fn calls_seen(&self) -> u64 {
+        self.lock().calls_seen()
+    }
+
+    /// Forgets the log and the counts; not the records and their history.
     pub fn clear_log(&self) {
         let mut world = self.lock();
         world.settle();
@@ -264,7 +423,14 @@ impl MemoryApp {
         self.lock().blind_overwrites
     }
 
-    /// Calls that came before the end of a pause which the app had asked for.
+    /// Takes back a pause that it asked for less than so many milliseconds ago: a
+    /// process that dies in that moment cannot know of it.
+    pub fn forgive_pause(&self, within_ms: u64) {
+        self.lock().forgive_pause(within_ms);
+    }
+
+    /// Calls that came before the end of a pause which the app had asked for, and after
+    /// its answer must have arrived.
     #[must_use]
     pub fn impatient_calls(&self) -> u64 {
         self.lock().impatient_calls
@@ -288,6 +454,19 @@ impl MemoryApp {
         // A connector that was told to panic does so without the lock.
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Where a record stands in its app's order of changes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Position {
+    /// The record.
+    pub id: RecordId,
+    /// The number of its last change.
+    pub change: u64,
+    /// The stamp of its last change, in milliseconds of the app's clock.
+    pub modified_ms: i64,
+    /// What it is; `None` when it is gone.
+    pub value: Option<Value>,
 }
 
 /// Makes connectors to a [`MemoryApp`].

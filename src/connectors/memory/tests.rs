@@ -701,30 +701,336 @@ fn a_call_dropped_in_flight_may_have_taken_effect() {
     });
 }
 
+#[test]
+fn a_429_that_says_nothing_pauses_as_long_as_a_connector_must_guess() {
+    on_paused_time(async {
+        let rig = Rig::new();
+        rig.app.script(Scripted::new(On::Read, Fault::RateLimitedSilently));
+        assert_eq!(next_step(rig.list(None, None).await), NextStep::Wait { millis: 5_000 });
+        let before = tokio::time::Instant::now();
+        rig.list(None, None).await.unwrap();
+        assert_eq!(before.elapsed(), Duration::from_secs(5));
+        rig.behave(|behaviour| {
+            behaviour.rate_limit = Some(Window { requests: 1, per_ms: 1_000 });
+            behaviour.limit_says_when = false;
+        });
+        rig.list(None, None).await.unwrap();
+        assert!(
+            matches!(rig.create(1).await, Outcome::NotSent(error) if error.next == NextStep::Wait { millis: 5_000 })
+        );
+        assert_eq!((rig.count(), rig.app.impatient_calls()), (0, 0));
+    });
+}
+
+#[test]
+fn expired_credentials_are_refused_until_they_are_renewed() {
+    on_paused_time(async {
+        let rig = Rig::new();
+        rig.app.expire_credentials_in(1_000);
+        stored(rig.create(1).await);
+        advance(1_000).await;
+        assert_eq!(next_step(rig.list(None, None).await), NextStep::Reauthorise);
+        let outcome = rig.create(2).await;
+        assert!(matches!(outcome, Outcome::NotSent(error) if error.next == NextStep::Reauthorise));
+        rig.app.faults_off();
+        assert_eq!(next_step(rig.list(None, None).await), NextStep::Reauthorise, "that is no fault");
+        rig.app.renew_credentials();
+        assert_eq!(rig.list_all(None).await.0.len(), 1);
+    });
+}
+
+#[test]
+fn the_apps_clock_is_ahead_or_behind_and_may_step_back() {
+    let modified = |entry: &Entry| match entry {
+        Entry::Live(record) => record.modified.unwrap().timestamp_millis() - 1_704_067_200_000,
+        other => panic!("{other:?}"),
+    };
+    on_paused_time(async {
+        let rig = Rig::new();
+        rig.behave(|behaviour| {
+            behaviour.cursors = Cursors::Time { granularity_ms: 1_000, inclusive: true, lookback_ms: 60_000 };
+            behaviour.clock_skew_ms = -600_500;
+        });
+        rig.fill(1);
+        let (entries, cursor, _) = rig.list_all(None).await;
+        assert_eq!((modified(&entries[0]), cursor.clone()), (-601_000, Some(Cursor::new("ms:-601000"))));
+        rig.app.set_clock_skew_ms(600_000);
+        rig.fill(1);
+        let (entries, cursor, _) = rig.list_all(cursor.as_ref()).await;
+        assert_eq!((ids(&entries), cursor.clone()), (vec!["1", "2"], Some(Cursor::new("ms:600000"))));
+        rig.app.set_clock_skew_ms(590_000);
+        rig.fill(1);
+        let (entries, cursor, _) = rig.list_all(cursor.as_ref()).await;
+        assert_eq!(ids(&entries), ["3", "2"], "within the lookback a step back loses nothing");
+        rig.app.set_clock_skew_ms(0);
+        rig.fill(1);
+        assert_eq!(ids(&rig.list_all(cursor.as_ref()).await.0), ["3", "2"], "beyond it the change is not seen");
+    });
+}
+
+#[test]
+fn a_late_transaction_shows_nothing_until_it_commits_with_the_time_of_its_beginning() {
+    on_paused_time(async {
+        let rig = Rig::new();
+        rig.behave(|behaviour| {
+            behaviour.cursors = Cursors::Time { granularity_ms: 1_000, inclusive: true, lookback_ms: 5_000 };
+        });
+        let made = rig.fill(2);
+        advance(10_000).await;
+        rig.app.patch_late(OBJECT, made[0].clone(), vec![set("name", "late")], 5_000);
+        advance(4_000).await;
+        stored(rig.write(update(&made[0], None, set("note", "ours"))).await);
+        let (_, cursor, _) = rig.list_all(None).await;
+        assert_eq!(cursor, Some(Cursor::new("ms:14000")));
+        advance(999).await;
+        assert_eq!(rig.app.get(OBJECT, made[0].clone()), Some(value(r#"{"n":0,"note":"ours"}"#)));
+        advance(1).await;
+        let (entries, _, _) = rig.list_all(cursor.as_ref()).await;
+        let [Entry::Live(record)] = entries.as_slice() else { panic!("{entries:?}") };
+        assert_eq!(record.body.as_str(), r#"{"n":0,"note":"ours","name":"late"}"#, "it commits over what came between");
+        assert_eq!(record.modified.unwrap().timestamp_millis(), 1_704_067_210_000);
+        let history = rig.app.history(OBJECT, made[0].clone());
+        let at: Vec<_> = history.iter().map(|entry| (entry.at_ms, entry.cause.clone())).collect();
+        assert_eq!(at, [(0, Cause::Edit), (14_000, Cause::Call(1)), (15_000, Cause::Edit)]);
+    });
+}
+
+/// Within the lookback no reader of changes misses a late transaction; beyond it some do.
+#[test]
+fn late_transactions_are_missed_only_beyond_what_a_cursor_can_bear() {
+    let missed = |cursors: Cursors, faults: Faults| {
+        on_paused_time(async {
+            let rig = Rig::new();
+            rig.behave(|behaviour| behaviour.cursors = cursors);
+            let made = rig.fill(10);
+            rig.app.set_faults(faults);
+            let (_, mut cursor, _) = rig.list_all(None).await;
+            let mut seen = std::collections::BTreeMap::new();
+            for n in 0..300 {
+                rig.app.patch(OBJECT, made[n % 10].clone(), vec![set("name", &n.to_string())]);
+                advance(700).await;
+                let (entries, next, _) = rig.list_all(cursor.as_ref()).await;
+                cursor = next.or(cursor);
+                for entry in entries {
+                    let Entry::Live(record) = entry else { panic!("{entry:?}") };
+                    seen.insert(record.id, record.body.decode().unwrap());
+                }
+            }
+            advance(1_000_000).await;
+            for entry in rig.list_all(cursor.as_ref()).await.0 {
+                let Entry::Live(record) = entry else { panic!("{entry:?}") };
+                seen.insert(record.id, record.body.decode().unwrap());
+            }
+            rig.app.all(OBJECT).into_iter().filter(|(id, value)| seen.get(id) != Some(value)).count()
+        })
+    };
+    let bounded = Faults { late_visible: 500, late_visible_ms: 60_000, ..Faults::default() };
+    let beyond = Faults { late_beyond_lookback: 500, late_visible_ms: 60_000, ..Faults::default() };
+    let time = |lookback_ms| Cursors::Time { granularity_ms: 1_000, inclusive: true, lookback_ms };
+    for cursors in [Cursors::Sequence, time(0), time(5_000), time(60_000)] {
+        assert_eq!(missed(cursors, bounded.clone()), 0, "{cursors:?}");
+    }
+    for cursors in [Cursors::Sequence, time(5_000)] {
+        assert!(missed(cursors, beyond.clone()) > 0, "{cursors:?}");
+    }
+    assert_eq!(missed(time(60_000), beyond), 0, "a lookback that reaches back far enough");
+}
+
+#[test]
+fn many_records_are_edited_with_one_stamp() {
+    on_paused_time(async {
+        let rig = Rig::new();
+        rig.behave(|behaviour| {
+            behaviour.page_size = 2;
+            behaviour.cursors = Cursors::Time { granularity_ms: 60_000, inclusive: true, lookback_ms: 0 };
+        });
+        let made = rig.fill(5);
+        advance(100_000).await;
+        let patches = |ids: &[RecordId]| ids.iter().map(|id| (id.clone(), vec![set("name", "x")])).collect();
+        assert_eq!(rig.app.patch_many(OBJECT, patches(&[&made[..], &["none".into()]].concat())), 5);
+        let (entries, cursor, _) = rig.list_all(Some(&Cursor::new("ms:60000"))).await;
+        assert_eq!((ids(&entries), cursor), (vec!["1", "2", "3", "4", "5"], Some(Cursor::new("ms:60000"))));
+    });
+}
+
+#[test]
+fn merged_records_leave_one_and_the_other_is_gone() {
+    on_paused_time(async {
+        let rig = Rig::new();
+        rig.app.put(OBJECT, "a", value(r#"{"p":{"name":"A","phone":"1"},"tag":"x"}"#));
+        rig.app.put(OBJECT, "b", value(r#"{"p":{"name":"B"}}"#));
+        let (_, cursor, _) = rig.list_all(None).await;
+        assert!(!rig.app.merge(OBJECT, "a", "a") && !rig.app.merge(OBJECT, "a", "c"));
+        assert!(rig.app.merge(OBJECT, "a", "b"));
+        assert_eq!(rig.app.get(OBJECT, "b"), Some(value(r#"{"p":{"name":"B","phone":"1"},"tag":"x"}"#)));
+        let page = rig.read(Read::Ids(vec!["a".into()])).await.unwrap();
+        assert!(matches!(&page.entries[..], [Entry::Deleted { cause: DeletionCause::NotFound, .. }]), "{page:?}");
+        let (entries, _, _) = rig.list_all(cursor.as_ref()).await;
+        assert!(matches!(&entries[..], [Entry::Deleted { .. }, Entry::Live(_)]), "{entries:?}");
+        let causes: Vec<_> = rig.app.edits().into_iter().map(|entry| (entry.id, entry.cause)).collect();
+        let merge = |id: &str, other: &str| (RecordId::from(id), Cause::Merge { other: other.into() });
+        assert_eq!(causes[2..], [merge("a", "b"), merge("b", "a")]);
+    });
+}
+
+#[test]
+fn a_record_is_made_again_with_another_id() {
+    on_paused_time(async {
+        let rig = Rig::new();
+        rig.app.set_unique(OBJECT, Some(Path::key("n")));
+        let made = rig.fill(1);
+        let again = rig.app.recreate(OBJECT, made[0].clone()).unwrap();
+        assert_ne!(again, made[0]);
+        assert_eq!(rig.app.all(OBJECT).into_iter().collect::<Vec<_>>(), [(again.clone(), value(r#"{"n":0}"#))]);
+        rig.app.delete(OBJECT, again.clone());
+        assert!(rig.app.recreate(OBJECT, again).is_some(), "also when it is gone already");
+        assert_eq!(rig.app.recreate(OBJECT, "never"), None);
+        assert_eq!(rig.count(), 1);
+    });
+}
+
+#[test]
+fn writes_leave_alone_what_the_app_sets_by_itself() {
+    on_paused_time(async {
+        let rig = Rig::new();
+        rig.behave(|behaviour| {
+            behaviour.normalise = Normalise {
+                read_only: vec![Path::key("score")],
+                computed: vec![(Path::key("rev"), Computed::Revision)],
+                ..Normalise::default()
+            };
+        });
+        rig.app.put(OBJECT, "a", value(r#"{"n":1,"score":5}"#));
+        assert_eq!(rig.app.get(OBJECT, "a"), Some(value(r#"{"n":1,"score":5,"rev":1}"#)), "the app itself may");
+        let answer = stored(rig.write(update(&"a".into(), None, set("score", "9"))).await);
+        assert_eq!(answer.body.unwrap().as_str(), r#"{"n":1,"score":5,"rev":2}"#);
+    });
+}
+
+#[test]
+fn a_slow_index_is_drawn_for_each_record() {
+    on_paused_time(async {
+        let rig = Rig::new();
+        rig.can(|capabilities| capabilities.find = vec![Path::key("same")]);
+        rig.app.set_faults(Faults { slow_index: 500, slow_index_ms: 90_000, ..Faults::default() });
+        for _ in 0..40 {
+            rig.app.create(OBJECT, value(r#"{"same":1}"#));
+        }
+        let mut found = Vec::new();
+        for wait_ms in [0, 45_000, 45_000] {
+            advance(wait_ms).await;
+            found.push(rig.read(Read::Find(vec![(Path::key("same"), value("1"))])).await.unwrap().entries.len());
+        }
+        assert!((10..30).contains(&found[0]) && found[0] < found[1] && found[1] < 40, "{found:?}");
+        assert_eq!(found[2], 40);
+    });
+}
+
+#[test]
+fn a_frozen_app_answers_nobody_and_does_nothing() {
+    on_paused_time(async {
+        let rig = std::rc::Rc::new(Rig::new());
+        rig.behave(|behaviour| behaviour.latency_ms = (100, 100));
+        let local = tokio::task::LocalSet::new();
+        let call = |n: u32| {
+            let rig = std::rc::Rc::clone(&rig);
+            local.spawn_local(async move { rig.create(n).await })
+        };
+        let calls = local
+            .run_until(async {
+                let before_effect = call(1);
+                tokio::time::sleep(Duration::from_millis(60)).await;
+                let before_answer = before_effect;
+                let before_effect = call(2);
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                rig.app.freeze(true);
+                let while_frozen = call(3);
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                rig.app.freeze(false);
+                tokio::time::sleep(Duration::from_secs(1_000)).await;
+                [before_answer, before_effect, while_frozen]
+            })
+            .await;
+        assert!(calls.iter().all(|call| !call.is_finished()), "they pend for ever");
+        assert_eq!((rig.count(), rig.app.calls_seen()), (1, 2), "the first had taken effect");
+        stored(local.run_until(rig.create(4)).await);
+    });
+}
+
+#[test]
+fn a_hook_can_stop_a_call_before_and_after_its_effect() {
+    for (moment, made) in [(Moment::BeforeEffect, 1), (Moment::BeforeAnswer, 2)] {
+        on_paused_time(async {
+            let rig = Rig::new();
+            let app = rig.app.clone();
+            rig.app.on_call(move |call, now| {
+                if (call, now) == (2, moment) {
+                    app.freeze(true);
+                }
+            });
+            stored(rig.create(1).await);
+            assert!(tokio::time::timeout(Duration::from_secs(60), rig.create(2)).await.is_err(), "{moment:?}");
+            assert_eq!(rig.count(), made, "{moment:?}");
+            rig.app.freeze(false);
+            rig.app.no_hook();
+            stored(rig.create(3).await);
+            assert_eq!(rig.app.calls_seen(), 3);
+        });
+    }
+}
+
+#[test]
+fn log_and_history_are_read_on_from_where_one_was() {
+    on_paused_time(async {
+        let rig = Rig::new();
+        let made = rig.fill(1);
+        rig.app.script(Scripted::new(On::Update, Fault::LateCommit { after_ms: 50 }).nth(2));
+        stored(rig.write(update(&made[0], None, set("name", "a"))).await);
+        let (log, history) = (rig.app.log_len(), rig.app.history_from(0).len());
+        rig.write(update(&made[0], None, set("name", "b"))).await;
+        assert_eq!(rig.app.log_from(log).len(), 1);
+        assert!(rig.app.history_from(history).is_empty());
+        advance(50).await;
+        rig.app.delete(OBJECT, made[0].clone());
+        let new: Vec<_> = rig.app.history_from(history).into_iter().map(|e| (e.version, e.cause, e.value)).collect();
+        let late = (Version::from("v3"), Cause::LateCall(2), Some(value(r#"{"n":0,"name":"b"}"#)));
+        assert_eq!(new, [late, (Version::from("v4"), Cause::Edit, None)]);
+        assert_eq!(rig.app.edits().len(), 2);
+        assert!(rig.app.log_from(99).is_empty());
+    });
+}
+
 /// The same seed and the same calls give the same log, and the drawn faults lose no
 /// record to a reader that reads again what failed.
 #[test]
 fn a_swarm_of_faults_is_the_same_each_time() {
-    let run = |seed: u64| {
+    let run = |seed: u64, harsh: bool| {
         on_paused_time(async {
             let app = MemoryApp::new(seed);
-            app.set_faults(Faults::swarm(seed));
+            app.set_faults(if harsh { tame_panics(Faults::harsh(seed)) } else { Faults::swarm(seed) });
             let connector = app.factory().make(&ConnectorScope { scope: None }).unwrap();
             let rig = Rig { app, connector, calls: Calls::new(&Limits::default()) };
             rig.behave(|behaviour| behaviour.page_size = 3);
             for n in 0..40 {
+                rig.app.create(OBJECT, value("{}"));
                 rig.create(n).await;
                 let _ = rig.list(None, None).await;
                 advance(100).await;
             }
             advance(1_000_000).await;
-            format!("{:?}", rig.app.log())
+            format!("{:?}{:?}", rig.app.log(), rig.app.history_from(0))
         })
     };
-    let logs: Vec<String> = (0..20).map(run).collect();
-    for (seed, log) in (0..20).zip(&logs) {
-        assert_eq!(run(seed), *log, "seed {seed}");
+    for harsh in [false, true] {
+        let logs: Vec<String> = (0..20).map(|seed| run(seed, harsh)).collect();
+        for (seed, log) in (0..20).zip(&logs) {
+            assert_eq!(run(seed, harsh), *log, "seed {seed}");
+        }
+        let different: std::collections::BTreeSet<&String> = logs.iter().collect();
+        assert_eq!(different.len(), 20);
     }
-    let different: std::collections::BTreeSet<&String> = logs.iter().collect();
-    assert_eq!(different.len(), 20);
+}
+
+fn tame_panics(faults: Faults) -> Faults {
+    Faults { panic_in_read: 0, panic_in_write: 0, ..faults }
 }

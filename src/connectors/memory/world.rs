@@ -10,9 +10,11 @@ use chrono::{DateTime, Utc};
 use fastrand::Rng;
 use tokio::time::Instant;
 
+use super::Position;
 use super::behaviour::{Behaviour, Cursors, new_id};
-use super::faults::{CallShape, Fault, Faults, Scripted};
-use super::log::LogEntry;
+use super::edit::Edit;
+use super::faults::{CallShape, Fault, Faults, LateVisible, Scripted};
+use super::log::{Cause, HistoryEntry, LogEntry, Moment};
 use crate::model::ids::{ObjectName, RecordId, Version};
 use crate::model::path::Path;
 use crate::model::record::{Body, Record};
@@ -36,6 +38,9 @@ pub struct Rejection {
     pub path: Option<String>,
 }
 
+/// Told of every call, at each of its moments.
+pub(super) type Hook = Arc<dyn Fn(u64, Moment) + Send + Sync>;
+
 pub(super) struct World {
     origin: Instant,
     pub rng: Rng,
@@ -43,6 +48,13 @@ pub(super) struct World {
     pub faults: Faults,
     pub scripts: Vec<Scripted>,
     pub log: Vec<LogEntry>,
+    pub history: Vec<HistoryEntry>,
+    pub hook: Option<Hook>,
+    pub frozen: bool,
+    /// How often it was frozen: a call that was under way then is never answered.
+    pub freezes: u64,
+    /// From when on, by the test's clock, credentials are refused.
+    pub credentials_until_ms: Option<u64>,
     pub blind_overwrites: u64,
     pub impatient_calls: u64,
     pub expired_tokens: BTreeSet<String>,
@@ -53,7 +65,8 @@ pub(super) struct World {
     ids_given: u64,
     calls: u64,
     arrivals: VecDeque<u64>,
-    paused_until_ms: u64,
+    /// A pause it asked for: from when the other end must know of it, and until when.
+    pause_ms: (u64, u64),
 }
 
 /// One object: its records and what the app knows of them.
@@ -82,7 +95,8 @@ struct Slot {
 #[derive(Debug, Clone)]
 pub(super) struct State {
     pub change: u64,
-    pub modified_ms: u64,
+    /// By the app's clock, rounded as its cursors are.
+    pub modified_ms: i64,
     /// `None` once deleted.
     pub live: Option<Live>,
 }
@@ -104,13 +118,43 @@ struct Remembered {
     id: RecordId,
 }
 
-/// A write that the app carries out after its caller has given up.
+/// What the app carries out later.
 struct Late {
     due_ms: u64,
     object: ObjectName,
-    write: Write,
-    /// Its line in the log, while that is kept.
-    entry: Option<usize>,
+    what: Put,
+}
+
+enum Put {
+    /// A write whose caller has given up.
+    Write {
+        call: u64,
+        write: Write,
+        /// Its line in the log, while that is kept.
+        entry: Option<usize>,
+    },
+    /// An edit from outside, in a transaction that takes its time.
+    Edit {
+        id: RecordId,
+        edit: Edit,
+        begun_ms: i64,
+        /// The number it took when it began; else it takes one when it commits.
+        change: Option<u64>,
+    },
+}
+
+/// When a change was made, as the app tells it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stamp {
+    change: u64,
+    modified_ms: i64,
+}
+
+/// Who writes, and for how long reads do not show it.
+#[derive(Debug, Clone)]
+pub(super) struct By {
+    pub cause: Cause,
+    pub stale_ms: u64,
 }
 
 /// What came of one write inside the app.
@@ -132,6 +176,11 @@ impl World {
             faults: Faults::default(),
             scripts: Vec::new(),
             log: Vec::new(),
+            history: Vec::new(),
+            hook: None,
+            frozen: false,
+            freezes: 0,
+            credentials_until_ms: None,
             blind_overwrites: 0,
             impatient_calls: 0,
             expired_tokens: BTreeSet::new(),
@@ -142,12 +191,28 @@ impl World {
             ids_given: 0,
             calls: 0,
             arrivals: VecDeque::new(),
-            paused_until_ms: 0,
+            pause_ms: (0, 0),
         }
     }
 
     pub fn now_ms(&self) -> u64 {
         u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// The app's own clock.
+    fn clock_ms(&self) -> i64 {
+        i64::try_from(self.now_ms()).unwrap_or(i64::MAX).saturating_add(self.behaviour.clock_skew_ms)
+    }
+
+    /// The app's own clock as its records are stamped with it.
+    pub fn stamp_ms(&self) -> i64 {
+        let clock_ms = self.clock_ms();
+        match self.behaviour.cursors {
+            Cursors::Sequence => clock_ms,
+            Cursors::Time { granularity_ms, inclusive: _, lookback_ms: _ } => {
+                clock_ms - clock_ms.rem_euclid(i64::try_from(granularity_ms).unwrap_or(i64::MAX).max(1))
+            }
+        }
     }
 
     /// The number of the last change.
@@ -166,31 +231,67 @@ impl World {
     /// Forgets what was asked. Late writes under way have no line to mark any more.
     pub fn clear_log(&mut self) {
         self.log.clear();
-        self.late.iter_mut().for_each(|late| late.entry = None);
+        for late in &mut self.late {
+            match &mut late.what {
+                Put::Write { call: _, write: _, entry } => *entry = None,
+                Put::Edit { .. } => {}
+            }
+        }
         self.blind_overwrites = 0;
         self.impatient_calls = 0;
     }
 
     // ---- time and calls ----
 
-    /// Carries out the late writes that are due. Called before anything looks.
+    /// Carries out what was put off and is due. Called before anything looks.
     pub fn settle(&mut self) {
         let now_ms = self.now_ms();
         while let Some(at) = self.late.iter().position(|late| late.due_ms <= now_ms) {
-            let Late { object, write, entry, due_ms: _ } = self.late.remove(at);
-            let applied = self.apply(&object, &write, 0);
-            if let Some(entry) = entry {
-                self.log[entry].applied = applied.changed;
+            let Late { object, what, due_ms: _ } = self.late.remove(at);
+            match what {
+                Put::Write { call, write, entry } => {
+                    let applied = self.apply(&object, &write, &By { cause: Cause::LateCall(call), stale_ms: 0 });
+                    if let Some(entry) = entry {
+                        self.log[entry].applied = applied.changed;
+                    }
+                }
+                Put::Edit { id, edit, begun_ms, change } => {
+                    self.edit_as(&object, &id, edit, begun_ms, change);
+                }
             }
         }
     }
 
     /// Notes a write that will be carried out later.
-    pub fn put_off(&mut self, after_ms: u64, object: &ObjectName, write: Write, entry: usize) {
+    pub fn put_off(&mut self, after_ms: u64, object: &ObjectName, call: u64, write: Write, entry: usize) {
+        self.put_later(after_ms, object, Put::Write { call, write, entry: Some(entry) });
+    }
+
+    /// Notes an edit whose transaction has begun and commits later.
+    pub fn begin_edit(&mut self, object: &ObjectName, id: &RecordId, edit: Edit, late: LateVisible) {
+        let change = late.numbered_now.then(|| self.next_change());
+        let begun_ms = self.stamp_ms();
+        self.put_later(late.after_ms, object, Put::Edit { id: id.clone(), edit, begun_ms, change });
+    }
+
+    fn put_later(&mut self, after_ms: u64, object: &ObjectName, what: Put) {
         let due_ms = self.now_ms() + after_ms;
-        self.late.push(Late { due_ms, object: object.clone(), write, entry: Some(entry) });
+        self.late.push(Late { due_ms, object: object.clone(), what });
         // Carried out in the order of their times; a stable sort keeps the order of arrival.
         self.late.sort_by_key(|late| late.due_ms);
+    }
+
+    /// Draws whether an edit from outside commits late, within what cursors can bear.
+    pub fn draw_late_visible(&mut self) -> Option<LateVisible> {
+        let bearable_ms = match self.behaviour.cursors {
+            // Its numbers are taken when a change commits.
+            Cursors::Sequence => u64::MAX,
+            // Stamps are rounded down, so only whole steps of the lookback count.
+            Cursors::Time { granularity_ms, inclusive: _, lookback_ms } => {
+                lookback_ms - lookback_ms % granularity_ms.max(1)
+            }
+        };
+        self.faults.draw_late_visible(bearable_ms, &mut self.rng)
     }
 
     /// A call arrives: its number, and what goes wrong with it. With a script's fault
@@ -198,14 +299,39 @@ impl World {
     pub fn arrive(&mut self, call: &CallShape<'_>) -> (u64, Option<(Fault, Option<usize>)>) {
         let now_ms = self.now_ms();
         self.calls += 1;
-        if now_ms < self.paused_until_ms {
+        if (self.pause_ms.0..self.pause_ms.1).contains(&now_ms) {
             self.impatient_calls += 1;
         }
-        let fault = self.over_the_limit(now_ms).map(|fault| (fault, None)).or_else(|| self.misfortune(call));
+        let refused = self.refused_credentials(now_ms).or_else(|| self.over_the_limit(now_ms));
+        let fault = refused.map(|fault| (fault, None)).or_else(|| self.misfortune(call));
         if let Some((Fault::RateLimited { retry_after_ms }, _)) = &fault {
-            self.paused_until_ms = self.paused_until_ms.max(now_ms + retry_after_ms);
+            self.ask_for_pause(now_ms, *retry_after_ms);
         }
         (self.calls, fault)
+    }
+
+    /// Calls that are under way when the pause begins come in vain, but in good faith.
+    fn ask_for_pause(&mut self, now_ms: u64, millis: u64) {
+        let (from, until) = self.pause_ms;
+        let known_ms = now_ms + self.behaviour.latency_ms.1 + 1;
+        let from = if now_ms < until { from } else { known_ms };
+        self.pause_ms = (from, until.max(now_ms + millis));
+    }
+
+    /// Takes back a pause that it asked for only so long ago.
+    pub fn forgive_pause(&mut self, within_ms: u64) {
+        if self.now_ms() < self.pause_ms.0 + within_ms {
+            self.pause_ms = (0, 0);
+        }
+    }
+
+    /// How many calls have arrived in all.
+    pub fn calls_seen(&self) -> u64 {
+        self.calls
+    }
+
+    fn refused_credentials(&self, now_ms: u64) -> Option<Fault> {
+        self.credentials_until_ms.is_some_and(|until_ms| until_ms <= now_ms).then_some(Fault::Unauthorised)
     }
 
     fn over_the_limit(&mut self, now_ms: u64) -> Option<Fault> {
@@ -216,6 +342,9 @@ impl World {
         if self.arrivals.len() < usize::try_from(window.requests).unwrap_or(usize::MAX) {
             self.arrivals.push_back(now_ms);
             return None;
+        }
+        if !self.behaviour.limit_says_when {
+            return Some(Fault::RateLimitedSilently);
         }
         let oldest = self.arrivals.front().copied().unwrap_or(now_ms);
         Some(Fault::RateLimited { retry_after_ms: (oldest + window.per_ms - now_ms).max(1) })
@@ -229,21 +358,21 @@ impl World {
                 return Some((fault, part));
             }
         }
-        self.faults.draw(call.kind, &mut self.rng).map(|fault| (fault, None))
+        self.faults.draw(call, &mut self.rng)
     }
 
     // ---- what reads show ----
 
     /// The version of a state, as told to the other end.
     pub fn version(&self, state: &State) -> Option<Version> {
-        self.behaviour.versions.then(|| Version::new(format!("v{}", state.change)))
+        self.behaviour.versions.then(|| version_of(state))
     }
 
     pub fn modified(&self, state: &State) -> Option<DateTime<Utc>> {
         if !self.behaviour.modified {
             return None;
         }
-        DateTime::from_timestamp_millis(FIRST_MOMENT_MS.saturating_add_unsigned(state.modified_ms))
+        DateTime::from_timestamp_millis(FIRST_MOMENT_MS.saturating_add(state.modified_ms))
     }
 
     pub fn record(&self, id: &RecordId, state: &State, live: &Live) -> Record {
@@ -298,31 +427,116 @@ impl World {
         slots.iter().filter_map(|(id, slot)| Some((id.clone(), slot.now.live.clone()?))).collect()
     }
 
+    /// Every record there ever was, with its last change.
+    pub fn positions(&mut self, name: &ObjectName) -> Vec<Position> {
+        let at = |(id, slot): (&RecordId, &Slot)| Position {
+            id: id.clone(),
+            change: slot.now.change,
+            modified_ms: slot.now.modified_ms,
+            value: slot.now.live.as_ref().map(|live| live.value.clone()),
+        };
+        self.object(name).slots.iter().map(at).collect()
+    }
+
     // ---- changing records ----
 
-    /// Stores a record, or its deletion, as the next change.
-    pub fn store(&mut self, name: &ObjectName, id: &RecordId, live: Option<Live>, stale_ms: u64) -> State {
+    /// Applies an edit from outside to what is there. Whether something was there.
+    pub fn edit(&mut self, name: &ObjectName, id: &RecordId, edit: Edit) -> bool {
+        self.edit_as(name, id, edit, self.stamp_ms(), None)
+    }
+
+    /// The same with a modified time of the caller's, and a number taken before or now.
+    pub fn edit_as(
+        &mut self,
+        name: &ObjectName,
+        id: &RecordId,
+        edit: Edit,
+        modified_ms: i64,
+        change: Option<u64>,
+    ) -> bool {
+        let old = self.live(name, id).map(|(_, live)| live);
+        let existed = old.is_some();
+        let created_for = old.as_ref().and_then(|live| live.created_for.clone());
+        let new = edit.apply(old.map(|live| live.value)).map(|value| self.behaviour.normalise.apply(value));
+        if existed || new.is_some() {
+            let live = new.map(|value| Live { value, raw: None, created_for });
+            let stamp = Stamp { change: change.unwrap_or_else(|| self.next_change()), modified_ms };
+            self.store_as(stamp, name, id, live, &By { cause: Cause::Edit, stale_ms: 0 });
+        }
+        existed
+    }
+
+    /// Whether a record is there.
+    pub fn exists(&mut self, name: &ObjectName, id: &RecordId) -> bool {
+        self.live(name, id).is_some()
+    }
+
+    /// Merges one record into another, as a person would: what the one that stays lacks
+    /// it takes from the other, which is gone. Whether both were there.
+    pub fn merge(&mut self, name: &ObjectName, from: &RecordId, into: &RecordId) -> bool {
+        let (Some((_, gone)), Some((_, kept))) = (self.live(name, from), self.live(name, into)) else { return false };
+        if from == into {
+            return false;
+        }
+        let by = |other: &RecordId| By { cause: Cause::Merge { other: other.clone() }, stale_ms: 0 };
+        self.store(name, from, None, &by(into));
+        let mut value = kept.value;
+        super::edit::fill(&mut value, gone.value);
+        let live = Live { value: self.behaviour.normalise.apply(value), raw: None, created_for: kept.created_for };
+        self.store(name, into, Some(live), &by(from));
+        true
+    }
+
+    /// What a record last held, deleted or not.
+    pub fn last_value(&self, name: &ObjectName, id: &RecordId) -> Option<Value> {
+        let mut states = self.history.iter().rev().filter(|entry| entry.object == *name && entry.id == *id);
+        states.find_map(|entry| entry.value.clone())
+    }
+
+    fn next_change(&mut self) -> u64 {
         self.changes += 1;
+        self.changes
+    }
+
+    /// Stores a record, or its deletion, as the next change.
+    pub fn store(&mut self, name: &ObjectName, id: &RecordId, live: Option<Live>, by: &By) -> State {
+        let stamp = Stamp { change: self.next_change(), modified_ms: self.stamp_ms() };
+        self.store_as(stamp, name, id, live, by)
+    }
+
+    fn store_as(&mut self, stamp: Stamp, name: &ObjectName, id: &RecordId, live: Option<Live>, by: &By) -> State {
+        let Stamp { change, modified_ms } = stamp;
+        let live = live.map(|live| Live { value: self.behaviour.normalise.compute(live.value, change), ..live });
         let now_ms = self.now_ms();
-        let modified_ms = match self.behaviour.cursors {
-            Cursors::Sequence => now_ms,
-            Cursors::Time { granularity_ms, inclusive: _, lookback_ms: _ } => now_ms - now_ms % granularity_ms.max(1),
-        };
-        let stale_ms = stale_ms.max(self.faults.draw_stale_ms(&mut self.rng));
-        let indexed_at_ms = now_ms + self.behaviour.index_lag_ms;
-        let state = State { change: self.changes, modified_ms, live };
+        let stale_ms = by.stale_ms.max(self.faults.draw_stale_ms(&mut self.rng));
+        let lag_ms = self.behaviour.index_lag_ms + self.faults.draw_slow_index_ms(&mut self.rng);
+        let indexed_at_ms = now_ms + lag_ms;
+        let state = State { change, modified_ms, live };
+        self.remember(name, id, &state, by);
         let slots = &mut self.object(name).slots;
         let (before, shown_at_ms, hidden_from) = match slots.remove(id) {
             None => (None, now_ms + stale_ms, state.change),
             // A replica catches up in order: what hides an earlier change hides this one.
             Some(old) if now_ms < old.shown_at_ms => {
-                (old.before, old.shown_at_ms.max(now_ms + stale_ms), old.hidden_from)
+                (old.before, old.shown_at_ms.max(now_ms + stale_ms), old.hidden_from.min(state.change))
             }
             Some(old) => (Some(old.now), now_ms + stale_ms, state.change),
         };
         let slot = Slot { now: state.clone(), before, shown_at_ms, hidden_from, indexed_at_ms };
         slots.insert(id.clone(), slot);
         state
+    }
+
+    fn remember(&mut self, name: &ObjectName, id: &RecordId, state: &State, by: &By) {
+        self.history.push(HistoryEntry {
+            change: state.change,
+            at_ms: self.now_ms(),
+            object: name.clone(),
+            id: id.clone(),
+            version: version_of(state),
+            value: state.live.as_ref().map(|live| live.value.clone()),
+            cause: by.cause.clone(),
+        });
     }
 
     /// An id that no record of this object ever had.
@@ -336,25 +550,25 @@ impl World {
         }
     }
 
-    /// Carries out one write of the other end. `stale_ms`: for how long reads do not
-    /// show it.
-    pub fn apply(&mut self, name: &ObjectName, write: &Write, stale_ms: u64) -> Applied {
+    /// Carries out one write of the other end.
+    pub fn apply(&mut self, name: &ObjectName, write: &Write, by: &By) -> Applied {
         if !self.object(name).capabilities.writable {
             return Applied::refused(Outcome::Rejected { reason: format!("{name} is read-only"), path: None });
         }
         match write {
-            Write::Create(create) => self.apply_create(name, create, stale_ms),
-            Write::Update(update) => self.apply_update(name, update, stale_ms),
-            Write::Delete(delete) => self.apply_delete(name, delete, stale_ms),
+            Write::Create(create) => self.apply_create(name, create, by),
+            Write::Update(update) => self.apply_update(name, update, by),
+            Write::Delete(delete) => self.apply_delete(name, delete, by),
         }
     }
 
-    fn apply_create(&mut self, name: &ObjectName, create: &Create, stale_ms: u64) -> Applied {
+    fn apply_create(&mut self, name: &ObjectName, create: &Create, by: &By) -> Applied {
         let recovery = self.object(name).capabilities.create;
         if let Some(applied) = self.earlier_attempt(name, recovery, create) {
             return applied;
         }
-        let value = self.behaviour.normalise.apply(create.record.clone());
+        let normalise = &self.behaviour.normalise;
+        let value = normalise.apply(normalise.keep_read_only(create.record.clone(), None));
         if let Some(outcome) = self.refuse(name, &value, None) {
             return Applied::refused(outcome);
         }
@@ -366,7 +580,7 @@ impl World {
             | CreateRecovery::Park => self.free_id(name),
         };
         let live = Live { value, raw: None, created_for: Some(create.external_id.clone()) };
-        let state = self.store(name, &id, Some(live), stale_ms);
+        let state = self.store(name, &id, Some(live), by);
         if let CreateRecovery::IdempotencyKey { life_ms } = recovery {
             let until_ms = self.now_ms().saturating_add(life_ms);
             let remembered = Remembered { until_ms, record: create.record.clone(), id: id.clone() };
@@ -420,7 +634,7 @@ impl World {
         Applied { outcome: Outcome::Duplicate(named), changed: false, id: Some(id), found: None }
     }
 
-    fn apply_update(&mut self, name: &ObjectName, update: &Update, stale_ms: u64) -> Applied {
+    fn apply_update(&mut self, name: &ObjectName, update: &Update, by: &By) -> Applied {
         let Some((state, live)) = self.live(name, &update.id) else {
             return Applied::refused(Outcome::Missing);
         };
@@ -430,7 +644,7 @@ impl World {
             return refused(Outcome::Changed);
         }
         let mut value = match self.object(name).capabilities.update {
-            UpdateStyle::Fields => live.value,
+            UpdateStyle::Fields => live.value.clone(),
             UpdateStyle::Whole => match update.current.as_ref().map(Body::decode) {
                 Some(Ok(current)) => current,
                 Some(Err(_)) | None => {
@@ -445,17 +659,18 @@ impl World {
                 None => value.remove(&change.path),
             }
         }
-        let value = self.behaviour.normalise.apply(value);
+        let normalise = &self.behaviour.normalise;
+        let value = normalise.apply(normalise.keep_read_only(value, Some(&live.value)));
         if let Some(outcome) = self.refuse(name, &value, Some(&update.id)) {
             return refused(outcome);
         }
         self.count_if_blind(name, &update.id, update.expected.as_ref(), &found, state.change);
         let live = Live { value, raw: None, created_for: live.created_for };
-        let state = self.store(name, &update.id, Some(live), stale_ms);
+        let state = self.store(name, &update.id, Some(live), by);
         self.written(name, update.id.clone(), &state, found)
     }
 
-    fn apply_delete(&mut self, name: &ObjectName, delete: &Delete, stale_ms: u64) -> Applied {
+    fn apply_delete(&mut self, name: &ObjectName, delete: &Delete, by: &By) -> Applied {
         let id = Some(delete.id.clone());
         let Some((state, _)) = self.live(name, &delete.id) else {
             return Applied { outcome: Outcome::Deleted, changed: false, id, found: None };
@@ -465,7 +680,7 @@ impl World {
             return Applied { outcome: Outcome::Changed, changed: false, id, found };
         }
         self.count_if_blind(name, &delete.id, delete.expected.as_ref(), &found, state.change);
-        let state = self.store(name, &delete.id, None, stale_ms);
+        let state = self.store(name, &delete.id, None, by);
         self.note_seen(name, &delete.id, state.change);
         Applied { outcome: Outcome::Deleted, changed: true, id, found }
     }
@@ -528,6 +743,10 @@ impl World {
         let stored = Stored { id: id.clone(), version: self.version(state), modified: self.modified(state), body };
         Applied { outcome: Outcome::Written(stored), changed: true, id: Some(id), found }
     }
+}
+
+fn version_of(state: &State) -> Version {
+    Version::new(format!("v{}", state.change))
 }
 
 impl Applied {
