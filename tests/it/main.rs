@@ -2,6 +2,7 @@
 //! paused time. Each file is named for the danger it guards.
 
 mod convergence;
+mod deletions;
 mod documents;
 mod first_contact;
 mod harness;
