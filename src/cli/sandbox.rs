@@ -3,10 +3,23 @@
 use super::exit::{Exit, Failure};
 use super::output::Output;
 use super::run::told_to_end;
-use crate::sandbox::{Sandbox, SandboxBuilder, SandboxHandle, token};
+use crate::sandbox::{Hostile, Sandbox, SandboxBuilder, SandboxHandle, token};
+
+const HOSTILE_HELP: &str = "\
+Hostile mode: some of the requests under /v1 meet what real apps do. An answer is lost, cut off or
+broken though the write was carried out, or it was not, or it is carried out later; 500, 502 and 503;
+429 with Retry-After in seconds, as a date or without; slow answers; reads that lag behind writes;
+pages that begin with what stood on the one before. Rates are drawn from the seed.
+
+It can be switched while the sandbox runs, from this machine:
+  curl -X POST   'http://127.0.0.1:8090/_sandbox/hostile?seed=7'
+  curl -X POST    http://127.0.0.1:8090/_sandbox/hostile -d '{\"answer_lost\":50,\"late\":20,\"late_ms\":3000}'
+  curl -X DELETE  http://127.0.0.1:8090/_sandbox/hostile
+Requests with the header 'Sandbox-Calm: true' are spared. /_sandbox/stats counts the mishaps.";
 
 /// Arguments of `sandbox`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = HOSTILE_HELP)]
 pub(super) struct Args {
     /// Port of this machine to listen on; 0 for a free one.
     #[arg(long, default_value_t = 8090)]
@@ -36,6 +49,12 @@ pub(super) struct Args {
     /// demo's contacts imply it.
     #[arg(long)]
     normalise: bool,
+    /// Misbehave as real apps do, at rates drawn from a seed; see below.
+    #[arg(long)]
+    hostile: bool,
+    /// The seed; one at random where not told.
+    #[arg(long, requires = "hostile", value_name = "NUM")]
+    hostile_seed: Option<u64>,
 }
 
 /// Parses `100/10s`.
@@ -49,8 +68,13 @@ fn rate_limit(text: &str) -> Result<(usize, i64), String> {
 
 pub(super) async fn execute(args: Args, out: &Output) -> Result<Exit, Failure> {
     let accounts = args.accounts.clone();
-    let sandbox = builder(args).start()?;
-    tell(&sandbox, &accounts, out);
+    let hostile = args.hostile.then(|| Hostile::swarm(args.hostile_seed.unwrap_or_else(|| fastrand::u64(..1_000_000))));
+    let mut builder = builder(args);
+    if let Some(hostile) = &hostile {
+        builder = builder.hostile(hostile.clone());
+    }
+    let sandbox = builder.start()?;
+    tell(&sandbox, &accounts, hostile.as_ref(), out);
     told_to_end().await.map_err(|error| Failure::refused(format!("failed to listen for signals: {error}")))?;
     sandbox.stop().await;
     Ok(Exit::Done)
@@ -82,10 +106,10 @@ fn builder(args: Args) -> SandboxBuilder {
     }
 }
 
-fn tell(sandbox: &SandboxHandle, accounts: &[String], out: &Output) {
+fn tell(sandbox: &SandboxHandle, accounts: &[String], hostile: Option<&Hostile>, out: &Output) {
     let tokens: Vec<_> =
         accounts.iter().map(|account| serde_json::json!({ "account": account, "token": token(account) })).collect();
-    out.value(&serde_json::json!({ "url": sandbox.api_url(), "accounts": tokens }));
+    out.value(&serde_json::json!({ "url": sandbox.api_url(), "accounts": tokens, "hostile": hostile }));
     out.say(format!("sandbox CRM at {}; end it with Ctrl-C", out.bold(&sandbox.api_url())));
     for account in accounts {
         out.say(format!("  account {account}, token {}", token(account)));
@@ -93,6 +117,10 @@ fn tell(sandbox: &SandboxHandle, accounts: &[String], out: &Output) {
     if let Some(account) = accounts.first() {
         let header = format!("Authorization: Bearer {}", token(account));
         out.say(format!("try: curl -H '{header}' '{}/contacts?limit=2'", sandbox.api_url()));
+    }
+    if let Some(hostile) = hostile {
+        let seed = hostile.seed;
+        out.say(format!("hostile, as --hostile-seed {seed} draws: {}/_sandbox/hostile", sandbox.base_url()));
     }
     out.say(format!("what it was asked: {}/_sandbox/stats?log=20", sandbox.base_url()));
 }

@@ -35,7 +35,8 @@ pub(super) struct Args {
 }
 
 pub(super) async fn execute(args: Args, out: &Output) -> Result<Exit, Failure> {
-    let threads = args.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get));
+    let threads =
+        args.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get));
     let plan = Plan { first: args.seed, seeds: args.seeds, events: args.events, threads };
     let summary = run(plan, out).await?;
     report(&summary, args.seed, out);

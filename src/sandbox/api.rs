@@ -2,8 +2,12 @@
 //! routes it to the state and writes the answer down. Every request passes this one
 //! place, so this is where it is logged.
 
+use std::borrow::Cow;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::{Duration, UNIX_EPOCH};
 
+use actix_web::body::{BodySize, MessageBody};
 use actix_web::http::{Method, StatusCode, header};
 use actix_web::web::{self, Bytes};
 use actix_web::{HttpRequest, HttpResponse};
@@ -13,13 +17,14 @@ use serde_json::value::RawValue;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::Shared;
-use super::collection::{Edit, ListPage, Listing, Start};
+use super::collection::{Collection, Edit, ListPage, Listing, Shift, Start};
+use super::hostile::{Hostile, Kind, Mishap};
 use super::limits::{Admitted, Kept};
 use super::properties::write_json_text;
 use super::query::Params;
 use super::refusal::Refusal;
 use super::settings::{RetryAfter, Settings};
-use super::state::{Account, Done, State};
+use super::state::{Account, Done, LateWrite, State};
 use super::stats::Written;
 
 /// Largest body accepted: a batch of 100 records with a text of 100 KB each fits.
@@ -46,6 +51,20 @@ struct Answer {
     admitted: Option<Admitted>,
     replayed: bool,
     body: Bytes,
+    delivery: Delivery,
+}
+
+/// How an answer reaches the client.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Delivery {
+    #[default]
+    Whole,
+    /// After so many milliseconds.
+    Slow(u64),
+    /// The connection is dropped behind so many bytes of the body.
+    Cut(usize),
+    /// The connection is dropped without a byte.
+    None,
 }
 
 /// One request of an account, taken apart.
@@ -59,6 +78,9 @@ struct Asked<'a> {
     key: Option<&'a str>,
     body: &'a [u8],
     now_ms: i64,
+    /// Nothing goes wrong with it on purpose.
+    calm: bool,
+    shift: Shift,
 }
 
 /// What a batch does with each of its inputs.
@@ -70,26 +92,32 @@ enum Verb {
 }
 
 async fn serve(shared: web::Data<Shared>, request: HttpRequest, body: Result<Bytes, actix_web::Error>) -> HttpResponse {
-    let now_ms = (shared.clock)();
-    let settings = &shared.settings;
-    let mut state = shared.lock();
-    let method = method_name(request.method());
-    if let Some(rest) = request.path().strip_prefix("/_sandbox/") {
-        let answer = inspect(&mut state, settings, &request, method, rest, now_ms);
-        return respond(answer.unwrap_or_else(|refusal| Answer::refused(&refusal, settings, now_ms)));
+    let answer = answer(&shared, &request, body);
+    if let Delivery::Slow(by_ms) = answer.delivery {
+        actix_web::rt::time::sleep(Duration::from_millis(by_ms)).await;
     }
-    let account_no = account_of(&state, &request);
+    respond(answer)
+}
+
+fn answer(shared: &Shared, request: &HttpRequest, body: Result<Bytes, actix_web::Error>) -> Answer {
+    let settings = &shared.settings;
+    let (mut state, now_ms) = shared.lock();
+    let method = method_name(request.method());
+    let refused = |refusal| Answer::refused(&refusal, settings, now_ms);
+    if let Some(rest) = request.path().strip_prefix("/_sandbox/") {
+        let body = body.unwrap_or_default();
+        return inspect(&mut state, settings, request, (method, rest), &body, now_ms).unwrap_or_else(refused);
+    }
+    let account_no = account_of(&state, request);
     let answer = account_no.as_ref().map_err(Clone::clone).and_then(|account_no| {
         let admitted = admit(state.account(*account_no), settings, now_ms)?;
-        let answer = answer(&mut state, settings, &request, method, body, *account_no, now_ms);
-        let answer = answer.unwrap_or_else(|refusal| Answer::refused(&refusal, settings, now_ms));
-        Ok(Answer { admitted, ..answer })
+        let answer = answer_account(&mut state, settings, request, method, body, *account_no, now_ms);
+        Ok(Answer { admitted, ..answer.unwrap_or_else(refused) })
     });
-    let answer = answer.unwrap_or_else(|refusal| Answer::refused(&refusal, settings, now_ms));
+    let answer = answer.unwrap_or_else(refused);
     let path = request.uri().path_and_query().map_or("", |path| path.as_str());
     state.tally.request(now_ms, account_no.ok(), method, path, answer.status);
-    drop(state);
-    respond(answer)
+    answer
 }
 
 fn account_of(state: &State, request: &HttpRequest) -> Result<usize, Refusal> {
@@ -110,7 +138,7 @@ fn bearer(value: &str) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-fn answer(
+fn answer_account(
     state: &mut State,
     settings: &Settings,
     request: &HttpRequest,
@@ -133,8 +161,108 @@ fn answer(
         key: header_text(request, header::HeaderName::from_static("idempotency-key"))?,
         body: &body,
         now_ms,
+        calm: header_text(request, header::HeaderName::from_static("sandbox-calm"))? == Some("true"),
+        shift: Shift::None,
     };
-    route(state, &asked)
+    match state.mishap(kind_of(method, asked.path), asked.calm) {
+        None => route(state, &asked),
+        Some(mishap) => Ok(befall(state, &asked, mishap)),
+    }
+}
+
+fn kind_of(method: &str, path: &str) -> Kind {
+    match (method, path.split('/').count()) {
+        ("GET", 3) if path != "/v1/account" => Kind::List,
+        ("GET", _) => Kind::Read,
+        _ => Kind::Write,
+    }
+}
+
+/// Carries a request out as far as the mishap lets it, and answers so.
+fn befall(state: &mut State, asked: &Asked<'_>, mishap: Mishap) -> Answer {
+    let mut done = |asked: &Asked<'_>| {
+        let refused = |refusal| Answer::refused(&refusal, asked.settings, asked.now_ms);
+        route(state, asked).unwrap_or_else(refused)
+    };
+    match mishap {
+        Mishap::Dropped => Answer::none(),
+        Mishap::AnswerLost => {
+            done(asked);
+            Answer::none()
+        }
+        Mishap::Late { after_ms } => {
+            state.put_off(LateWrite::of(asked, after_ms));
+            Answer::none()
+        }
+        Mishap::ErrorBefore { status } => Answer::failed(status),
+        Mishap::ErrorAfter { status } => {
+            done(asked);
+            Answer::failed(status)
+        }
+        Mishap::Cut { kept } => {
+            let answer = done(asked);
+            Answer { delivery: Delivery::Cut(kept.of(answer.body.len())), ..answer }
+        }
+        Mishap::Truncated { kept } => {
+            let answer = done(asked);
+            Answer { body: answer.body.slice(..kept.of(answer.body.len())), ..answer }
+        }
+        Mishap::Limited { for_ms, told } => Answer::limited(later(asked.now_ms, for_ms), told, asked.now_ms),
+        Mishap::Slow { by_ms } => Answer { delivery: Delivery::Slow(by_ms), ..done(asked) },
+        Mishap::Stale { for_ms } => {
+            state.account(asked.account_no).hide_writes(asked.now_ms, later(asked.now_ms, for_ms));
+            let answer = route(state, asked);
+            state.account(asked.account_no).show_writes();
+            answer.unwrap_or_else(|refusal| Answer::refused(&refusal, asked.settings, asked.now_ms))
+        }
+        Mishap::Repeated => done(&Asked { shift: Shift::Back, ..*asked }),
+        Mishap::Skipped => done(&Asked { shift: Shift::Forward, ..*asked }),
+    }
+}
+
+fn later(now_ms: i64, by_ms: u64) -> i64 {
+    now_ms.saturating_add(i64::try_from(by_ms).unwrap_or(i64::MAX))
+}
+
+/// Carries out the late writes whose time has come. Nobody can tell that from their
+/// being carried out at that time, because everybody who looks comes through here.
+pub(super) fn carry_out_due(state: &mut State, settings: &Settings, now_ms: i64) {
+    for write in state.take_due(now_ms) {
+        // Nobody is left to be answered, be it done or refused.
+        drop(route(state, &write.asked(settings)));
+    }
+}
+
+impl LateWrite {
+    fn of(asked: &Asked<'_>, after_ms: u64) -> Self {
+        Self {
+            due_ms: later(asked.now_ms, after_ms),
+            account_no: asked.account_no,
+            method: asked.method,
+            path: asked.path.to_owned(),
+            query: asked.query.to_owned(),
+            if_match: asked.if_match.map(str::to_owned),
+            key: asked.key.map(str::to_owned),
+            body: Bytes::copy_from_slice(asked.body),
+        }
+    }
+
+    fn asked<'a>(&'a self, settings: &'a Settings) -> Asked<'a> {
+        let Self { due_ms, account_no, method, path, query, if_match, key, body } = self;
+        Asked {
+            settings,
+            account_no: *account_no,
+            method,
+            path,
+            query,
+            if_match: if_match.as_deref(),
+            key: key.as_deref(),
+            body,
+            now_ms: *due_ms,
+            calm: false,
+            shift: Shift::None,
+        }
+    }
 }
 
 fn route(state: &mut State, asked: &Asked<'_>) -> Result<Answer, Refusal> {
@@ -171,8 +299,8 @@ fn who(asked: &Asked<'_>) -> Result<Answer, Refusal> {
 
 fn list(state: &mut State, asked: &Asked<'_>, object: &str) -> Result<Answer, Refusal> {
     let params = asked.params();
-    let listing = params.listing(asked.settings.page_size)?;
-    let page = state.account(asked.account_no).collection(object)?.list(&listing);
+    let listing = Listing { shift: asked.shift, ..params.listing(asked.settings.page_size)? };
+    let page = asked.seen(state.account(asked.account_no).collection(object)?).list(&listing);
     let place = page.next.map(|position| match listing.start {
         Start::Page(number) => ("page", number.saturating_add(1).to_string()),
         Start::Beginning | Start::After(_) => ("after", position.to_token()),
@@ -215,7 +343,7 @@ fn list_body(listing: &Listing, page: ListPage, next: Option<&(&str, String, Str
 
 fn search(state: &mut State, asked: &Asked<'_>, object: &str) -> Result<Answer, Refusal> {
     let search = asked.params().search(asked.settings.page_size)?;
-    let collection = state.account(asked.account_no).collection(object)?;
+    let collection = asked.seen(state.account(asked.account_no).collection(object)?);
     let found = collection
         .live()
         .filter(|record| search.wanted.iter().all(|(property, value)| record.properties.is(property, value)));
@@ -238,7 +366,8 @@ fn search(state: &mut State, asked: &Asked<'_>, object: &str) -> Result<Answer, 
 
 fn get(state: &mut State, asked: &Asked<'_>, object: &str, id: &str) -> Result<Answer, Refusal> {
     asked.params().only(&[])?;
-    let record = state.account(asked.account_no).get(object, id)?;
+    let collection = asked.seen(state.account(asked.account_no).collection(object)?);
+    let record = collection.find(id)?;
     Ok(Answer { status: 200, etag: Some(record.etag()), body: record.json.clone(), ..Answer::default() })
 }
 
@@ -417,8 +546,8 @@ fn inspect(
     state: &mut State,
     settings: &Settings,
     request: &HttpRequest,
-    method: &'static str,
-    rest: &str,
+    (method, rest): (&'static str, &str),
+    body: &[u8],
     now_ms: i64,
 ) -> Result<Answer, Refusal> {
     // Behind a real socket the peer is always known; without one it is this process.
@@ -451,9 +580,44 @@ fn inspect(
             let number = number.ok_or_else(|| Refusal::bad_parameter("account", "is not an account"))?;
             Ok(Answer { status: 200, body: dump_body(name, state.account(number)).into(), ..Answer::default() })
         }
+        ("hostile", _) => hostility(state, method, &params, body, now_ms),
         ("stats" | "dump", _) => Err(Refusal::MethodNotAllowed { allowed: "GET" }),
         ("reset", _) => Err(Refusal::MethodNotAllowed { allowed: "POST" }),
         _ => Err(Refusal::UnknownRoute { path: request.path().to_owned() }),
+    }
+}
+
+/// `/_sandbox/hostile`: tells, sets or ends what goes wrong on purpose.
+fn hostility(
+    state: &mut State,
+    method: &str,
+    params: &Params<'_>,
+    body: &[u8],
+    now_ms: i64,
+) -> Result<Answer, Refusal> {
+    match method {
+        "GET" => params.only(&[])?,
+        "POST" => state.set_hostile(Some(wanted_hostility(params, body)?)),
+        "DELETE" => {
+            params.only(&[])?;
+            state.set_hostile(None);
+        }
+        _ => return Err(Refusal::MethodNotAllowed { allowed: "GET, POST, DELETE" }),
+    }
+    let (late, hidden) = (state.num_late(), state.num_hidden(now_ms));
+    Ok(Answer::json(&json!({ "hostile": state.hostile(), "late": late, "hidden": hidden })))
+}
+
+/// Drawn from `seed`, or the rates of the body.
+fn wanted_hostility(params: &Params<'_>, body: &[u8]) -> Result<Hostile, Refusal> {
+    params.only(&["seed"])?;
+    match params.one("seed")? {
+        Some(seed) => {
+            let seed = seed.parse().map_err(|_| Refusal::bad_parameter("seed", "must be a whole number"))?;
+            Ok(Hostile::swarm(seed))
+        }
+        None => serde_json::from_slice(body)
+            .map_err(|error| Refusal::bad_request(format!("expected rates like {{\"answer_lost\":50}}: {error}"))),
     }
 }
 
@@ -483,6 +647,11 @@ impl Asked<'_> {
     fn params(&self) -> Params<'_> {
         Params::parse(self.query)
     }
+
+    /// The records as this client sees them.
+    fn seen<'c>(&self, collection: &'c Collection) -> Cow<'c, Collection> {
+        if self.calm { Cow::Borrowed(collection) } else { collection.seen(self.now_ms) }
+    }
 }
 
 impl Answer {
@@ -501,6 +670,23 @@ impl Answer {
         Self { admitted, retry_after, ..answer }
     }
 
+    /// No answer at all.
+    fn none() -> Self {
+        Self { delivery: Delivery::None, ..Self::default() }
+    }
+
+    fn failed(status: u16) -> Self {
+        let error = json!({ "code": "unavailable", "message": "something went wrong on purpose" });
+        Self { status, body: json!({ "error": error }).to_string().into(), ..Self::default() }
+    }
+
+    fn limited(retry_at_ms: i64, told: RetryAfter, now_ms: i64) -> Self {
+        let refusal = Refusal::RateLimited { retry_at_ms };
+        let body = json!({ "error": refusal.error_json() }).to_string().into();
+        let retry_after = retry_after_text(told, retry_at_ms, now_ms);
+        Self { status: refusal.status(), retry_after, body, ..Self::default() }
+    }
+
     fn done(status: u16, done: Done) -> Self {
         let replayed = done.written.is_none();
         let (etag, body) = done.record.unzip();
@@ -509,7 +695,12 @@ impl Answer {
 }
 
 fn respond(answer: Answer) -> HttpResponse {
-    let Answer { status, etag, location, link, retry_after, admitted, replayed, body } = answer;
+    let Answer { status, etag, location, link, retry_after, admitted, replayed, body, delivery } = answer;
+    let broken = match delivery {
+        Delivery::None => return HttpResponse::Ok().body(Broken::at_once()),
+        Delivery::Cut(kept) if !body.is_empty() => Some(kept),
+        Delivery::Cut(_) | Delivery::Whole | Delivery::Slow(_) => None,
+    };
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = HttpResponse::build(status);
     if let Some(Admitted { limit, remaining, reset_ms }) = admitted {
@@ -535,7 +726,56 @@ fn respond(answer: Answer) -> HttpResponse {
     if status == StatusCode::NO_CONTENT {
         return response.finish();
     }
-    response.content_type("application/json").body(body)
+    response.content_type("application/json");
+    match broken {
+        Some(kept) => response.body(Broken::behind(kept, body)),
+        None => response.body(body),
+    }
+}
+
+/// A body that ends in an error, at which the server drops the connection. What was not
+/// yet sent by then, the head included, is never sent.
+struct Broken {
+    announced: usize,
+    left: Vec<Sent>,
+}
+
+/// One step of a body that breaks, the last first.
+enum Sent {
+    Bytes(Bytes),
+    /// A pause in which the server sends what it has.
+    Pause,
+}
+
+impl Broken {
+    /// Breaks before anything is sent.
+    fn at_once() -> Self {
+        Self { announced: 1, left: Vec::new() }
+    }
+
+    /// Breaks when so many bytes of a body are sent.
+    fn behind(kept: usize, body: Bytes) -> Self {
+        Self { announced: body.len(), left: vec![Sent::Pause, Sent::Bytes(body.slice(..kept))] }
+    }
+}
+
+impl MessageBody for Broken {
+    type Error = std::io::Error;
+
+    fn size(&self) -> BodySize {
+        BodySize::Sized(self.announced as u64)
+    }
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        match self.get_mut().left.pop() {
+            Some(Sent::Bytes(bytes)) => Poll::Ready(Some(Ok(bytes))),
+            Some(Sent::Pause) => {
+                context.waker().wake_by_ref();
+                Poll::Pending
+            }
+            None => Poll::Ready(Some(Err(std::io::Error::other("dropped on purpose")))),
+        }
+    }
 }
 
 fn retry_after_text(style: RetryAfter, retry_at_ms: i64, now_ms: i64) -> Option<String> {

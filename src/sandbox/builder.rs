@@ -8,6 +8,7 @@ use actix_web::dev::Server;
 use actix_web::middleware::{Compress, Condition};
 use actix_web::{App, HttpServer, web};
 
+use super::hostile::Hostile;
 use super::settings::{Check, Clock, ObjectSettings, RateLimit, RetryAfter, Seed, Settings, Stamps};
 use super::{Sandbox, SandboxError, SandboxHandle, Shared, api, seed};
 
@@ -128,6 +129,12 @@ impl SandboxBuilder {
     /// Records from the start.
     pub fn with_seed(mut self, seed: Seed) -> Self {
         self.settings.seeds.push(seed);
+        self
+    }
+
+    /// What goes wrong on purpose; [`Hostile::swarm`] draws it from a seed.
+    pub fn hostile(mut self, hostile: Hostile) -> Self {
+        self.settings.hostile = Some(hostile);
         self
     }
 

@@ -3,6 +3,7 @@
 //! Each record keeps its answer as ready JSON bytes, so that a page is put together
 //! by copying.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
@@ -14,22 +15,34 @@ use super::refusal::Refusal;
 use super::settings::{ObjectSettings, Stamps};
 
 /// All records of one object in one account.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Collection {
     settings: ObjectSettings,
     slots: BTreeMap<u64, Slot>,
     by_time: BTreeSet<(i64, u64)>,
     num_live: usize,
+    /// What readers do not see yet, by id.
+    veils: BTreeMap<u64, Veil>,
+    /// Writes are veiled until then.
+    hiding_until_ms: Option<i64>,
 }
 
-#[derive(Debug)]
+/// A record's state before a write that readers do not see yet, as behind a replica
+/// that lags.
+#[derive(Debug, Clone)]
+struct Veil {
+    until_ms: i64,
+    before: Option<Slot>,
+}
+
+#[derive(Debug, Clone)]
 enum Slot {
     Live(Record),
     Gone { updated_ms: i64, json: Bytes },
 }
 
 /// One record that exists.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Record {
     pub(super) id: u64,
     version: u32,
@@ -71,6 +84,18 @@ pub(super) struct Listing {
     pub(super) include_archived: bool,
     pub(super) start: Start,
     pub(super) limit: usize,
+    pub(super) shift: Shift,
+}
+
+/// How far off its place a page begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Shift {
+    #[default]
+    None,
+    /// With the last entry of the page before.
+    Back,
+    /// Behind what would be its first entry.
+    Forward,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -166,7 +191,65 @@ impl Slot {
 
 impl Collection {
     pub(super) fn new(settings: ObjectSettings) -> Self {
-        Self { settings, slots: BTreeMap::new(), by_time: BTreeSet::new(), num_live: 0 }
+        Self {
+            settings,
+            slots: BTreeMap::new(),
+            by_time: BTreeSet::new(),
+            num_live: 0,
+            veils: BTreeMap::new(),
+            hiding_until_ms: None,
+        }
+    }
+
+    /// Hides the writes to come from readers until then.
+    pub(super) fn hide_writes(&mut self, now_ms: i64, until_ms: i64) {
+        self.veils.retain(|_, veil| veil.until_ms > now_ms);
+        self.hiding_until_ms = Some(until_ms);
+    }
+
+    /// Shows the writes to come at once.
+    pub(super) fn show_writes(&mut self) {
+        self.hiding_until_ms = None;
+    }
+
+    /// How many records readers do not see as they are.
+    pub(super) fn num_hidden(&self, now_ms: i64) -> usize {
+        self.veils.values().filter(|veil| veil.until_ms > now_ms).count()
+    }
+
+    /// The collection as readers see it now.
+    pub(super) fn seen(&self, now_ms: i64) -> Cow<'_, Self> {
+        if self.num_hidden(now_ms) == 0 {
+            return Cow::Borrowed(self);
+        }
+        let mut seen = self.clone();
+        for (id, veil) in self.veils.iter().filter(|(_, veil)| veil.until_ms > now_ms) {
+            seen.place(*id, veil.before.clone());
+        }
+        Cow::Owned(seen)
+    }
+
+    /// Keeps what readers go on seeing of a record that is about to be written. A
+    /// record that is veiled already keeps what it shows.
+    fn veil(&mut self, id: u64) {
+        if let Some(until_ms) = self.hiding_until_ms {
+            let before = self.slots.get(&id).cloned();
+            let veil = self.veils.entry(id).or_insert(Veil { until_ms, before });
+            veil.until_ms = veil.until_ms.max(until_ms);
+        }
+    }
+
+    /// Puts another slot, or none, in a record's place.
+    fn place(&mut self, id: u64, slot: Option<Slot>) {
+        if let Some(old) = self.slots.remove(&id) {
+            self.by_time.remove(&(old.updated_ms(), id));
+            self.num_live -= usize::from(old.live().is_some());
+        }
+        if let Some(slot) = slot {
+            self.by_time.insert((slot.updated_ms(), id));
+            self.num_live += usize::from(slot.live().is_some());
+            self.slots.insert(id, slot);
+        }
     }
 
     pub(super) fn settings(&self) -> &ObjectSettings {
@@ -186,9 +269,8 @@ impl Collection {
         let mut record =
             Record { id, version: 1, created_ms: stamp_ms, updated_ms: stamp_ms, properties, json: Bytes::new() };
         record.refresh_json();
-        self.by_time.insert((stamp_ms, id));
-        self.num_live += 1;
-        self.slots.insert(id, Slot::Live(record));
+        self.veil(id);
+        self.place(id, Some(Slot::Live(record)));
         self.get(id).expect("inserted alive just above")
     }
 
@@ -201,6 +283,8 @@ impl Collection {
         stamp: impl FnOnce() -> i64,
         bump_unchanged: bool,
     ) -> Result<(&Record, Edited), Refusal> {
+        // Also before a write that is refused: the veil then shows what is there anyway.
+        self.veil(id);
         let not_found = || self.settings.not_found(&id.to_string());
         let Some(Slot::Live(record)) = self.slots.get_mut(&id) else { return Err(not_found()) };
         require_etag(record, expected)?;
@@ -232,22 +316,20 @@ impl Collection {
     ) -> Result<(), Refusal> {
         let record = self.get(id).ok_or_else(|| self.settings.not_found(&id.to_string()))?;
         require_etag(record, expected)?;
-        let (created, old_ms, updated_ms) = (iso(record.created_ms), record.updated_ms, stamp());
+        let (created, updated_ms) = (iso(record.created_ms), stamp());
         let at = iso(updated_ms);
         let json = format!(
             "{{\"id\":\"{id}\",\"created_at\":\"{created}\",\"updated_at\":\"{at}\",\"archived_at\":\"{at}\",\"archived\":true}}"
         );
-        self.by_time.remove(&(old_ms, id));
-        self.slots.insert(id, Slot::Gone { updated_ms, json: json.into() });
-        self.by_time.insert((updated_ms, id));
-        self.num_live -= 1;
+        self.veil(id);
+        self.place(id, Some(Slot::Gone { updated_ms, json: json.into() }));
         Ok(())
     }
 
     /// One page of a listing.
     pub(super) fn list(&self, listing: &Listing) -> ListPage {
         let mut page = ListPage { total: self.total(listing), ..ListPage::default() };
-        let mut entries = self.entries(listing);
+        let mut entries = self.shifted(listing);
         let mut last = None;
         for (position, slot) in entries.by_ref().take(listing.limit) {
             if last.is_some() {
@@ -258,6 +340,23 @@ impl Collection {
         }
         page.next = last.filter(|_| entries.next().is_some());
         page
+    }
+
+    /// The entries from where the page begins; only one that goes on behind another can
+    /// begin elsewhere than it should.
+    fn shifted<'a>(&'a self, listing: &'a Listing) -> Box<dyn Iterator<Item = (Position, &'a Slot)> + 'a> {
+        let entries = self.entries(listing);
+        match (listing.shift, listing.start) {
+            (Shift::None, _) | (_, Start::Beginning | Start::Page(0 | 1)) => entries,
+            (Shift::Forward, Start::After(_) | Start::Page(_)) => Box::new(entries.skip(1)),
+            (Shift::Back, Start::After(_) | Start::Page(_)) => {
+                let first = self.entries(listing).next().map(|(position, _)| position);
+                let whole = Listing { start: Start::Beginning, ..listing.clone() };
+                let before = self.entries(&whole).take_while(|(position, _)| Some(*position) != first).last();
+                let before = before.and_then(|(position, _)| Some((position, self.slots.get(&position.id())?)));
+                Box::new(before.into_iter().chain(entries))
+            }
+        }
     }
 
     fn entries<'a>(&'a self, listing: &'a Listing) -> Box<dyn Iterator<Item = (Position, &'a Slot)> + 'a> {
@@ -316,6 +415,12 @@ impl ObjectSettings {
 }
 
 impl Position {
+    fn id(self) -> u64 {
+        match self {
+            Position::Id(id) | Position::Updated(_, id) => id,
+        }
+    }
+
     /// As the opaque text that clients hand back.
     pub(super) fn to_token(self) -> String {
         match self {
@@ -383,8 +488,14 @@ mod tests {
 
     #[test]
     fn listings() {
-        let by_id =
-            Listing { order: Order::Id, since_ms: None, include_archived: false, start: Start::Beginning, limit: 9 };
+        let by_id = Listing {
+            order: Order::Id,
+            since_ms: None,
+            include_archived: false,
+            start: Start::Beginning,
+            limit: 9,
+            shift: Shift::None,
+        };
         let by_time = Listing { order: Order::Updated, ..by_id.clone() };
         let since = |ms| Listing { since_ms: Some(ms), include_archived: true, ..by_time.clone() };
         let after = |position, listing: Listing| Listing { start: Start::After(position), ..listing };
@@ -410,12 +521,69 @@ mod tests {
     #[test]
     fn the_last_page_has_no_next() {
         let collection = six();
-        let mut listing =
-            Listing { order: Order::Id, since_ms: None, include_archived: false, start: Start::Beginning, limit: 3 };
+        let mut listing = Listing {
+            order: Order::Id,
+            since_ms: None,
+            include_archived: false,
+            start: Start::Beginning,
+            limit: 3,
+            shift: Shift::None,
+        };
         let page = collection.list(&listing);
         assert_eq!(page.next, Some(Position::Id(4)));
         listing.start = Start::After(Position::Id(4));
         assert_eq!(collection.list(&listing).next, None);
+    }
+
+    #[test]
+    fn a_page_that_shifts_repeats_or_hides_one_entry() {
+        let by_id = Listing {
+            order: Order::Id,
+            since_ms: None,
+            include_archived: false,
+            start: Start::Beginning,
+            limit: 2,
+            shift: Shift::Back,
+        };
+        let by_time = Listing { order: Order::Updated, ..by_id.clone() };
+        let after = |position, listing: &Listing| Listing { start: Start::After(position), ..listing.clone() };
+        for (listing, back, forward) in [
+            (by_id.clone(), vec![1, 3], vec![1, 3]),
+            (after(Position::Id(3), &by_id), vec![3, 4], vec![5, 6]),
+            (after(Position::Id(6), &by_id), vec![6], vec![]),
+            (after(Position::Updated(30, 5), &by_time), vec![5, 6], vec![3]),
+            (Listing { start: Start::Page(2), ..by_id.clone() }, vec![3, 4], vec![5, 6]),
+        ] {
+            assert_eq!(ids(&six().list(&listing)), back, "{listing:?}");
+            assert_eq!(ids(&six().list(&Listing { shift: Shift::Forward, ..listing })), forward);
+        }
+    }
+
+    #[test]
+    fn what_is_hidden_is_seen_as_it_was_until_then() {
+        let all = Listing {
+            order: Order::Updated,
+            since_ms: Some(0),
+            include_archived: true,
+            start: Start::Beginning,
+            limit: 9,
+            shift: Shift::None,
+        };
+        let before = six();
+        let mut collection = six();
+        collection.hide_writes(40, 60);
+        collection.create(7, properties(7), 50);
+        collection.edit(4, None, (Edit::Merge, properties(44)), || 51, false).expect("exists");
+        collection.delete(5, None, || 52).expect("exists");
+        collection.show_writes();
+        collection.edit(4, None, (Edit::Merge, properties(45)), || 55, false).expect("exists");
+        for (now_ms, seen) in [(59, &before), (60, &collection.clone())] {
+            let (now_seen, want) = (collection.seen(now_ms).list(&all), seen.list(&all));
+            assert_eq!((&now_seen.entries, now_seen.total), (&want.entries, want.total), "at {now_ms}");
+            assert_eq!(collection.seen(now_ms).num_live, seen.num_live);
+            assert_eq!(collection.num_hidden(now_ms), if now_ms < 60 { 3 } else { 0 });
+        }
+        assert_eq!(ids(&collection.list(&all)), [1, 6, 2, 3, 7, 5, 4]);
     }
 
     #[test]

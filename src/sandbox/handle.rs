@@ -60,18 +60,18 @@ impl SandboxHandle {
     /// What was asked so far.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.shared.lock().tally.stats(&self.shared.settings.accounts)
+        self.shared.lock().0.tally.stats(&self.shared.settings.accounts)
     }
 
     /// The last `num` requests, oldest first.
     #[must_use]
     pub fn log(&self, num: usize) -> Vec<Logged> {
-        self.shared.lock().tally.log(&self.shared.settings.accounts, num)
+        self.shared.lock().0.tally.log(&self.shared.settings.accounts, num)
     }
 
     /// Forgets what was asked so far, keeping the records.
     pub fn clear_stats(&self) {
-        self.shared.lock().tally.clear();
+        self.shared.lock().0.tally.clear();
     }
 
     /// Adds generated records, written now.

@@ -24,6 +24,9 @@
 //! | `GET /_sandbox/stats?log=20` | what was asked, with the last requests; this machine only, no token |
 //! | `GET /_sandbox/dump?account=acme` | all records, by id |
 //! | `POST /_sandbox/reset?what=all` | back to the seeded records; `what=stats` clears the counts only |
+//! | `GET /_sandbox/hostile` | what goes wrong on purpose, how many late writes are still to come, how many records are hidden |
+//! | `POST /_sandbox/hostile?seed=7` | draws what goes wrong; with a body like `{"answer_lost":50}` just that |
+//! | `DELETE /_sandbox/hostile` | nothing goes wrong any more |
 //!
 //! A page goes on behind the last entry of the one before (`after` is taken from
 //! `paging.next.after`), so records that come and go meanwhile neither hide nor repeat
@@ -31,11 +34,21 @@
 //! given as `paging.next.link` and as a `Link` header. With `updated_since` (inclusive)
 //! the order is that of `updated_at`, and deleted records are in the list as
 //! `{"id":"101","archived":true,…}`; `sort` and `include_archived` say otherwise.
+//!
+//! # Hostile mode
+//!
+//! [`Hostile`] has a rate for each thing that goes wrong with real apps: answers that
+//! are lost, cut off or broken, with the write carried out or not or later, errors,
+//! 429 in its three forms, slow answers, reads that lag behind writes, pages that
+//! shift. What befalls a request is drawn from the seed and the request's number. Only
+//! requests under `/v1` are befallen, and none that says `Sandbox-Calm: true`: it sees
+//! everything as it is. A 429 drawn this way is given before anything is done.
 
 mod api;
 mod builder;
 mod collection;
 mod handle;
+mod hostile;
 mod limits;
 mod properties;
 mod query;
@@ -51,6 +64,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use self::builder::SandboxBuilder;
 pub use self::handle::{SandboxHandle, SandboxRecord};
+pub use self::hostile::Hostile;
 pub use self::limits::KEY_LIFE_MS;
 pub use self::settings::{Check, Clock, ObjectSettings, RateLimit, RetryAfter, Seed, Settings, Stamps};
 pub use self::state::token;
@@ -119,9 +133,13 @@ impl Shared {
         Ok(Self { settings, clock, state: Mutex::new(state) })
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    /// The state as it is now, and what time that is.
+    fn lock(&self) -> (MutexGuard<'_, State>, i64) {
+        let now_ms = (self.clock)();
         // A write is whole or not begun at every point that can panic.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        api::carry_out_due(&mut state, &self.settings, now_ms);
+        (state, now_ms)
     }
 
     /// Runs something on one account, at one time.
@@ -130,8 +148,7 @@ impl Shared {
         account: &str,
         run: impl FnOnce(&mut Account, i64) -> Result<T, Refusal>,
     ) -> Result<T, SandboxError> {
-        let now_ms = (self.clock)();
-        let mut state = self.lock();
+        let (mut state, now_ms) = self.lock();
         let number = state.account_named(account);
         let number = number.ok_or_else(|| SandboxError::UnknownAccount { account: account.to_owned() })?;
         Ok(run(state.account(number), now_ms)?)

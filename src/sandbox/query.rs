@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use chrono::DateTime;
 use url::form_urlencoded;
 
-use super::collection::{Listing, Order, Position, Start};
+use super::collection::{Listing, Order, Position, Shift, Start};
 use super::refusal::Refusal;
 
 const LISTING: [&str; 6] = ["limit", "after", "page", "updated_since", "sort", "include_archived"];
@@ -86,7 +86,7 @@ impl<'a> Params<'a> {
             (None, None) => Start::Beginning,
         };
         let limit = self.count("limit")?.unwrap_or(page_size).min(page_size);
-        Ok(Listing { order, since_ms, include_archived, start, limit })
+        Ok(Listing { order, since_ms, include_archived, start, limit, shift: Shift::None })
     }
 
     /// What to find: as many `value` as `property`, paired in order.
@@ -129,8 +129,14 @@ mod tests {
 
     #[test]
     fn listings() {
-        let plain =
-            Listing { order: Order::Id, since_ms: None, include_archived: false, start: Start::Beginning, limit: 50 };
+        let plain = Listing {
+            order: Order::Id,
+            since_ms: None,
+            include_archived: false,
+            start: Start::Beginning,
+            limit: 50,
+            shift: Shift::None,
+        };
         let since = Listing { order: Order::Updated, since_ms: Some(1_500), include_archived: true, ..plain.clone() };
         for (query, expected) in [
             ("", plain.clone()),

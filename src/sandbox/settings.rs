@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use super::hostile::Hostile;
+
 /// Milliseconds since 1970, asked once for each request.
 pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
 
@@ -32,6 +34,8 @@ pub struct Settings {
     pub log_size: usize,
     /// Records that are there from the start, and again after a reset.
     pub seeds: Vec<Seed>,
+    /// What goes wrong from the start, and again after a reset; `None` for nothing.
+    pub hostile: Option<Hostile>,
 }
 
 impl Default for Settings {
@@ -49,6 +53,7 @@ impl Default for Settings {
             gzip: false,
             log_size: 10_000,
             seeds: Vec::new(),
+            hostile: None,
         }
     }
 }

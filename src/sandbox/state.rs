@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::collection::{Collection, Edit, Edited, Record, Stamper};
+use super::hostile::{Hostile, Kind, Mishap};
 use super::limits::{Kept, Keys, Window};
 use super::properties::Properties;
 use super::refusal::Refusal;
@@ -32,6 +33,28 @@ pub(super) struct State {
     by_token: HashMap<String, usize>,
     accounts: Vec<Account>,
     pub(super) tally: Tally,
+    hostility: Hostility,
+}
+
+/// What goes wrong on purpose, and the writes that are still to come.
+#[derive(Debug, Default)]
+struct Hostility {
+    hostile: Option<Hostile>,
+    num_requests: u64,
+    late: Vec<LateWrite>,
+}
+
+/// A write whose client was cut off, to be carried out later.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct LateWrite {
+    pub(super) due_ms: i64,
+    pub(super) account_no: usize,
+    pub(super) method: &'static str,
+    pub(super) path: String,
+    pub(super) query: String,
+    pub(super) if_match: Option<String>,
+    pub(super) key: Option<String>,
+    pub(super) body: Bytes,
 }
 
 /// One account.
@@ -68,7 +91,8 @@ impl State {
         let by_token = settings.accounts.iter().enumerate().map(|(i, name)| (token(name), i)).collect();
         let accounts = (0..num_accounts).map(|_| Account::new(&settings)).collect();
         let tally = Tally::new(num_accounts, settings.log_size);
-        let mut state = Self { settings: Arc::clone(&settings), by_token, accounts, tally };
+        let hostility = Hostility { hostile: settings.hostile.clone(), ..Hostility::default() };
+        let mut state = Self { settings: Arc::clone(&settings), by_token, accounts, tally, hostility };
         for (i, name) in settings.accounts.iter().enumerate() {
             state.accounts[i].seed_all(settings.seeds.iter().filter(|seed| seed.account() == name), now_ms)?;
         }
@@ -91,6 +115,49 @@ impl State {
 
     pub(super) fn account(&mut self, number: usize) -> &mut Account {
         &mut self.accounts[number]
+    }
+
+    pub(super) fn hostile(&self) -> Option<&Hostile> {
+        self.hostility.hostile.as_ref()
+    }
+
+    /// Lets other things go wrong from now on, or nothing. What has gone wrong takes its
+    /// course: late writes still come, hidden ones stay hidden for their time.
+    pub(super) fn set_hostile(&mut self, hostile: Option<Hostile>) {
+        self.hostility.hostile = hostile;
+        self.hostility.num_requests = 0;
+    }
+
+    /// Draws what befalls the next request. A calm client is only spared what it would
+    /// notice itself: its writes may be hidden from others.
+    pub(super) fn mishap(&mut self, kind: Kind, calm: bool) -> Option<Mishap> {
+        let hostile = self.hostility.hostile.as_ref()?;
+        let number = self.hostility.num_requests;
+        self.hostility.num_requests += 1;
+        let drawn = hostile.mishap(number, kind);
+        let mishap = drawn.filter(|mishap| !calm || matches!(mishap, Mishap::Stale { .. }))?;
+        self.tally.mishap(mishap.name());
+        Some(mishap)
+    }
+
+    pub(super) fn put_off(&mut self, write: LateWrite) {
+        self.hostility.late.push(write);
+    }
+
+    pub(super) fn num_late(&self) -> usize {
+        self.hostility.late.len()
+    }
+
+    pub(super) fn num_hidden(&self, now_ms: i64) -> usize {
+        let collections = self.accounts.iter().flat_map(|account| &account.collections);
+        collections.map(|collection| collection.num_hidden(now_ms)).sum()
+    }
+
+    /// Takes the late writes whose time has come, the earliest first.
+    pub(super) fn take_due(&mut self, now_ms: i64) -> Vec<LateWrite> {
+        let mut due: Vec<_> = self.hostility.late.extract_if(.., |write| write.due_ms <= now_ms).collect();
+        due.sort_by_key(|write| write.due_ms);
+        due
     }
 }
 
@@ -117,9 +184,17 @@ impl Account {
 
     /// A record by the id in a URL or an input.
     pub(super) fn get(&self, object: &str, id: &str) -> Result<&Record, Refusal> {
-        let collection = self.collection(object)?;
-        let record = parse_id(id).and_then(|id| collection.get(id));
-        record.ok_or_else(|| collection.settings().not_found(id))
+        self.collection(object)?.find(id)
+    }
+
+    /// Hides the writes to come from readers until then.
+    pub(super) fn hide_writes(&mut self, now_ms: i64, until_ms: i64) {
+        self.collections.iter_mut().for_each(|collection| collection.hide_writes(now_ms, until_ms));
+    }
+
+    /// Shows the writes to come at once.
+    pub(super) fn show_writes(&mut self) {
+        self.collections.iter_mut().for_each(Collection::show_writes);
     }
 
     /// Makes a record; with a key that was used before, answers as then.
@@ -280,6 +355,14 @@ impl Seed {
 /// The raw JSON of a value.
 pub(super) fn raw_of(value: &Value) -> Result<Box<RawValue>, Refusal> {
     RawValue::from_string(value.to_json()).map_err(|error| Refusal::bad_request(error.to_string()))
+}
+
+impl Collection {
+    /// A record by the id in a URL or an input.
+    pub(super) fn find(&self, id: &str) -> Result<&Record, Refusal> {
+        let record = parse_id(id).and_then(|id| self.get(id));
+        record.ok_or_else(|| self.settings().not_found(id))
+    }
 }
 
 /// Only the spelling that the server itself gives out names a record.

@@ -22,6 +22,9 @@ pub struct Stats {
     pub writes: Writes,
     /// Writes by account.
     pub accounts: BTreeMap<String, Writes>,
+    /// Requests that something befell on purpose, by the name of its rate in
+    /// [`Hostile`](super::Hostile).
+    pub mishaps: BTreeMap<&'static str, u64>,
     /// Requests by account, method and status; those without a valid token have no
     /// account.
     pub counts: Vec<Count>,
@@ -53,7 +56,7 @@ pub struct Count {
     pub account: Option<String>,
     /// `GET`, `POST`, …
     pub method: &'static str,
-    /// Status of the answer.
+    /// Status of the answer; 0 where none was given.
     pub status: u16,
     /// How many.
     pub requests: u64,
@@ -68,7 +71,7 @@ pub struct Logged {
     pub method: &'static str,
     /// Path and query, clipped.
     pub path: String,
-    /// Status of the answer.
+    /// Status of the answer; 0 where none was given.
     pub status: u16,
     /// Whose token was used.
     pub account: Option<String>,
@@ -88,6 +91,7 @@ pub(super) enum Written {
 #[derive(Debug)]
 pub(super) struct Tally {
     counts: BTreeMap<(Option<usize>, &'static str, u16), u64>,
+    mishaps: BTreeMap<&'static str, u64>,
     writes: Vec<Writes>,
     replayed: u64,
     log: VecDeque<LogRow>,
@@ -131,11 +135,16 @@ impl Writes {
 impl Tally {
     pub(super) fn new(num_accounts: usize, log_size: usize) -> Self {
         let writes = vec![Writes::default(); num_accounts];
-        Self { counts: BTreeMap::new(), writes, replayed: 0, log: VecDeque::new(), log_size }
+        let (counts, mishaps) = (BTreeMap::new(), BTreeMap::new());
+        Self { counts, mishaps, writes, replayed: 0, log: VecDeque::new(), log_size }
     }
 
     pub(super) fn write(&mut self, account: usize, written: Written) {
         self.writes[account].add(written);
+    }
+
+    pub(super) fn mishap(&mut self, name: &'static str) {
+        *self.mishaps.entry(name).or_default() += 1;
     }
 
     pub(super) fn replay(&mut self) {
@@ -179,6 +188,7 @@ impl Tally {
             replayed: self.replayed,
             writes: self.writes.iter().fold(Writes::default(), Writes::plus),
             accounts: names.iter().cloned().zip(self.writes.iter().copied()).collect(),
+            mishaps: self.mishaps.clone(),
             counts: counts.collect(),
         }
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use actix_web::test::{TestRequest, call_service, init_service, read_body};
+use actix_web::test::{TestRequest, call_service, init_service};
 use actix_web::{App, web};
 use serde_json::{Value as Json, json};
 
@@ -21,6 +21,7 @@ struct World {
 }
 
 struct Got {
+    /// 0 where the answer broke off.
     status: u16,
     headers: BTreeMap<String, String>,
     text: String,
@@ -60,8 +61,19 @@ impl World {
         let status = answer.status().as_u16();
         let text_of = |value: &actix_web::http::header::HeaderValue| value.to_str().unwrap().to_owned();
         let headers = answer.headers().iter().map(|(name, value)| (name.to_string(), text_of(value))).collect();
-        let text = String::from_utf8(read_body(answer).await.to_vec()).unwrap();
-        Got { status, headers, text }
+        match actix_web::body::to_bytes(answer.into_body()).await {
+            Ok(body) => Got { status, headers, text: String::from_utf8(body.to_vec()).unwrap() },
+            Err(_) => Got { status: 0, headers, text: String::new() },
+        }
+    }
+
+    async fn hostile(&self, rates: Json) {
+        let set = self.call("POST", "/_sandbox/hostile", rates).await;
+        assert_eq!(set.status, 200, "{}", set.text);
+    }
+
+    async fn calm(&self, path: &str) -> Got {
+        self.call_with("GET", path, Json::Null, &[("Sandbox-Calm", "true")]).await
     }
 
     async fn call(&self, method: &str, path: &str, body: Json) -> Got {
@@ -137,7 +149,7 @@ async fn an_update_that_changes_nothing_keeps_the_version_unless_switched() {
             let after = world.call(method, &format!("/v1/contacts/{id}"), body).await;
             assert_eq!((after.status, after.text == before.text), (200, same), "{method} {bump}");
         }
-        let writes = world.shared.lock().tally.stats(&world.shared.settings.accounts).writes;
+        let writes = world.shared.lock().0.tally.stats(&world.shared.settings.accounts).writes;
         assert_eq!((writes.unchanged, writes.updated), (2, 0));
     }
 }
@@ -519,6 +531,154 @@ async fn a_reset_brings_the_seeded_records_back() {
 }
 
 #[actix_web::test]
+async fn what_goes_wrong_is_carried_out_as_far_as_it_says() {
+    let body = json!({"properties":{"n":1}});
+    for (rate, statuses, num_made) in [
+        ("dropped", &[0][..], 0),
+        ("answer_lost", &[0], 1),
+        ("late", &[0], 0),
+        ("error_before", &[500, 502, 503], 0),
+        ("error_after", &[500, 502, 503], 1),
+        ("cut", &[0], 1),
+        ("limited", &[429], 0),
+        ("stale", &[201], 1),
+        ("repeated", &[201], 1),
+    ] {
+        let world = World::new(Sandbox::builder());
+        world.hostile(json!({ rate: 1000 })).await;
+        let got = world.call("POST", "/v1/contacts", body.clone()).await;
+        assert!(statuses.contains(&got.status), "{rate}: {}", got.status);
+        assert_eq!(world.calm("/v1/contacts").await.json()["total"], num_made, "{rate}");
+        let stats = world.get("/_sandbox/stats").await.json();
+        let befallen = if rate == "repeated" { json!({}) } else { json!({ rate: 1 }) };
+        assert_eq!(stats["mishaps"], befallen, "a create is no page");
+    }
+}
+
+#[actix_web::test]
+async fn a_truncated_answer_is_whole_http_around_half_a_record() {
+    let world = World::new(Sandbox::builder());
+    let id = world.create(json!({"n": 1})).await;
+    world.hostile(json!({"truncated": 1000})).await;
+    let got = world.get(&format!("/v1/contacts/{id}")).await;
+    assert_eq!(got.status, 200);
+    assert!(serde_json::from_str::<Json>(&got.text).is_err(), "{}", got.text);
+}
+
+#[actix_web::test]
+async fn a_late_write_comes_at_its_time_and_its_key_holds() {
+    let world = World::new(Sandbox::builder());
+    world.hostile(json!({"late": 1000, "late_ms": 1})).await;
+    let (body, key) = (json!({"properties":{"n":1}}), [("Idempotency-Key", "k")]);
+    assert_eq!(world.call_with("POST", "/v1/contacts", body.clone(), &key).await.status, 0);
+    let off = world.call("DELETE", "/_sandbox/hostile", Json::Null).await.json();
+    assert_eq!(off, json!({"hostile": null, "late": 1, "hidden": 0}), "what has gone wrong takes its course");
+    assert_eq!(world.get("/v1/contacts").await.json()["total"], 0);
+    let again = world.call_with("POST", "/v1/contacts", body, &key).await;
+    assert_eq!(again.status, 201);
+    world.pass_ms(1);
+    assert_eq!(world.get("/v1/contacts").await.json()["total"], 1, "the late one met its key");
+    let seen = world.get("/_sandbox/hostile").await.json();
+    assert_eq!(seen["late"], 0);
+}
+
+#[actix_web::test]
+async fn a_late_write_with_another_version_by_then_is_refused() {
+    let world = World::new(Sandbox::builder());
+    let id = world.create(json!({"n": 1})).await;
+    let path = format!("/v1/contacts/{id}");
+    let etag = world.get(&path).await.header("etag").to_owned();
+    world.hostile(json!({"late": 1000, "late_ms": 1})).await;
+    let patch = |n: u32| json!({ "properties": { "n": n } });
+    assert_eq!(world.call_with("PATCH", &path, patch(2), &[("If-Match", &etag)]).await.status, 0);
+    world.call_with("PATCH", &path, patch(3), &[("Sandbox-Calm", "true")]).await;
+    world.pass_ms(1);
+    assert_eq!(world.get(&path).await.json()["properties"]["n"], 3);
+}
+
+#[actix_web::test]
+async fn a_stale_write_is_seen_later_except_by_the_calm() {
+    let world = World::new(Sandbox::builder());
+    let id = world.create(json!({"n": 1})).await;
+    let path = format!("/v1/contacts/{id}");
+    world.hostile(json!({"stale": 1000, "stale_ms": 1})).await;
+    let patched = world.call("PATCH", &path, json!({"properties":{"n":2}})).await;
+    assert_eq!(patched.json()["properties"]["n"], 2, "its own client sees it");
+    world.call("POST", "/v1/contacts", json!({"properties":{"n":3}})).await;
+    let seen = |got: Got| {
+        got.json()["results"].as_array().unwrap().iter().map(|r| r["properties"]["n"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(world.get(&path).await.json()["properties"]["n"], 1);
+    assert_eq!(seen(world.get("/v1/contacts").await), [1]);
+    assert_eq!(world.get("/v1/contacts/search?property=n&value=3").await.json()["total"], 0);
+    assert_eq!(world.get("/v1/contacts/102").await.status, 404);
+    assert_eq!(seen(world.calm("/v1/contacts").await), [2, 3]);
+    assert_eq!(world.get("/_sandbox/hostile").await.json()["hidden"], 2);
+    world.pass_ms(1);
+    assert_eq!(seen(world.get("/v1/contacts").await), [2, 3]);
+    world.call_with("PATCH", &path, json!({"properties":{"n":4}}), &[("Sandbox-Calm", "true")]).await;
+    assert_eq!(world.get(&path).await.json()["properties"]["n"], 2, "what the calm wrote is hidden from others");
+}
+
+#[actix_web::test]
+async fn a_page_begins_one_entry_early_or_late() {
+    for (rate, second) in [("repeated", ["102", "103"]), ("skipped", ["104", "105"])] {
+        let world = World::new(Sandbox::builder().seed("acme", "contacts", 5, 1));
+        world.hostile(json!({ rate: 1000 })).await;
+        let first = world.get("/v1/contacts?limit=2").await.json();
+        assert_eq!(ids(&first), ["101", "102"]);
+        let after = first["paging"]["next"]["after"].as_str().unwrap();
+        assert_eq!(ids(&world.get(&format!("/v1/contacts?limit=2&after={after}")).await.json()), second, "{rate}");
+    }
+}
+
+#[actix_web::test]
+async fn a_limit_out_of_the_blue_is_told_in_three_ways() {
+    let world = World::new(Sandbox::builder());
+    world.hostile(json!({"limited": 1000, "limited_ms": 1})).await;
+    let mut told = std::collections::BTreeSet::new();
+    for _ in 0..50 {
+        let got = world.get("/v1/contacts").await;
+        assert_eq!((got.status, got.code().as_str()), (429, "rate_limited"));
+        told.insert(got.header("retry-after").to_owned());
+    }
+    assert_eq!(told.into_iter().collect::<Vec<_>>(), ["", "1", "Sun, 01 Mar 2026 12:00:01 GMT"]);
+}
+
+#[actix_web::test]
+async fn a_slow_answer_comes() {
+    tokio::time::pause();
+    let world = World::new(Sandbox::builder());
+    world.hostile(json!({"slow": 1000, "slow_ms": 60_000})).await;
+    let start = tokio::time::Instant::now();
+    assert_eq!(world.get("/v1/contacts").await.status, 200);
+    let waited = start.elapsed().as_millis();
+    assert!((1..=60_001).contains(&waited), "{waited}");
+}
+
+#[actix_web::test]
+async fn hostile_mode_is_switched_from_this_machine() {
+    let world = World::new(Sandbox::builder().hostile(Hostile { error_before: 1_000, ..Hostile::default() }));
+    assert!(world.get("/v1/account").await.status >= 500);
+    let drawn = world.call("POST", "/_sandbox/hostile?seed=7", Json::Null).await.json();
+    assert_eq!(drawn["hostile"], json!(Hostile::swarm(7)));
+    for (method, path, body, status) in [
+        ("POST", "/_sandbox/hostile?seed=x", Json::Null, 400),
+        ("POST", "/_sandbox/hostile", json!({"anser_lost": 1}), 400),
+        ("POST", "/_sandbox/hostile", Json::Null, 400),
+        ("PUT", "/_sandbox/hostile", Json::Null, 405),
+        ("DELETE", "/_sandbox/hostile", Json::Null, 200),
+    ] {
+        assert_eq!(world.call(method, path, body).await.status, status, "{method} {path}");
+    }
+    assert_eq!(world.get("/v1/account").await.status, 200);
+    let foreign = TestRequest::delete().uri("/_sandbox/hostile").peer_addr("10.0.0.7:9".parse().unwrap());
+    assert_eq!(world.send(foreign).await.status, 403);
+    world.call("POST", "/_sandbox/reset", Json::Null).await;
+    assert!(world.get("/v1/account").await.status >= 500, "a reset brings back what was from the start");
+}
+
+#[actix_web::test]
 async fn only_this_machine_looks_inside() {
     let world = World::new(Sandbox::builder());
     for (peer, status) in [("127.0.0.1:9", 200), ("[::1]:9", 200), ("10.0.0.7:9", 403)] {
@@ -585,9 +745,29 @@ fn settings_that_do_not_fit_are_refused() {
 fn over_the_wire(base_url: &str, request: &str) -> String {
     let mut socket = std::net::TcpStream::connect(base_url.trim_start_matches("http://")).unwrap();
     socket.write_all(request.as_bytes()).unwrap();
-    let mut answer = String::new();
-    socket.read_to_string(&mut answer).unwrap();
-    answer
+    let mut answer = Vec::new();
+    // A connection may be dropped on purpose; what came until then is what counts.
+    drop(socket.read_to_end(&mut answer));
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[test]
+fn a_dropped_connection_says_nothing_and_a_cut_one_half() {
+    let sandbox = Sandbox::builder().seed("acme", "contacts", 5, 1).spawn_thread().unwrap();
+    let switch = |rates: &str| {
+        let head = format!("POST /_sandbox/hostile HTTP/1.1\r\nHost: x\r\nContent-Length: {}", rates.len());
+        over_the_wire(sandbox.base_url(), &format!("{head}\r\nConnection: close\r\n\r\n{rates}"))
+    };
+    for rate in ["dropped", "answer_lost"] {
+        assert!(switch(&format!(r#"{{"{rate}":1000}}"#)).starts_with("HTTP/1.1 200 OK\r\n"));
+        assert_eq!(over_the_wire(sandbox.base_url(), LIST), "", "{rate}");
+    }
+    switch(r#"{"cut":1000,"seed":3}"#);
+    let answer = over_the_wire(sandbox.base_url(), LIST);
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let announced = head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+    assert!(announced.unwrap_or(0) > body.len() && !body.is_empty(), "{answer}");
 }
 
 const LIST: &str =

@@ -140,7 +140,11 @@ impl Edge {
     /// The kernel may have looked at a record without a call of its own.
     pub fn unserved(&self) -> Vec<String> {
         let state = self.lock();
-        state.marked.iter().map(|((no, side, id), at)| format!("account {no}, {side} {id}, marked at {at} ms")).collect()
+        state
+            .marked
+            .iter()
+            .map(|((no, side, id), at)| format!("account {no}, {side} {id}, marked at {at} ms"))
+            .collect()
     }
 
     // ---- calls ----
@@ -473,12 +477,9 @@ impl std::fmt::Display for PageLine<'_> {
         f.write_str("  got")?;
         for entry in entries {
             match entry {
-                Entry::Live(record) => write!(
-                    f,
-                    " {}@{}",
-                    record.id,
-                    record.version.as_ref().map_or("-", |version| version.as_str())
-                )?,
+                Entry::Live(record) => {
+                    write!(f, " {}@{}", record.id, record.version.as_ref().map_or("-", |version| version.as_str()))?
+                }
                 Entry::Deleted { id, .. } => write!(f, " {id}:gone")?,
                 Entry::Bad(_) => f.write_str(" bad")?,
             }

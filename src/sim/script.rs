@@ -222,11 +222,7 @@ impl Weights {
         }
         if within(self.people) {
             let for_ms = rng.u64(1..10_000);
-            return if rng.bool() {
-                Event::Refuse { account, side, for_ms }
-            } else {
-                Event::Pause { account, for_ms }
-            };
+            return if rng.bool() { Event::Refuse { account, side, for_ms } } else { Event::Pause { account, for_ms } };
         }
         if within(self.marks) {
             let copies = [1, 1, 1, 2, 5][rng.usize(0..5)];

@@ -78,7 +78,9 @@ async fn sync_all(world: &World, full: bool) -> Verdict {
     for account in 0..world.accounts.len() {
         let id = connection(account);
         loop {
-            let run = async { if full { world.kernel.resync(&id, None).await } else { world.kernel.sync_now(&id, None).await } };
+            let run = async {
+                if full { world.kernel.resync(&id, None).await } else { world.kernel.sync_now(&id, None).await }
+            };
             match tokio::time::timeout(LONGEST_RUN, run).await {
                 Err(_) => {
                     let status = world.kernel.status().await;
@@ -143,7 +145,9 @@ fn the_gone_stay_gone(world: &World, account: &Account, sides: &BothSides) -> Ve
     for email in &world.ledgers[account.no].gone {
         for side in Side::BOTH {
             let back = sides[side].get(email);
-            holds(Oracle::NoResurrection, back.is_none(), || format!("{email} was gone and is back on {side}: {back:?}"))?;
+            holds(Oracle::NoResurrection, back.is_none(), || {
+                format!("{email} was gone and is back on {side}: {back:?}")
+            })?;
         }
     }
     Ok(())
@@ -164,8 +168,7 @@ fn both_sides_agree(world: &World, account: &Account, sides: &BothSides) -> Verd
             // What nobody touched at the source in the end is left as it is on a target.
             let others = if account.direction == Direction::TwoWay { vec!["grade"] } else { Vec::new() };
             for field in TEXTS.into_iter().chain(others) {
-                let (one, other) =
-                    (alike(&world.swarm, field, &records[0].1), alike(&world.swarm, field, &partner.1));
+                let (one, other) = (alike(&world.swarm, field, &records[0].1), alike(&world.swarm, field, &partner.1));
                 holds(Oracle::Convergence, one == other, || {
                     format!("{field} of {email} is {one:?} on {source} and {other:?} on the other side")
                 })?;
@@ -182,9 +185,7 @@ fn alike(swarm: &Swarm, field: &str, fields: &BTreeMap<String, Value>) -> Option
     match value {
         Value::Null if drops_nulls(swarm) => None,
         Value::Null => Some("null".to_owned()),
-        Value::String(text) if field == "grade" => {
-            Some(text.replace("one", "1").replace("two", "2"))
-        }
+        Value::String(text) if field == "grade" => Some(text.replace("one", "1").replace("two", "2")),
         Value::String(text) => Some(alike_text(swarm, text)),
         Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => Some(value.to_json()),
     }
@@ -230,7 +231,8 @@ fn every_edit_is_accounted_for(world: &World, account: &Account, sides: &BothSid
 fn losers(world: &World, account: &Account) -> std::collections::BTreeSet<String> {
     let mut lost = std::collections::BTreeSet::new();
     let Ok(snapshot) = world.store.snapshot() else { return lost };
-    let (Some(conn), Ok(Some(sync))) = (conn_no(&world.store, account.no), snapshot.find_sync(&super::edge::SYNC.into()))
+    let (Some(conn), Ok(Some(sync))) =
+        (conn_no(&world.store, account.no), snapshot.find_sync(&super::edge::SYNC.into()))
     else {
         return lost;
     };
@@ -276,9 +278,7 @@ fn bases_are_true(world: &World, account: &Account) -> Verdict {
                 format!("{side} {id} stands and its marker says {:?}", marker.state)
             })?;
             let wrong = state.base_holds(side, marker, &Body::from_value(value));
-            holds(Oracle::MarkerTruth, wrong.is_none(), || {
-                format!("{side} {id}: {}", wrong.unwrap_or_default())
-            })?;
+            holds(Oracle::MarkerTruth, wrong.is_none(), || format!("{side} {id}: {}", wrong.unwrap_or_default()))?;
         }
     }
     Ok(())

@@ -34,9 +34,8 @@ pub(super) struct State {
 /// Looks at a state file that a process is about to start over.
 pub(super) fn look_at_state(store: &Store, swarm: &Swarm, accounts: &[Account]) -> Verdict {
     for account in accounts {
-        let state = State::load(store, swarm, account).map_err(|error| {
-            Violation::new(Oracle::AtomicState, format!("account {}: {error}", account.no))
-        })?;
+        let state = State::load(store, swarm, account)
+            .map_err(|error| Violation::new(Oracle::AtomicState, format!("account {}: {error}", account.no)))?;
         let Some(state) = state else { continue };
         let snapshot = store.snapshot().map_err(|error| Violation::new(Oracle::AtomicState, error.to_string()))?;
         state.rows_agree(&snapshot, account)?;
@@ -77,7 +76,8 @@ impl State {
     fn rows_agree(&self, snapshot: &Snapshot, account: &Account) -> Verdict {
         let broken = |seen: String| Violation::new(Oracle::AtomicState, format!("account {}: {seen}", account.no));
         for ((side, id), pair) in &self.by_id {
-            let found = snapshot.pair_by_id(self.conn, self.sync, *side, id).map_err(|error| broken(error.to_string()))?;
+            let found =
+                snapshot.pair_by_id(self.conn, self.sync, *side, id).map_err(|error| broken(error.to_string()))?;
             if found != Some(*pair) {
                 return Err(broken(format!("{side} {id} of {pair} is filed under {found:?}")));
             }
@@ -119,7 +119,11 @@ impl State {
                 };
                 holds(Oracle::CursorBehindWork, !passed || self.accounts_for(side, &position), || {
                     let Position { id, change, .. } = &position;
-                    format!("account {}: {side} {id} (change {change}) is behind cursor {}", account.no, cursor.as_str())
+                    format!(
+                        "account {}: {side} {id} (change {change}) is behind cursor {}",
+                        account.no,
+                        cursor.as_str()
+                    )
                 })?;
             }
         }

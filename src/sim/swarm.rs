@@ -150,7 +150,10 @@ impl Swarm {
             direction,
             rules,
             tie: one_of(rng, &Side::BOTH),
-            initial: one_of(rng, &[None, Some(Initial::Side(Side::App)), Some(Initial::Side(Side::Remote)), Some(Initial::Newest)]),
+            initial: one_of(
+                rng,
+                &[None, Some(Initial::Side(Side::App)), Some(Initial::Side(Side::Remote)), Some(Initial::Newest)],
+            ),
             schedule_ms: one_of(rng, &[None, None, Some(5_000), Some(60_000)]),
             clock_skew_ms: one_of(rng, &[0, 0, 0, 600_000, -600_000]),
             twins: twins && rules != Rules::Unpaired,

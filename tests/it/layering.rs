@@ -17,7 +17,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 ];
 
 /// Shell modules: may import everything, and nobody imports them.
-const SHELL: &[&str] = &["cli", "config", "control", "kernel", "plan", "sim", "telemetry", "temporary", "demo", "lib", "main"];
+const SHELL: &[&str] =
+    &["cli", "config", "control", "kernel", "plan", "sim", "telemetry", "temporary", "demo", "lib", "main"];
 
 fn files(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {

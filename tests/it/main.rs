@@ -3,6 +3,7 @@
 
 mod broken_answers;
 mod convergence;
+mod deletions;
 mod documents;
 mod first_contact;
 mod harness;

@@ -77,6 +77,27 @@ fn a_kill_right_after_the_create_makes_one_record() {
 }
 
 #[test]
+fn a_create_that_somebody_deleted_before_it_was_recovered_holds_up_nothing() {
+    story(|| async {
+        let mut world = World::new(Setup::default()).await;
+        remote_recovers_by(&world, CreateRecovery::IdempotencyKey { life_ms: 86_400_000 });
+        world.kill().await;
+        world.apps.app.create(OBJECT, record(Side::App, &[("email", "e@x.io"), ("name", "n")]));
+        world.apps.remote.script(Scripted::new(On::Create, Fault::TimeoutAfter));
+        let _ = tokio::time::timeout(Duration::from_millis(500), world.sync()).await;
+        let made = world.by_email(Side::Remote)["e@x.io"][0].0.clone();
+        assert!(world.apps.remote.delete(OBJECT, made));
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        let status = world.kernel().status().await;
+        assert_eq!((status[0].open_writes, status[0].state.as_str()), (0, "ready"), "it was said to be made");
+        tokio::time::sleep(Duration::from_secs(120)).await;
+        world.sync_well().await;
+        assert!(world.by_email(Side::App).is_empty(), "the deletion crosses");
+        assert!(world.by_email(Side::Remote).is_empty(), "it is not made again");
+    });
+}
+
+#[test]
 fn where_nothing_can_be_looked_up_a_person_decides() {
     story(|| async {
         let mut world = World::new(Setup::default()).await;
