@@ -8,6 +8,7 @@ use crate::model::hash::RawHash;
 use crate::model::ids::{ObjectName, RecordId};
 use crate::model::record::{BadRecord, DeletionCause, Entry, Page};
 use crate::model::write::{ConnectorError, NextStep};
+use crate::planted::{self, Bug};
 
 /// A place in the order of changes: modified time, then number of the change. With
 /// exact cursors the time is left at 0.
@@ -103,8 +104,8 @@ fn start_of(world: &World, cursor: &Cursor) -> Result<Position, ConnectorError> 
     let start = match world.behaviour.cursors {
         Cursors::Sequence => number("change:").map(|change| Position { modified_ms: 0, change }),
         Cursors::Time { granularity_ms: _, inclusive, lookback_ms } => number("ms:").map(|modified_ms| Position {
-            modified_ms: modified_ms.saturating_sub(lookback_ms),
-            change: if inclusive { 0 } else { u64::MAX },
+            modified_ms: modified_ms.saturating_sub(if planted::is(Bug::NoLookback) { 0 } else { lookback_ms }),
+            change: if inclusive && !planted::is(Bug::ExclusiveCursor) { 0 } else { u64::MAX },
         }),
     };
     start.ok_or_else(|| ConnectorError::new(NextStep::Resync, "the cursor is not one of ours"))
@@ -112,7 +113,7 @@ fn start_of(world: &World, cursor: &Cursor) -> Result<Position, ConnectorError> 
 
 /// The cursor to give with a page, if its read has one to give yet.
 fn cursor_of(world: &World, place: &Place, since: Option<&Cursor>, is_last: bool) -> Option<Cursor> {
-    if place.drifted {
+    if place.drifted && !planted::is(Bug::CursorPastDrift) {
         return None;
     }
     let reached = match (world.behaviour.order, world.behaviour.paging) {
@@ -122,10 +123,12 @@ fn cursor_of(world: &World, place: &Place, since: Option<&Cursor>, is_last: bool
     };
     let text = |prefix: &str, reached: u64| {
         // A lookback reads what lies behind the cursor; the cursor itself never goes back.
+        let since = since.filter(|_| !planted::is(Bug::CursorGoesBack));
         let stored = since.and_then(|cursor| cursor.as_str().strip_prefix(prefix)?.parse::<u64>().ok());
         Cursor::new(format!("{prefix}{}", reached.max(stored.unwrap_or(0))))
     };
     Some(match world.behaviour.cursors {
+        Cursors::Sequence if planted::is(Bug::NoHighWater) => text("change:", reached.change),
         Cursors::Sequence => text("change:", reached.change.min(place.horizon)),
         Cursors::Time { granularity_ms: _, inclusive: _, lookback_ms: _ } => text("ms:", reached.modified_ms),
     })
