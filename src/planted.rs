@@ -1,8 +1,9 @@
 //! Bugs planted on purpose, to show that the tests which search for bugs are not blind.
 //!
 //! Each stands at the one place where somebody would have made it, as a short condition
-//! on [`is`]. With the feature `planted` a test [`plant`]s one for its own thread.
-//! Without it [`is`] is always false and the compiler leaves nothing of them.
+//! on [`is`]. With the feature `planted` a test plants one for its own thread, or whole
+//! suites run with one: `SYNCLINE_PLANTED=tomb-dropped cargo test --features planted`.
+//! Without the feature [`is`] is always false and the compiler leaves nothing of them.
 
 /// Declares the bugs, so that a list, a name and an invariant cannot be forgotten.
 macro_rules! bugs {
@@ -25,6 +26,12 @@ macro_rules! bugs {
                 match self {
                     $(Bug::$bug => $name,)+
                 }
+            }
+
+            /// The bug of a name.
+            #[must_use]
+            pub fn named(name: &str) -> Option<Bug> {
+                Bug::ALL.iter().copied().find(|bug| bug.name() == name)
             }
 
             /// The invariant it breaks first.
@@ -298,24 +305,32 @@ mod switch {
     use super::Bug;
 
     thread_local! {
-        static NOW: Cell<Option<Bug>> = const { Cell::new(None) };
+        static NOW: Cell<Option<Bug>> = Cell::new(everywhere());
     }
 
-    /// Clears the bug when it is dropped, also by a panic that a test catches.
+    /// The bug that the environment plants on every thread.
+    fn everywhere() -> Option<Bug> {
+        let name = std::env::var("SYNCLINE_PLANTED").ok()?;
+        Some(Bug::named(&name).unwrap_or_else(|| panic!("there is no bug named '{name}' to plant")))
+    }
+
+    /// Puts back what was planted before when it is dropped, also by a panic that a test
+    /// catches.
     #[derive(Debug)]
     #[must_use = "the bug is there for as long as this lives"]
-    pub struct Planted(());
+    pub struct Planted {
+        before: Option<Bug>,
+    }
 
     /// Plants a bug on this thread, or makes sure that there is none. A kernel shows it
     /// where it runs on this thread whole: no arbiters, commits inline.
     pub fn plant(bug: Option<Bug>) -> Planted {
-        NOW.set(bug);
-        Planted(())
+        Planted { before: NOW.replace(bug) }
     }
 
     impl Drop for Planted {
         fn drop(&mut self) {
-            NOW.set(None);
+            NOW.set(self.before);
         }
     }
 

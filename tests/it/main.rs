@@ -8,4 +8,6 @@ mod harness;
 mod layering;
 mod lifecycle;
 mod merging;
+#[cfg(feature = "planted")]
+mod planted;
 mod unknown_outcomes;
