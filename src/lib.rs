@@ -85,6 +85,8 @@ pub mod control;
 mod kernel;
 pub mod model;
 pub mod plan;
+#[doc(hidden)]
+pub mod planted;
 pub mod reconcile;
 pub mod sandbox;
 #[cfg(feature = "simulate")]

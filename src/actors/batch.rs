@@ -17,7 +17,7 @@ use crate::actors::queue::PendingRow;
 use crate::connectors::Read;
 use crate::model::hash::Digest;
 use crate::model::ids::{PairNo, RecordId, SyncNo};
-use crate::model::marker::Marker;
+use crate::model::marker::{LinkState, Marker};
 use crate::model::path::Path;
 use crate::model::record::{DeletionCause, Entry};
 use crate::model::side::{PerSide, Side};
@@ -26,6 +26,7 @@ use crate::model::work::{
     Conflict, Intent, IntentOperation, IntentState, Lane, Pending, PendingReason, QuarantineKind, Quarantined, Totals,
 };
 use crate::model::write::{ConnectorError, Create, CreateRecovery, Delete, NextStep, Outcome, Stored, Update, Write};
+use crate::planted::{self, Bug};
 use crate::reconcile::case::{Candidate, Case, Due, Hold, Observation, Partner, Stage, Step};
 use crate::reconcile::finish::{self, Finished, IntentFate};
 use crate::reconcile::plan::{Effect, Fault, Plan, keep_visible};
@@ -137,6 +138,10 @@ impl Fetched {
             commit: core.right.new_commit(),
         };
         let mut seen = HashSet::new();
+        let mut entries = entries;
+        if planted::is(Bug::OlderEntryWins) {
+            entries.reverse();
+        }
         // The last of two entries for one record is the newer one.
         for (observation, stage) in entries.into_iter().rev() {
             match entry_id(&observation.entry) {
@@ -191,6 +196,7 @@ impl Fetched {
         // What was read before our own last write would look like an edit that takes it
         // back.
         let stale = case.pair.is_some_and(|pair| core.written_since(sync.no, pair, read_at));
+        let stale = stale && !planted::is(Bug::OwnWriteNotNoticed);
         if !stale && self.leases.take(lease) {
             self.cases.push(case);
         } else {
@@ -454,7 +460,8 @@ impl Fetched {
             let twice = plan.pair.is_some_and(|pair| pairs.get(&pair).is_some_and(|count| *count > 1));
             let hold = Hold { reason: PendingReason::Retry, due: Due::Now };
             if let Effect::Create(creation) = &plan.effect {
-                let shared = creation.match_key.is_some_and(|key| keys.get(&key).is_some_and(|count| *count > 1));
+                let shared = !planted::is(Bug::SameKeyCreatedTwice)
+                    && creation.match_key.is_some_and(|key| keys.get(&key).is_some_and(|count| *count > 1));
                 let leased = creation.match_key.is_none_or(|key| self.leases.take(LeaseKey::Match(self.sync.no, key)));
                 if shared || twice || !leased {
                     plan.effect = Effect::Hold(hold, Some(Box::new(creation.marker.clone())));
@@ -493,8 +500,10 @@ impl Fetched {
         if !self.leases.take(LeaseKey::Record(self.sync.no, partner, id.clone())) {
             return false;
         }
-        let filed = self.core.snapshot().and_then(|snapshot| snapshot.pair_by_id(self.core.conn, self.sync.no, partner, id));
-        let ours = |pair: PairNo| plan.pair == Some(pair) || plan.absorbed.as_ref().is_some_and(|(other, _)| *other == pair);
+        let filed =
+            self.core.snapshot().and_then(|snapshot| snapshot.pair_by_id(self.core.conn, self.sync.no, partner, id));
+        let ours =
+            |pair: PairNo| plan.pair == Some(pair) || plan.absorbed.as_ref().is_some_and(|(other, _)| *other == pair);
         filed.is_ok_and(|filed| filed.is_none_or(ours))
     }
 
@@ -562,6 +571,9 @@ impl Planned {
             // Before the value is overwritten, so that a crash cannot lose it.
             record_lost(&self.core, self.sync.no, plan, &mut commit);
         }
+        for row in self.rows.values().filter(|_| planted::is(Bug::PendingRemovedEarly)) {
+            commit.delete_pending(row.sync, row.lane, row.seq, row.pending.side, &row.pending.id);
+        }
         if !commit.is_empty() {
             self.core.commit(commit).await?;
             for (index, intent) in &intents {
@@ -604,17 +616,20 @@ impl Planned {
         let opened_ms = core.env.now_ms();
         let intent =
             Intent { number, target, operation, epoch: core.right.epoch(), opened_ms, state: IntentState::Open };
-        commit.put_intent(sync.no, pair, &intent);
+        if !planted::is(Bug::IntentNotDurable) {
+            commit.put_intent(sync.no, pair, &intent);
+        }
         intent
     }
 }
 
 /// Keeps the values that lose.
 fn record_lost(core: &Core, sync: SyncNo, plan: &mut Plan, commit: &mut Commit) {
-    if plan.lost.is_empty() {
+    if plan.lost.is_empty() || planted::is(Bug::LoserNotRecorded) {
         return;
     }
     let pair = *plan.pair.get_or_insert_with(|| core.take_pair());
+    let pair = if planted::is(Bug::HistoryOfNoPair) { core.take_pair() } else { pair };
     for lost in &plan.lost {
         let conflict = Conflict {
             at_ms: core.env.now_ms(),
@@ -643,6 +658,12 @@ fn idempotency_key(core: &Core, sync: SyncNo, pair: PairNo, number: u32) -> Stri
 fn external_id(core: &Core, sync: SyncNo, pair: PairNo) -> String {
     let kernel = core.store.kernel_id();
     let short: String = kernel.chars().filter(char::is_ascii_alphanumeric).take(8).collect();
+    if planted::is(Bug::ExternalIdOfAnyConnection) {
+        return format!("sl-{short}-{sync}-{pair}");
+    }
+    if planted::is(Bug::ExternalIdOfOneEpoch) {
+        return format!("sl-{short}-{}-{sync}-{pair}-{}", core.conn, core.right.epoch());
+    }
     format!("sl-{short}-{}-{sync}-{pair}", core.conn)
 }
 
@@ -771,7 +792,9 @@ async fn read_back(core: &Core, sync: &BoundSync, lane: Lane, outcomes: &mut [Pe
             // taking it for what was stored would swallow that edit.
             if stored.body.is_none()
                 && let Some(Ok(Entry::Live(record))) = found.remove(&stored.id)
-                && (stored.version.is_none() || stored.version == record.version)
+                && (stored.version.is_none()
+                    || stored.version == record.version
+                    || planted::is(Bug::ReadBackOfAnyVersion))
             {
                 stored.version = record.version;
                 stored.modified = record.modified;
@@ -1070,7 +1093,7 @@ impl Settling {
         plan: &Plan,
     ) {
         let now_ms = self.core.env.now_ms();
-        if attempts >= MAX_ATTEMPTS {
+        if attempts >= MAX_ATTEMPTS && !planted::is(Bug::EndlessRetries) {
             let fault = Fault {
                 kind: QuarantineKind::DeadLetter,
                 reason: format!("{side} record {id} was tried {attempts} times without success"),
@@ -1178,6 +1201,11 @@ fn take_outcome(mut outcomes: PerSide<Option<Outcome>>, side: Side) -> Outcome {
 
 /// Stores a marker and keeps its index rows true.
 pub fn put_marker(commit: &mut Commit, sync: SyncNo, pair: PairNo, old: Option<&Marker>, new: &Marker) {
+    if planted::is(Bug::TombDropped)
+        && let (LinkState::Tomb { .. }, Some(old)) = (&new.state, old)
+    {
+        return drop_marker(commit, sync, pair, old);
+    }
     for side in Side::BOTH {
         let before = old.map(|old| &old.sides[side]);
         let after = &new.sides[side];

@@ -26,9 +26,11 @@ use crate::actors::recovery;
 use crate::connectors::Read;
 use crate::model::cursor::{Cursor, CursorDelta, StreamNo};
 use crate::model::ids::{PairNo, RecordId, RunId, SyncNo};
+use crate::model::record::{DeletionCause, Entry};
 use crate::model::side::{PerSide, Side};
 use crate::model::work::{Intent, IntentState, Lane, Pending, PendingReason, Totals};
 use crate::model::write::{ConnectorError, NextStep};
+use crate::planted::{self, Bug};
 use crate::reconcile::case::{Observation, Stage};
 use crate::reconcile::lifecycle::{Event, Lifecycle};
 use crate::reconcile::run::{PageDone, PairSet, Run, RunStep};
@@ -164,6 +166,9 @@ impl Connection {
         let snapshot = core.snapshot()?;
         let mut queue = PendingQueue::default();
         for crate::store::PendingRow { lane, seq, sync, pending } in snapshot.pending_all(core.conn)? {
+            if planted::is(Bug::PendingLostAtRestart) {
+                continue;
+            }
             queue.add(PendingRow { lane, seq, sync, pending, after_run: 0 });
         }
         let mut syncs = Vec::with_capacity(core.syncs.len());
@@ -256,7 +261,9 @@ impl Connection {
                 self.recoverable_ms(*index, *pair, intent).is_some_and(|due_ms| due_ms <= now_ms)
             })
             .collect();
-        due.sort_by_key(|(index, pair, _)| (*index, *pair));
+        if !planted::is(Bug::RecoveriesUnsorted) {
+            due.sort_by_key(|(index, pair, _)| (*index, *pair));
+        }
         due.first().map(|(index, pair, intent)| Job::Recover(*index, *pair, (*intent).clone()))
     }
 
@@ -476,6 +483,7 @@ impl Connection {
             NextStep::Retry | NextStep::Wait { .. } => {
                 // The connection backs off; the run goes on where it stood.
                 if state.failures > 1
+                    && !planted::is(Bug::ExpiredTokenKept)
                     && let Some(step) = state.run.as_mut().and_then(|run| run.steps.front_mut())
                 {
                     // Perhaps the page token has expired: from the step's start.
@@ -553,7 +561,8 @@ impl Connection {
         let state = &self.syncs[index];
         let Some(run) = &state.run else { return commit };
         for side in Side::BOTH {
-            if run.drifted[side] || run.reached[side].is_none() || run.reached[side] == state.stored[side] {
+            let moved = planted::is(Bug::CursorBeforeRecords);
+            if moved || run.drifted[side] || run.reached[side].is_none() || run.reached[side] == state.stored[side] {
                 continue;
             }
             commit.move_cursor(CursorDelta {
@@ -696,6 +705,9 @@ impl Connection {
 
     fn want(&mut self, index: usize, lane: Lane, full: bool) {
         let state = &mut self.syncs[index];
+        if state.run.is_some() && planted::is(Bug::WakeSwallowed) {
+            return;
+        }
         let wanted = state.wanted.get_or_insert(Wanted { lane, full });
         wanted.lane = wanted.lane.min(lane);
         wanted.full |= full;
@@ -817,7 +829,10 @@ async fn pages(
         done.drifted |= page.drifted;
         done.next = page.next;
         entries.extend(page.entries.into_iter().map(|entry| (Observation::listed(entry), step.stage)));
-        if done.next.is_none() || done.drifted || entries.len() >= MOST_ENTRIES_AT_ONCE {
+        if done.next.is_none()
+            || done.drifted
+            || entries.len() >= MOST_ENTRIES_AT_ONCE && !planted::is(Bug::EndlessUnit)
+        {
             break;
         }
     }
@@ -825,6 +840,16 @@ async fn pages(
         Some(_) => Vec::new(),
         None => entries.iter().filter_map(|(observation, _)| batch::entry_id(&observation.entry)).collect(),
     };
+    if planted::is(Bug::CursorBeforeRecords) && done.next.is_none() && done.cursor.is_some() {
+        let from = core.snapshot()?.cursor(core.conn, sync.no, step.side, StreamNo::CHANGES)?;
+        let (side, stream, to) = (step.side, StreamNo::CHANGES, done.cursor.clone());
+        let mut early = core.right.new_commit();
+        early.move_cursor(CursorDelta { sync: sync.no, side, stream, from, to });
+        core.commit(early).await?;
+    }
+    if planted::is(Bug::AbsentIsDeleted) && step.since.is_none() && step.page.is_none() && done.next.is_none() {
+        entries.extend(absent(core, sync, step.side, step.stage, &entries)?);
+    }
     let fetched = Fetched::new(core, sync, step.side, lane, entries, Vec::new(), read_at)?;
     let mut report = carry_through(fetched).await?;
     report.trouble = report.trouble.or(trouble);
@@ -901,11 +926,27 @@ async fn look_for_missing(
     }
 }
 
+/// What a complete list leaves out, as if that showed that it is gone.
+fn absent(
+    core: &Core,
+    sync: &BoundSync,
+    side: Side,
+    stage: Stage,
+    listed: &[(Observation, Stage)],
+) -> Result<Vec<(Observation, Stage)>, StoreError> {
+    let listed: Vec<_> = listed.iter().filter_map(|(observation, _)| batch::entry_id(&observation.entry)).collect();
+    let known = core.snapshot()?.markers(core.conn, sync.no, PairNo(0), usize::MAX)?;
+    let ids = known.into_iter().filter_map(|(_, marker)| marker.sides[side].id.clone());
+    let gone = ids.filter(|id| !listed.contains(id));
+    let gone = gone.map(|id| Entry::Deleted { id, version: None, cause: DeletionCause::Tombstone });
+    Ok(gone.map(|entry| (Observation::listed(entry), stage)).collect())
+}
+
 /// How many pages to take next time: more while they are quick, fewer when they hold
 /// their records for long, so that live work on the same records never waits much.
 fn next_pages_at_once(now: u32, took: Duration) -> u32 {
     if took < Duration::from_millis(60) {
-        (now * 2).min(MOST_PAGES_AT_ONCE)
+        if planted::is(Bug::EndlessUnit) { u32::MAX } else { (now * 2).min(MOST_PAGES_AT_ONCE) }
     } else if took > Duration::from_millis(250) {
         (now / 2).max(1)
     } else {
@@ -938,6 +979,11 @@ async fn records(core: &Rc<Core>, sync: &Arc<BoundSync>, rows: Vec<PendingRow>) 
                 answered.push(row);
             }
             Some(Err(error)) => failed.push((row, error)),
+            None if planted::is(Bug::LeftOutIsDeleted) => {
+                let (id, cause) = (row.pending.id.clone(), DeletionCause::Tombstone);
+                entries.push((Observation::by_id(Entry::Deleted { id, version: None, cause }), Stage::Prove));
+                answered.push(row);
+            }
             None => {
                 let error = ConnectorError::new(NextStep::Quarantine, "the answer to reading it by id left it out");
                 failed.push((row, error));

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use crate::model::ids::{RecordId, SyncNo};
 use crate::model::side::Side;
 use crate::model::work::{Lane, Pending, PendingReason};
+use crate::planted::{self, Bug};
 
 /// A pending row with its key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,7 +62,7 @@ impl PendingQueue {
     #[must_use]
     pub fn waiting(&self, sync: SyncNo, side: Side, id: &RecordId) -> Option<&PendingRow> {
         let key = self.by_id.get(&(sync, side, id.clone()))?;
-        self.rows.get(key).filter(|_| !self.taken.contains_key(key))
+        self.rows.get(key).filter(|_| !self.taken.contains_key(key) || planted::is(Bug::MarkSwallowed))
     }
 
     /// Takes due rows to work on: of the first lane that has any within `lanes`, of
@@ -75,7 +76,7 @@ impl PendingQueue {
         last_run: impl Fn(SyncNo) -> u64,
     ) -> Vec<PendingRow> {
         let ready = |row: &PendingRow| match row.pending.reason {
-            PendingReason::AwaitPartner => last_run(row.sync) > row.after_run,
+            PendingReason::AwaitPartner => last_run(row.sync) > row.after_run || planted::is(Bug::PartnerNotAwaited),
             PendingReason::Requested
             | PendingReason::Retry
             | PendingReason::Changed
@@ -94,8 +95,9 @@ impl PendingQueue {
         let (sync, side, lane) = (first.sync, first.pending.side, first.lane);
         let alike = |row: &&&PendingRow| row.sync == sync && row.pending.side == side && row.lane == lane;
         // A record that failed before goes alone, so that it cannot spoil its neighbours.
-        let most = if first.pending.attempts > 0 { 1 } else { most };
-        let fresh = |row: &&&PendingRow| row.pending.attempts == 0 || most == 1;
+        let together = planted::is(Bug::PoisonGoesAlong);
+        let most = if first.pending.attempts > 0 && !together { 1 } else { most };
+        let fresh = |row: &&&PendingRow| row.pending.attempts == 0 || most == 1 || together;
         let taken: Vec<PendingRow> =
             due.iter().filter(alike).filter(fresh).take(most).map(|row| (*row).clone()).collect();
         for row in &taken {

@@ -21,6 +21,7 @@ use crate::model::work::{
     Intent, IntentOperation, IntentState, Lane, Pending, PendingReason, QuarantineKind, Quarantined,
 };
 use crate::model::write::{ConnectorError, Create, CreateRecovery, NextStep, Outcome, Write};
+use crate::planted::{self, Bug};
 use crate::reconcile::mapping::FieldRead;
 use crate::reconcile::plan::bury;
 use crate::reconcile::sync::BoundSync;
@@ -39,7 +40,9 @@ const NOT_YET_VISIBLE_MS: i64 = 600_000;
 pub fn due_ms(sync: &BoundSync, intent: &Intent) -> i64 {
     match (&intent.operation, sync.capabilities[intent.target].create) {
         (IntentOperation::Delete { .. }, _) => intent.opened_ms + 1_000,
-        (IntentOperation::Create { .. }, CreateRecovery::Find { settle_ms }) => {
+        (IntentOperation::Create { .. }, CreateRecovery::Find { settle_ms })
+            if !planted::is(Bug::LateCommitNotAwaited) =>
+        {
             intent.opened_ms.saturating_add(i64::try_from(settle_ms).unwrap_or(i64::MAX))
         }
         (
@@ -47,6 +50,7 @@ pub fn due_ms(sync: &BoundSync, intent: &Intent) -> i64 {
             CreateRecovery::ClientId
             | CreateRecovery::IdempotencyKey { .. }
             | CreateRecovery::ExternalId
+            | CreateRecovery::Find { .. }
             | CreateRecovery::Park,
         ) => intent.opened_ms + 1_000,
     }
@@ -118,6 +122,7 @@ async fn ask(core: &Core, sync: &BoundSync, pair: PairNo, marker: &Marker, inten
                 Entry::Live(_) | Entry::Bad(_) => Found::Stands,
             })
         }
+        IntentOperation::Create { .. } if planted::is(Bug::CreateRetriedBlind) => Ok(Found::NotCreated),
         IntentOperation::Create { create, .. } => match sync.capabilities[intent.target].create {
             CreateRecovery::ClientId => {
                 let id = RecordId::new(create.external_id.as_str());
@@ -316,7 +321,8 @@ impl Recovery {
             // so that such an edit is a change; a value the side only spells in its own
             // way comes back once, and that is all.
             differs |= !own.same(stored);
-            bases[target].push((field.no, own.clone()));
+            let kept = if planted::is(Bug::AdoptedAsRead) { BaseValue::of(stored) } else { own.clone() };
+            bases[target].push((field.no, kept));
             bases[source].push((field.no, own));
         }
         self.give_up_half_of(target, &record.id);

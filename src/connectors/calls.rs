@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use crate::model::budget::{Budget, Grant, Limits};
 use crate::model::work::Lane;
+use crate::planted::{self, Bug};
 
 /// Permission to call, in one lane. Cheap to clone.
 ///
@@ -102,7 +103,9 @@ impl Calls {
     /// The side asked for a pause: no call of this budget starts before it is over.
     pub fn pause(&self, pause: Duration) {
         let until = self.shared.now_ms().saturating_add(u64::try_from(pause.as_millis()).unwrap_or(u64::MAX));
-        self.shared.lock().budget.block_until(until);
+        if !planted::is(Bug::RetryAfterIgnored) {
+            self.shared.lock().budget.block_until(until);
+        }
         self.shared.paused.send_replace(());
     }
 

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::planted::{self, Bug};
+
 /// So many requests in so long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Window {
@@ -71,7 +73,7 @@ impl Budget {
 
     /// Asks for one call.
     pub fn ask(&mut self, now_ms: u64) -> Grant {
-        if self.in_flight >= self.concurrency {
+        if self.in_flight >= self.concurrency && !planted::is(Bug::ConcurrencyIgnored) {
             return Grant::WhenOneEnds;
         }
         if now_ms < self.blocked_until_ms {
@@ -123,7 +125,8 @@ impl Bucket {
         let burst = (requests / 10.0).floor().max(1.0);
         // burst - 1 at once, then refill: together at most `requests` in any window.
         let per_ms = (requests - burst + 1.0) / window.per_ms.max(1) as f64;
-        Self { burst, per_ms, tokens: 1.0, at_ms: now_ms }
+        let tokens = if planted::is(Bug::BudgetStartsFull) { burst } else { 1.0 };
+        Self { burst, per_ms, tokens, at_ms: now_ms }
     }
 
     fn ready_at(&mut self, now_ms: u64) -> u64 {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ids::SyncNo;
 use super::side::Side;
+use crate::planted::{self, Bug};
 
 /// How far a side's change list is durably accounted for. Its text belongs to the
 /// connector; the kernel only keeps it and hands it back.
@@ -82,8 +83,9 @@ pub fn advance_time(
     settle: Duration,
 ) -> Option<DateTime<Utc>> {
     let ceiling = server_now - settle;
-    let reached = newest_seen.map(|seen| seen.min(ceiling));
+    let reached = newest_seen.map(|seen| if planted::is(Bug::NoHighWater) { seen } else { seen.min(ceiling) });
     match (stored, reached) {
+        (Some(_), Some(reached)) if planted::is(Bug::CursorGoesBack) => Some(reached),
         (Some(stored), Some(reached)) => Some(stored.max(reached)),
         (stored, reached) => stored.or(reached),
     }

@@ -7,6 +7,7 @@ use super::ids::{FieldNo, RecordId, Version};
 use super::record::DeletionCause;
 use super::side::{PerSide, Side};
 use super::value::Value;
+use crate::planted::{self, Bug};
 
 /// Everything durable about one pair of records.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -152,6 +153,7 @@ impl Marker {
         let PerSide { app, remote } = bases;
         self.sides.remote.base = remote
             .into_iter()
+            .filter(|_| !planted::is(Bug::OneBaseForBoth))
             .filter(|(field, value)| !find(&app, *field).is_some_and(|other| other.agrees(value)))
             .collect();
         self.sides.app.base = app;

@@ -2,11 +2,12 @@
 
 use crate::model::ids::FieldNo;
 use crate::model::marker::{BaseValue, LinkState, Marker, Previous};
-use crate::model::record::Entry;
+use crate::model::record::{Body, Entry, Record};
 use crate::model::side::{PerSide, Side};
 use crate::model::value::Value;
 use crate::model::work::QuarantineKind;
 use crate::model::write::{Change, UpdateStyle};
+use crate::planted::{self, Bug};
 use crate::reconcile::case::{Case, Step};
 use crate::reconcile::mapping::{Field, FieldFault, FieldRead, Fields};
 use crate::reconcile::merge::{Cause, Held, Initial, Rule, Verdict, Winner, merge};
@@ -61,8 +62,9 @@ pub(super) enum Composed {
 pub(super) fn compose(sync: &BoundSync, case: &Case, marker: &Marker, no_base: NoBase) -> Composed {
     let fields = PerSide::from_fn(|side| case.seen[side].as_ref().and_then(fields_of));
     let mut merged = Merged::default();
+    let first = planted::is(Bug::ConflictByArrival).then(|| Side::Remote.cmp(&case.origin));
     for index in 0..sync.mapping.fields.len() {
-        let field = FieldCase { sync, marker, fields, index, no_base, newer: case.newer() };
+        let field = FieldCase { sync, marker, fields, index, no_base, newer: first.or(case.newer()) };
         match field.merge_into(&mut merged) {
             Ok(()) => {}
             Err(Stop::Read(side)) => return Composed::Read(side),
@@ -237,6 +239,7 @@ impl<'a> FieldCase<'a> {
         let sync = self.sync;
         let owner = owner_side(field.owner);
         let conflict = match field.conflict {
+            ConflictPolicy::MergeThenTie if planted::is(Bug::ConflictByArrival) => Winner::Newest,
             ConflictPolicy::MergeThenTie => Winner::Side(sync.tie),
             ConflictPolicy::AppWins => Winner::Side(Side::App),
             ConflictPolicy::RemoteWins => Winner::Side(Side::Remote),
@@ -305,7 +308,11 @@ pub(super) fn into_step(sync: &BoundSync, case: &Case, marker: Marker, merged: M
     let mut changes = merged.changes;
     let writes = PerSide::from_fn(|side| {
         let changes = std::mem::take(&mut changes[side]);
-        if changes.is_empty() { None } else { side_update(sync, case, &before, side, changes) }
+        if changes.is_empty() && !planted::is(Bug::EmptyWrite) {
+            None
+        } else {
+            side_update(sync, case, &before, side, changes)
+        }
     });
     let needs_current = Side::BOTH.into_iter().find(|&side| {
         writes[side].is_some() && sync.capabilities[side].update == UpdateStyle::Whole && case.seen[side].is_none()
@@ -343,15 +350,32 @@ fn side_update(
         Some(observation) => match &observation.entry {
             Entry::Live(record) => {
                 let digest = fields_of(observation).map(Fields::digest)?;
-                (record.id.clone(), record.version.clone(), Some(record.body.clone()), digest)
+                let current = if planted::is(Bug::UnmappedDropped) {
+                    mapped_only(sync, side, record)
+                } else {
+                    record.body.clone()
+                };
+                (record.id.clone(), record.version.clone(), Some(current), digest)
             }
             Entry::Deleted { .. } | Entry::Bad(_) => return None,
         },
+        None if planted::is(Bug::VersionOfOtherSide) => {
+            (state.id.clone()?, marker.sides[side.other()].version.clone(), None, digest_base(sync, marker, side))
+        }
         None => (state.id.clone()?, state.version.clone(), None, digest_base(sync, marker, side)),
     };
     let (fields, changes) = changes.into_iter().unzip();
-    let expected = version.clone().filter(|_| sync.guarded(side));
+    let expected = version.clone().filter(|_| sync.guarded(side) && !planted::is(Bug::UpdateUnconditional));
     Some(SideUpdate { id, expected, current, changes, fields, before: Previous { digest, version } })
+}
+
+/// The record as a careless rewrite of it would look.
+fn mapped_only(sync: &BoundSync, side: Side, record: &Record) -> Body {
+    let (mut kept, all) = (Value::Object(Vec::new()), record.body.decode().unwrap_or(Value::Null));
+    for path in sync.mapping.fields.iter().map(|field| &field.paths[side]) {
+        all.get(path).into_iter().for_each(|value| kept.set(path, value.clone()));
+    }
+    Body::from_value(&kept)
 }
 
 /// Digest of all mapped fields of a side that was not read, from its base. Long values
@@ -397,7 +421,7 @@ pub(super) fn create(sync: &BoundSync, case: &Case, mut marker: Marker, target: 
             FieldRead::Fault(_) if owner_side(field.owner) == Some(target) => None,
             FieldRead::Fault(fault) => return held_back(sync, case, invalid(source, fault)),
         };
-        let owned_there = !sync.mapping.can_write(index, target);
+        let owned_there = !sync.mapping.can_write(index, target) && !planted::is(Bug::OwnerIgnoredOnCreate);
         let broken = matches!(fields.get(index), FieldRead::Fault(_));
         let value = match kind {
             Birth::New if owned_there => {

@@ -8,6 +8,7 @@ use crate::model::record::Entry;
 use crate::model::side::Side;
 use crate::model::work::{PendingReason, QuarantineKind};
 use crate::model::write::UpdateStyle;
+use crate::planted::{self, Bug};
 use crate::reconcile::case::{Candidate, Case, Due, Hold, Partner, Stage, Step};
 use crate::reconcile::compose::{self, Composed, NoBase};
 use crate::reconcile::mapping::{FieldRead, Fields};
@@ -25,7 +26,7 @@ pub(super) fn contact(sync: &BoundSync, case: &mut Case, side: Side) -> Step {
         return without_key(sync, case, side);
     };
     let Partner::Known { others, siblings, searched } = &case.partner else { return Step::Partner(key) };
-    if others.iter().any(|other| other.open_write) {
+    if others.iter().any(|other| other.open_write) && !planted::is(Bug::NewsNotHeld) {
         return hold(sync, case, side, PendingReason::OpenCreate, Due::WithOpenCreate);
     }
     let taken = |other: &&Candidate| other.marker.as_ref().is_some_and(|m| m.known_half().is_none());
@@ -40,8 +41,11 @@ pub(super) fn contact(sync: &BoundSync, case: &mut Case, side: Side) -> Step {
         return ambiguous(sync, case, side, &names(side, siblings.iter()), rivals);
     }
     match others.len() {
-        0 if !sync.direction.writes(target) || case.stage == Stage::Hold => half(sync, case, side),
-        0 if case.stage == Stage::Prove && !searched => prove(sync, case, side),
+        0 if !sync.direction.writes(target) => half(sync, case, side),
+        0 if case.stage == Stage::Hold && !planted::is(Bug::FirstSideCreates) => half(sync, case, side),
+        0 if case.stage == Stage::Prove && !searched && !planted::is(Bug::PartnerNotSearched) => {
+            prove(sync, case, side)
+        }
         0 => create(sync, case, side),
         1 => pair(sync, case, side),
         _ => {

@@ -4,6 +4,7 @@
 
 use crate::model::direction::Direction;
 use crate::model::side::Side;
+use crate::planted::{self, Bug};
 
 /// How one side of a known pair stands against its own base.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,6 +133,7 @@ fn deleted(side: Side, other: Seen, direction: Direction) -> Decision {
         return Decision::Delete(other_side);
     }
     match other {
+        Seen::NotRead if planted::is(Bug::DeletedUnread) => Decision::Delete(other_side),
         Seen::NotRead => Decision::ReadFirst(other_side),
         Seen::Same | Seen::Absent => Decision::Delete(other_side),
         Seen::Changed => Decision::Recreate(side),

@@ -5,6 +5,7 @@ use crate::model::marker::{BaseValue, LinkState, Marker};
 use crate::model::side::{PerSide, Side};
 use crate::model::work::{PendingReason, QuarantineKind, Totals};
 use crate::model::write::{ConnectorError, NextStep, Outcome, Stored};
+use crate::planted::{self, Bug};
 use crate::reconcile::mapping::{FieldRead, Fields};
 use crate::reconcile::plan::{Creation, Deletion, Fault, SideUpdate, Updates};
 use crate::reconcile::sync::BoundSync;
@@ -139,8 +140,12 @@ fn partly(
     for side in Side::BOTH {
         // What stands there is not what the bases say: neither its text nor its version
         // may be taken for accounted for.
-        marker.sides[side].raw_hash = None;
-        marker.sides[side].version = None;
+        if !planted::is(Bug::SkippedAlthoughPending) {
+            marker.sides[side].raw_hash = None;
+        }
+        if !planted::is(Bug::VersionKeptAfterFailure) {
+            marker.sides[side].version = None;
+        }
     }
     marker
 }
@@ -169,8 +174,11 @@ fn settle(
     if let Some(fields) = &fields {
         for (index, field) in sync.mapping.fields.iter().enumerate() {
             let FieldRead::Value(value) = fields.get(index) else { continue };
-            let written = update.fields.contains(&index);
+            let written = update.fields.contains(&index) || planted::is(Bug::AnswerTakenForBase);
             if let Some((_, base)) = bases[side].iter_mut().find(|(no, _)| *no == field.no) {
+                if written && planted::is(Bug::SentTakenForStored) {
+                    continue;
+                }
                 if written {
                     *base = BaseValue::of(value.as_ref());
                 } else {
@@ -246,7 +254,7 @@ pub fn created(
             finished.trouble = Some(ConnectorError::new(NextStep::Fail, error));
         }
         Outcome::Unknown(reason) => {
-            finished.intent = IntentFate::Unknown;
+            finished.intent = if planted::is(Bug::UnknownClosed) { IntentFate::Close } else { IntentFate::Unknown };
             finished.trouble = Some(ConnectorError::new(NextStep::Retry, reason.clone()));
         }
     }
@@ -272,7 +280,7 @@ fn linked(sync: &BoundSync, creation: &Creation, stored: &Stored, now_ms: i64) -
                 !sync.mapping.can_write(index, target) && creation.record.get(&field.paths[target]).is_none();
             if left_to_target {
                 filled |= !base.same(value.as_ref());
-            } else {
+            } else if !planted::is(Bug::SentTakenForStored) {
                 *base = BaseValue::of(value.as_ref());
             }
         }
@@ -304,7 +312,7 @@ pub fn deleted(origin: (Side, &RecordId), deletion: &Deletion, outcome: &Outcome
             finished.trouble = Some(error.clone());
         }
         Outcome::Unknown(reason) => {
-            finished.intent = IntentFate::Unknown;
+            finished.intent = if planted::is(Bug::UnknownClosed) { IntentFate::Close } else { IntentFate::Unknown };
             finished.trouble = Some(ConnectorError::new(NextStep::Retry, reason.clone()));
         }
     }

@@ -6,6 +6,7 @@ use crate::model::direction::Direction;
 use crate::model::marker::BaseValue;
 use crate::model::side::{PerSide, Side};
 use crate::model::value::Value;
+use crate::planted::{self, Bug};
 
 /// How one field is to be merged.
 #[derive(Debug, Clone, Copy)]
@@ -123,13 +124,14 @@ fn changed(held: Held<'_>, base: &BaseValue) -> bool {
 
 fn one_changed(rule: Rule, side: Side) -> Verdict {
     let other = side.other();
-    if rule.owner == Some(other) {
+    if rule.owner == Some(other) && !planted::is(Bug::OwnerIgnoredOnUpdate) {
         return match rule.direction {
             Direction::TwoWay => Verdict::Copy { winner: other, cause: Cause::PutBack },
             Direction::Out | Direction::In => Verdict::LeaveEdit,
         };
     }
-    if rule.direction.writes(other) { Verdict::Copy { winner: side, cause: Cause::Change } } else { Verdict::LeaveEdit }
+    let may_write = rule.direction.writes(other) || planted::is(Bug::OneWayWritesBack);
+    if may_write { Verdict::Copy { winner: side, cause: Cause::Change } } else { Verdict::LeaveEdit }
 }
 
 fn both_changed(rule: Rule, newer: Option<Ordering>) -> Verdict {

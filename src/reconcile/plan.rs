@@ -11,6 +11,7 @@ use crate::model::side::{PerSide, Side};
 use crate::model::value::Value;
 use crate::model::work::{PendingReason, QuarantineKind, Totals};
 use crate::model::write::{Change, UpdateStyle};
+use crate::planted::{self, Bug};
 use crate::reconcile::case::{Case, Due, Hold, Observation, Stage, Step};
 use crate::reconcile::compose::{self, Composed, Lost};
 use crate::reconcile::contact;
@@ -193,7 +194,7 @@ fn unread_partner(case: &Case) -> Option<(Side, RecordId)> {
 /// Takes a case one step on.
 #[must_use]
 pub fn plan(sync: &BoundSync, case: &mut Case, now_ms: i64) -> Step {
-    if case.open_write {
+    if case.open_write && !planted::is(Bug::OpenWriteIgnored) {
         return quick(case, Effect::Hold(Hold { reason: PendingReason::OpenCreate, due: Due::WithOpenCreate }, None));
     }
     if let Some(step) = skip_unchanged(sync, case) {
@@ -271,7 +272,8 @@ fn link(marker: Option<&Marker>) -> Link {
 /// A record whose text is the one accounted for needs no look, unless something about
 /// its pair is open.
 fn skip_unchanged(sync: &BoundSync, case: &mut Case) -> Option<Step> {
-    if case.force || case.attempts > 0 || case.seen[case.origin.other()].is_some() {
+    let again = (case.force || case.attempts > 0) && !planted::is(Bug::SkippedAlthoughPending);
+    if again || case.seen[case.origin.other()].is_some() {
         return None;
     }
     let Some(Observation { entry: Entry::Live(record), .. }) = &case.seen[case.origin] else { return None };
@@ -290,8 +292,8 @@ fn skip_unchanged(sync: &BoundSync, case: &mut Case) -> Option<Step> {
     }
     let mut step = quick(case, Effect::Keep(None));
     if let Step::Plan(plan) = &mut step {
-        plan.released = false;
-        plan.nudged = None;
+        plan.released = planted::is(Bug::ReleasedUnchanged);
+        plan.nudged.clear();
     }
     Some(step)
 }
@@ -300,7 +302,7 @@ fn accounted_for(sync: &BoundSync, case: &Case, hash: RawHash) -> bool {
     case.marker.as_ref().is_some_and(|marker| {
         matches!(marker.state, LinkState::Linked)
             && marker.out_of_scope.is_none()
-            && marker.mapping_hash == sync.mapping.hash
+            && (marker.mapping_hash == sync.mapping.hash || planted::is(Bug::MappingHashIgnored))
             && marker.sides[case.origin].raw_hash == Some(hash)
     })
 }
@@ -345,6 +347,7 @@ fn suspicious(sync: &BoundSync, case: &Case, now_ms: i64) -> Option<Step> {
             Entry::Deleted { cause: DeletionCause::NotFound, .. } => {
                 // A replica that has not heard of our create yet says the same.
                 match lag_left_ms(sync, marker, side, now_ms) {
+                    Some(_) if planted::is(Bug::NotYetVisibleIsDeleted) => continue,
                     Some(left_ms) => {
                         let hold = Hold { reason: PendingReason::StaleRead, due: Due::AfterMs(left_ms) };
                         return Some(quick(case, Effect::Hold(hold, None)));
@@ -358,7 +361,7 @@ fn suspicious(sync: &BoundSync, case: &Case, now_ms: i64) -> Option<Step> {
             LinkState::Tomb { side: gone, both, .. } => *both || *gone == side,
             LinkState::Half | LinkState::Linked => false,
         };
-        if buried && !observation.by_id {
+        if buried && !observation.by_id && !planted::is(Bug::BuriedBelievedFromList) {
             return Some(Step::Read(side, record.id.clone()));
         }
         if let Some(due) = looks_like_before(sync, marker, side, observation, record, now_ms) {
@@ -387,7 +390,7 @@ fn looks_like_before(
     let state = &marker.sides[side];
     let previous = state.previous.as_ref()?;
     let left_ms = lag_left_ms(sync, marker, side, now_ms)?;
-    if record.version.is_some() && record.version == state.version {
+    if record.version.is_some() && record.version == state.version || planted::is(Bug::StaleReadApplied) {
         return None;
     }
     let fields = fields_of(observation)?;
@@ -438,7 +441,8 @@ fn scope(sync: &BoundSync, case: &mut Case) -> Option<Step> {
             Some(step)
         }
         (None, Some(side)) => {
-            if Side::BOTH.into_iter().any(|side| matches!(seen_entry(case, side), Some(Entry::Deleted { .. }))) {
+            let gone = |side| matches!(seen_entry(case, side), Some(Entry::Deleted { .. }));
+            if Side::BOTH.into_iter().any(gone) && !planted::is(Bug::OutOfScopeDeleted) {
                 // Deleted while outside the filter: not ours to carry over.
                 return Some(quick(case, Effect::Keep(None)));
             }
@@ -467,7 +471,7 @@ fn trusted(sync: &BoundSync, case: &Case, seen: PerSide<Seen>) -> bool {
     let capabilities = &sync.capabilities[unread];
     !case.force
         && !capabilities.local
-        && capabilities.conditional
+        && (capabilities.conditional || planted::is(Bug::TrustedUnguarded))
         && capabilities.update == UpdateStyle::Fields
         && marker.sides[unread].version.is_some()
         && sync.mapping.fields.iter().all(|field| marker.base(unread, field.no).is_some())
@@ -505,7 +509,7 @@ pub(super) fn account(sync: &BoundSync, state: &mut SideState, case: &Case, side
 
 fn merge_linked(sync: &BoundSync, case: &mut Case, seen: PerSide<Seen>) -> Step {
     let Some(marker) = case.marker.clone() else { return quick(case, Effect::Keep(None)) };
-    let same_mapping = marker.mapping_hash == sync.mapping.hash;
+    let same_mapping = marker.mapping_hash == sync.mapping.hash || planted::is(Bug::MappingHashIgnored);
     if !same_mapping && let Some(side) = Side::BOTH.into_iter().find(|&side| seen[side] == Seen::NotRead) {
         return read_first(case, side);
     }
@@ -527,7 +531,7 @@ fn delete(sync: &BoundSync, case: &mut Case, target: Side, now_ms: i64) -> Step 
         Some(Entry::Live(record)) => record.version.clone(),
         Some(Entry::Deleted { .. } | Entry::Bad(_)) | None => marker.sides[target].version.clone(),
     };
-    let expected = version.filter(|_| two_way && sync.guarded(target));
+    let expected = version.filter(|_| two_way && sync.guarded(target) && !planted::is(Bug::DeleteUnconditional));
     quick(case, Effect::Delete(Box::new(Deletion { target, id, expected, tomb, marker })))
 }
 
@@ -574,7 +578,8 @@ pub(super) fn held_back(sync: &BoundSync, case: &Case, fault: Fault) -> Step {
 pub fn keep_visible(sync: &BoundSync, case: &Case) -> Option<Box<Marker>> {
     let linked = case.marker.as_ref().is_some_and(|marker| !matches!(marker.state, LinkState::Half));
     let readable = case.seen[case.origin].as_ref().and_then(fields_of).is_some();
-    (!linked && readable).then(|| Box::new(contact::half_marker(sync, case, case.origin)))
+    (!linked && readable && !planted::is(Bug::HalfNotKept))
+        .then(|| Box::new(contact::half_marker(sync, case, case.origin)))
 }
 
 /// A plan that takes nothing from the case but its names.

@@ -17,6 +17,7 @@ use crate::model::ids::{ConnNo, Epoch, PairNo, RecordId, SyncNo};
 use crate::model::marker::Marker;
 use crate::model::side::Side;
 use crate::model::work::{Conflict, Intent, Lane, Pending, Quarantined, Totals};
+use crate::planted::{self, Bug};
 
 /// The right of one connection's actor, in one epoch, to write that connection's rows.
 /// Starting the next epoch makes every older right worthless.
@@ -297,7 +298,7 @@ impl Work for Commit {
 impl Commit {
     fn check_epoch(&self, tables: &mut WriteTables<'_>) -> Result<(), StoreError> {
         let stored = ConnectionRow::load(tables, self.conn)?.ok_or(StoreError::NoConnection(self.conn))?.epoch;
-        if stored == self.epoch {
+        if stored == self.epoch || planted::is(Bug::StaleEpochAccepted) {
             Ok(())
         } else {
             Err(StoreError::StaleEpoch { conn: self.conn, epoch: self.epoch, stored })

@@ -49,6 +49,11 @@ impl Ledger {
     }
 }
 
+/// One world, from its first edit to the check. Panics with what is wrong.
+pub fn world(seed: u64) {
+    story(|| run(seed));
+}
+
 async fn run(seed: u64) {
     let mut rng = fastrand::Rng::with_seed(seed);
     let tie = if rng.bool() { Side::App } else { Side::Remote };
@@ -256,6 +261,6 @@ fn everything_converges_with_no_duplicate_and_no_lost_edit() {
     for seed in first..last {
         // Said before, because a panic elsewhere would not name it.
         println!("seed {seed}");
-        story(|| run(seed));
+        world(seed);
     }
 }

@@ -11,4 +11,6 @@ mod layering;
 mod lifecycle;
 mod merging;
 mod planner;
+#[cfg(feature = "planted")]
+mod planted;
 mod unknown_outcomes;

@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 
 use crate::model::cursor::{Cursor, advance_time};
 use crate::model::write::{ConnectorError, NextStep};
+use crate::planted::{self, Bug};
 
 use super::raw::text_of;
 use super::spec::{CursorKind, CursorSpec, OrderedSpec, Unit};
@@ -94,8 +95,8 @@ pub(super) fn asked(spec: &CursorSpec, since: &Cursor) -> Result<Asked, Connecto
 }
 
 fn query_text(spec: &OrderedSpec, from: i64) -> Option<String> {
-    let step = if spec.exclusive { spec.granularity } else { 0 };
-    let from = from.checked_sub(spec.lookback)?;
+    let step = if spec.exclusive && !planted::is(Bug::ExclusiveCursor) { spec.granularity } else { 0 };
+    let from = from.checked_sub(if planted::is(Bug::NoLookback) { 0 } else { spec.lookback })?;
     if spec.is_time {
         // Rounded down first: a step below a rounded stamp is still below it.
         return time::format((floor(from, spec.granularity) - step).max(0), spec.unit);

@@ -8,6 +8,7 @@ use crate::model::hash::RawHash;
 use crate::model::ids::{ObjectName, RecordId};
 use crate::model::record::{BadRecord, DeletionCause, Entry, Page};
 use crate::model::write::{ConnectorError, NextStep};
+use crate::planted::{self, Bug};
 
 /// A place in the order of changes: modified time, then number of the change. With
 /// exact cursors the time is left at 0.
@@ -107,9 +108,10 @@ fn start_of(world: &World, cursor: &Cursor) -> Result<Position, ConnectorError> 
     let start = match world.behaviour.cursors {
         Cursors::Sequence => number_in(cursor, "change:").map(|change| Position { modified_ms: 0, change }),
         Cursors::Time { granularity_ms: _, inclusive, lookback_ms } => {
+            let lookback_ms = if planted::is(Bug::NoLookback) { 0 } else { lookback_ms };
             number_in::<i64>(cursor, "ms:").map(|ms| Position {
                 modified_ms: ms.saturating_sub_unsigned(lookback_ms),
-                change: if inclusive { 0 } else { u64::MAX },
+                change: if inclusive && !planted::is(Bug::ExclusiveCursor) { 0 } else { u64::MAX },
             })
         }
     };
@@ -122,7 +124,7 @@ fn number_in<N: std::str::FromStr>(cursor: &Cursor, prefix: &str) -> Option<N> {
 
 /// The cursor to give with a page, if its read has one to give yet.
 fn cursor_of(world: &World, place: &Place, since: Option<&Cursor>, is_last: bool) -> Option<Cursor> {
-    if place.drifted {
+    if place.drifted && !planted::is(Bug::CursorPastDrift) {
         return None;
     }
     let reached = match (world.behaviour.order, world.behaviour.paging) {
@@ -130,7 +132,9 @@ fn cursor_of(world: &World, place: &Place, since: Option<&Cursor>, is_last: bool
         (Order::Changed, Paging::Offset) | (Order::Id | Order::Shuffled, _) if is_last => place.begin,
         (Order::Changed | Order::Id | Order::Shuffled, _) => return None,
     };
+    let since = since.filter(|_| !planted::is(Bug::CursorGoesBack));
     Some(match world.behaviour.cursors {
+        Cursors::Sequence if planted::is(Bug::NoHighWater) => furthest(since, "change:", reached.change),
         Cursors::Sequence => furthest(since, "change:", reached.change.min(place.horizon)),
         Cursors::Time { granularity_ms: _, inclusive: _, lookback_ms: _ } => {
             furthest(since, "ms:", reached.modified_ms)

@@ -163,10 +163,17 @@ impl<'s> Bench<'s> {
             let row = self.stored_row(side, &rows[side]);
             let record = self.sides[side].insert(thing, row, 0).clone();
             let read = self.sync.mapping.read(side, &record.body).expect("a record of this world is one object");
-            bases[side] = self.sync.mapping.fields.iter().zip(read.iter()).map(|(field, read)| match read {
-                FieldRead::Value(value) => (field.no, BaseValue::of(value.as_ref())),
-                FieldRead::Fault(fault) => unreachable!("agreed records are sound: {fault}"),
-            }).collect();
+            bases[side] = self
+                .sync
+                .mapping
+                .fields
+                .iter()
+                .zip(read.iter())
+                .map(|(field, read)| match read {
+                    FieldRead::Value(value) => (field.no, BaseValue::of(value.as_ref())),
+                    FieldRead::Fault(fault) => unreachable!("agreed records are sound: {fault}"),
+                })
+                .collect();
             marker.sides[side] = SideState {
                 id: Some(record.id.clone()),
                 version: self.sides[side].version(&record),
@@ -372,7 +379,8 @@ impl Bench<'_> {
             others.into_iter().filter_map(|pair| self.candidate(pair, case.origin.other())).collect();
         let siblings = with_key(case.origin).into_iter();
         let siblings = siblings.filter(|pair| !others.iter().any(|other| other.pair == Some(*pair)));
-        let siblings = siblings.filter_map(|pair| self.candidate(pair, case.origin)).map(|sibling| sibling.id).collect();
+        let siblings =
+            siblings.filter_map(|pair| self.candidate(pair, case.origin)).map(|sibling| sibling.id).collect();
         Partner::Known { others, siblings, searched: false }
     }
 
@@ -380,7 +388,13 @@ impl Bench<'_> {
         let marker = self.markers.get(&pair)?;
         let id = marker.sides[side].id.clone()?;
         let own = self.ids.get(&(side, id.clone())) == Some(&pair);
-        own.then(|| Candidate { id, pair: Some(pair), marker: Some(marker.clone()), open_write: false, observation: None })
+        own.then(|| Candidate {
+            id,
+            pair: Some(pair),
+            marker: Some(marker.clone()),
+            open_write: false,
+            observation: None,
+        })
     }
 
     fn find(&self, case: &mut Case, side: Side, wanted: &[(Path, Value)]) -> Partner {
@@ -466,8 +480,8 @@ impl Bench<'_> {
                 finish::deleted((origin.0, &origin.1), deletion, &outcome)
             }
         };
-        if let Some((side, id)) = plan.nudged.take() {
-            self.again(side, &id, PendingReason::Requested, plan.attempts, 0)?;
+        for (side, id) in std::mem::take(&mut plan.nudged) {
+            self.again(side, &id, PendingReason::Requested, 0, 0)?;
         }
         self.keep(plan, finished)
     }
@@ -657,7 +671,8 @@ fn capabilities(mapping: &Mapping, side: Side, rule: SideRule) -> Capabilities {
     capabilities.update = if rule.whole { UpdateStyle::Whole } else { UpdateStyle::Fields };
     capabilities.read_after_write_lag_ms = rule.lag_ms;
     if rule.find {
-        capabilities.find = mapping.match_fields.iter().map(|index| mapping.fields[*index].paths[side].clone()).collect();
+        capabilities.find =
+            mapping.match_fields.iter().map(|index| mapping.fields[*index].paths[side].clone()).collect();
     }
     capabilities
 }

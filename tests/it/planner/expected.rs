@@ -253,7 +253,8 @@ impl<'a> Expecting<'a> {
                 continue;
             }
             let told = &self.told[source].as_ref().expect("it was made from this")[index];
-            let owners = self.tell_value(target, index, expected.rows[target].as_ref().and_then(|row| row[index].as_ref()));
+            let owners =
+                self.tell_value(target, index, expected.rows[target].as_ref().and_then(|row| row[index].as_ref()));
             let edited = match (bases, told) {
                 (_, Err(())) => true,
                 (Some(bases), Ok(value)) => !same(value.as_ref(), bases[source][index].as_ref()),
@@ -320,7 +321,12 @@ impl<'a> Expecting<'a> {
         Ok(expected)
     }
 
-    fn fate(&self, index: usize, told: PerSide<&Result<Option<Value>, ()>>, bases: Option<&Bases>) -> Result<Fate, Held> {
+    fn fate(
+        &self,
+        index: usize,
+        told: PerSide<&Result<Option<Value>, ()>>,
+        bases: Option<&Bases>,
+    ) -> Result<Fate, Held> {
         let equal = match (told.app, told.remote) {
             (Ok(app), Ok(remote)) => self.mapping.same(index, app.as_ref(), remote.as_ref()),
             (Err(()), _) | (_, Err(())) => false,

@@ -19,7 +19,11 @@ pub fn text(scenario: &Scenario) -> String {
     }
     out.push_str(&scenario.document());
     for field in &scenario.fields {
-        let _ = writeln!(out, "# {} is stored by the app {:?}, by the remote {:?}", field.name, field.stores.app, field.stores.remote);
+        let _ = writeln!(
+            out,
+            "# {} is stored by the app {:?}, by the remote {:?}",
+            field.name, field.stores.app, field.stores.remote
+        );
     }
     for (number, thing) in scenario.things.iter().enumerate() {
         let _ = writeln!(out, "thing {number}");
@@ -31,7 +35,8 @@ pub fn text(scenario: &Scenario) -> String {
         for (round, turns) in thing.rounds.iter().enumerate() {
             for side in Side::BOTH.into_iter().filter(|side| !turns[*side].is_empty()) {
                 let edits: Vec<String> = turns[side].edits.iter().map(|edit| told(scenario, edit)).collect();
-                let _ = writeln!(out, "  round {round}  {side:6} {} (modified {})", edits.join(", "), turns[side].modified);
+                let _ =
+                    writeln!(out, "  round {round}  {side:6} {} (modified {})", edits.join(", "), turns[side].modified);
             }
         }
     }

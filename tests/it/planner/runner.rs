@@ -99,7 +99,9 @@ fn run_in_order(scenario: &Scenario, arrival: Arrival) -> Result<(), String> {
             return Err(told(format!("a key of thing {thing} that is not mapped was changed on the {side} side")));
         }
         let again = bench.look_again().and_then(|()| compare_held_back(&bench, &expected));
-        again.map_err(|reason| format!("round {round}, looked at again: {reason}\n{}", report::outcome(&bench, &expected)))?;
+        again.map_err(|reason| {
+            format!("round {round}, looked at again: {reason}\n{}", report::outcome(&bench, &expected))
+        })?;
         bonds = expected.into_iter().map(|expected| expected.bond).collect();
     }
     Ok(())
@@ -125,7 +127,9 @@ fn compare(bench: &Bench<'_>, mapping: &Mapping, expected: &[Expected]) -> Resul
             let live = bench.sides[side].live(thing).map(|record| &record.row);
             let same = match (live, &expected.rows[side]) {
                 (None, None) => true,
-                (Some(row), Some(wanted)) => row.iter().zip(wanted).all(|(value, wanted)| same(value.as_ref(), wanted.as_ref())),
+                (Some(row), Some(wanted)) => {
+                    row.iter().zip(wanted).all(|(value, wanted)| same(value.as_ref(), wanted.as_ref()))
+                }
                 (None, Some(_)) | (Some(_), None) => false,
             };
             if !same {
@@ -163,7 +167,10 @@ fn compare_bond(bench: &Bench<'_>, mapping: &Mapping, thing: usize, expected: &E
                     let wanted = BaseValue::of(base.as_ref());
                     if !marker.base(side, field.no).is_some_and(|kept| kept.agrees(&wanted)) {
                         let kept = marker.base(side, field.no);
-                        return Err(format!("the {side} base of '{}' of thing {thing} is {kept:?}, not {wanted:?}", field.name));
+                        return Err(format!(
+                            "the {side} base of '{}' of thing {thing} is {kept:?}, not {wanted:?}",
+                            field.name
+                        ));
                     }
                 }
             }

@@ -126,8 +126,13 @@ impl Scenario {
         if rng.bool() {
             draw_stores(rng, &mut fields, matched);
         }
-        let initials =
-            [None, Some(Initial::Side(Side::App)), Some(Initial::Side(Side::Remote)), Some(Initial::Newest), Some(Initial::Ask)];
+        let initials = [
+            None,
+            Some(Initial::Side(Side::App)),
+            Some(Initial::Side(Side::Remote)),
+            Some(Initial::Newest),
+            Some(Initial::Ask),
+        ];
         let num_rounds = rng.usize(1..=3);
         let broken = rng.u8(0..8) == 0;
         let mut scenario = Self {
@@ -331,9 +336,11 @@ impl Form {
             (Form::Plain | Form::Lowercase | Form::Trim, _) => ["a", "b", "A", " a"],
             (Form::Values, Side::App) => ["one", "two", "z", "one"],
             (Form::Values, Side::Remote) => ["1", "2", "z", "1"],
-            (Form::Boolean, Side::App) => return [Value::Bool(true), Value::Bool(false), Value::string("z"), Value::Bool(true)]
-                .get(usize::from(letter - 3))
-                .cloned(),
+            (Form::Boolean, Side::App) => {
+                return [Value::Bool(true), Value::Bool(false), Value::string("z"), Value::Bool(true)]
+                    .get(usize::from(letter - 3))
+                    .cloned();
+            }
             (Form::Boolean, Side::Remote) => ["yes", "no", "z", "yes"],
             (Form::NumberToText, Side::App) => {
                 let text = ["1", "2", "1.5", "1.0"][usize::from(letter - 3)];
@@ -359,10 +366,12 @@ impl Form {
             (Form::Plain, _) => Some(remote.clone()),
             (Form::Lowercase, Value::String(text)) => Some(Value::string(text.to_lowercase())),
             (Form::Trim, Value::String(text)) => Some(Value::string(text.trim())),
-            (Form::NumberToText, Value::String(text)) if !text.is_empty() => Number::parse(text).ok().map(Value::Number),
-            (Form::Values | Form::Boolean, Value::String(text)) if !text.is_empty() => {
-                (3..5).find(|at| self.letter(Side::Remote, *at).as_ref() == Some(remote)).and_then(|at| self.letter(Side::App, at))
+            (Form::NumberToText, Value::String(text)) if !text.is_empty() => {
+                Number::parse(text).ok().map(Value::Number)
             }
+            (Form::Values | Form::Boolean, Value::String(text)) if !text.is_empty() => (3..5)
+                .find(|at| self.letter(Side::Remote, *at).as_ref() == Some(remote))
+                .and_then(|at| self.letter(Side::App, at)),
             (Form::NumberToText | Form::Values | Form::Boolean, Value::String(_)) => Some(remote.clone()),
             (Form::Lowercase | Form::Trim | Form::Values | Form::Boolean | Form::NumberToText, _) => None,
         }
@@ -404,8 +413,15 @@ fn draw_fields(rng: &mut Rng, direction: Direction, matched: bool) -> Vec<FieldR
                 ConflictPolicy::RemoteWins,
                 ConflictPolicy::NewestWins,
             ];
-            let forms =
-                [Form::Plain, Form::Plain, Form::Lowercase, Form::Trim, Form::Values, Form::Boolean, Form::NumberToText];
+            let forms = [
+                Form::Plain,
+                Form::Plain,
+                Form::Lowercase,
+                Form::Trim,
+                Form::Values,
+                Form::Boolean,
+                Form::NumberToText,
+            ];
             FieldRule {
                 name,
                 owner: if is_key { shared(direction) } else { owner },
