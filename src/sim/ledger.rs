@@ -9,7 +9,6 @@ use crate::model::side::Side;
 #[derive(Debug, Clone)]
 pub(super) struct Edit {
     pub order: u64,
-    pub side: Side,
     pub email: String,
     pub field: &'static str,
     /// Told apart from every other value; `None` where the value was taken away.

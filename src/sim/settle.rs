@@ -213,7 +213,7 @@ fn every_edit_is_accounted_for(world: &World, account: &Account, sides: &BothSid
     let ledger = &world.ledgers[account.no];
     let lost = losers(world, account);
     for edit in &ledger.edits {
-        let Edit { order: _, side: _, email, field, value } = edit;
+        let Edit { order: _, email, field, value } = edit;
         let Some(value) = value else { continue };
         let wanted = alike_text(&world.swarm, value);
         let stands = Side::BOTH.into_iter().any(|side| {

@@ -320,7 +320,7 @@ impl World {
         for field in TEXTS {
             let order = ledger.next();
             let value = text_value(order, side, account, Style::Plain);
-            ledger.edited(Edit { order, side, email: email.clone(), field, value: Some(value.clone()) });
+            ledger.edited(Edit { order, email: email.clone(), field, value: Some(value.clone()) });
             fields.push((field.to_owned(), Value::string(value)));
         }
         fields.push(("grade".to_owned(), grade(side, u64::from(name))));
@@ -337,11 +337,11 @@ impl World {
         let (name, value) = match style {
             Style::Plain | Style::Padded | Style::Long => {
                 let text = text_value(order, side, account, style);
-                ledger.edited(Edit { order, side, email, field, value: Some(text.clone()) });
+                ledger.edited(Edit { order, email, field, value: Some(text.clone()) });
                 (field, Some(Value::string(text)))
             }
             Style::Absent | Style::Null => {
-                ledger.edited(Edit { order, side, email, field, value: None });
+                ledger.edited(Edit { order, email, field, value: None });
                 (field, (style == Style::Null).then_some(Value::Null))
             }
             Style::Enumerated => ("grade", Some(grade(side, order))),
@@ -365,7 +365,7 @@ impl World {
         let ledger = &mut self.ledgers[account];
         let order = ledger.next();
         let text = text_value(order, side, account, Style::Plain);
-        ledger.edited(Edit { order, side, email, field, value: Some(text.clone()) });
+        ledger.edited(Edit { order, email, field, value: Some(text.clone()) });
         let change = Change { path: path(side, field), value: Some(Value::string(text)) };
         known.apps[side].patch(object, id.clone(), vec![change]);
     }

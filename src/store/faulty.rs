@@ -25,7 +25,6 @@ const BLOCK: usize = 4096;
 #[derive(Debug)]
 pub struct Life {
     left: AtomicU64,
-    spent: AtomicU64,
     over: AtomicBool,
     ended: Notify,
 }
@@ -36,7 +35,6 @@ impl Life {
     pub fn new() -> Arc<Self> {
         Arc::new(Self {
             left: AtomicU64::new(u64::MAX),
-            spent: AtomicU64::new(0),
             over: AtomicBool::new(false),
             ended: Notify::new(),
         })
@@ -59,7 +57,6 @@ impl Life {
         if self.is_over() {
             return true;
         }
-        self.spent.fetch_add(1, Ordering::Relaxed);
         match self.left.load(Ordering::Relaxed) {
             u64::MAX => {}
             0 => self.end(),
@@ -72,12 +69,6 @@ impl Life {
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.over.load(Ordering::Relaxed)
-    }
-
-    /// How many operations it has had.
-    #[must_use]
-    pub fn spent(&self) -> u64 {
-        self.spent.load(Ordering::Relaxed)
     }
 
     /// Waits for its end.
@@ -96,6 +87,7 @@ pub enum Honesty {
     /// What it has flushed stays.
     Honest,
     /// Says that it flushed, and did not: a control, which must be seen to lose.
+    #[cfg(test)]
     Lying,
 }
 
@@ -110,7 +102,6 @@ struct Platter {
     dirty: BTreeSet<usize>,
     capacity: u64,
     failing: bool,
-    flushes: u64,
     rng: fastrand::Rng,
 }
 
@@ -129,7 +120,6 @@ impl FaultyDisk {
             dirty: BTreeSet::new(),
             capacity: u64::MAX,
             failing: false,
-            flushes: 0,
             rng: fastrand::Rng::with_seed(seed),
         })))
     }
@@ -164,12 +154,6 @@ impl FaultyDisk {
         self.lock().flush();
     }
 
-    /// How often it was flushed.
-    #[must_use]
-    pub fn flushes(&self) -> u64 {
-        self.lock().flushes
-    }
-
     fn lock(&self) -> MutexGuard<'_, Platter> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -177,7 +161,6 @@ impl FaultyDisk {
 
 impl Platter {
     fn flush(&mut self) {
-        self.flushes += 1;
         self.durable.resize(self.cached.len(), 0);
         for block in std::mem::take(&mut self.dirty) {
             copy(&self.cached, &mut self.durable, block * BLOCK, BLOCK);
@@ -264,6 +247,7 @@ impl StorageBackend for FaultyBackend {
         Self::survived(self.life.spend())?;
         match platter.honesty {
             Honesty::Honest => platter.flush(),
+            #[cfg(test)]
             Honesty::Lying => {}
         }
         Ok(())

@@ -14,7 +14,6 @@
 
 mod bench;
 mod expected;
-#[cfg(not(small))]
 mod positions;
 mod report;
 mod runner;
