@@ -18,7 +18,7 @@ use crate::actors::writer::Writer;
 use crate::connectors::{Calls, Read};
 use crate::model::cursor::{Cursor, CursorDelta, StreamNo};
 use crate::model::hash::Digest;
-use crate::model::ids::{ConnNo, ConnectionId, PairNo, RecordId, SyncNo};
+use crate::model::ids::{ConnNo, ConnectionId, Epoch, PairNo, RecordId, SyncNo};
 use crate::model::record::Page;
 use crate::model::side::{PerSide, Side};
 use crate::model::work::{Intent, Lane, Totals};
@@ -95,6 +95,9 @@ pub struct Leases {
     held: Vec<LeaseKey>,
 }
 
+/// The epoch of a connection that nobody has run before.
+const FIRST_EPOCH: Epoch = Epoch(1);
+
 /// How many of our own writes are remembered to count their echoes; only a count
 /// depends on it.
 const MAX_ECHOES_REMEMBERED: usize = 100_000;
@@ -132,6 +135,9 @@ impl Core {
         drop(snapshot);
         let calls = PerSide { app: sides.app.calls.clone(), remote: sides.remote.calls.clone() };
         for side in Side::BOTH {
+            if right.epoch() > FIRST_EPOCH {
+                calls[side].assume_spent();
+            }
             if let Some(pause) = pauses[side] {
                 calls[side].pause(pause.left(env.now_ms()));
             }

@@ -360,18 +360,28 @@ impl Recovery {
 
     fn look_again(&mut self, side: Side, id: &RecordId) {
         let now_ms = self.core.env.now_ms();
+        // A row that waited for this keeps its count, so that a create which is refused
+        // each time is not tried for ever.
+        let waited = self.waiting_row(side, id);
         let pending = Pending {
             side,
             id: id.clone(),
             reason: PendingReason::OpenCreate,
             due_ms: now_ms,
-            since_ms: now_ms,
-            attempts: 0,
+            since_ms: waited.as_ref().map_or(now_ms, |row| row.since_ms),
+            attempts: waited.map_or(0, |row| row.attempts),
         };
         let row =
             PendingRow { lane: Lane::Schedule, seq: self.core.take_seq(), sync: self.sync.no, pending, after_run: 0 };
         self.commit.put_pending(row.sync, row.lane, row.seq, &row.pending);
         self.report.added.push(row);
+    }
+
+    fn waiting_row(&self, side: Side, id: &RecordId) -> Option<Pending> {
+        let (conn, no) = (self.core.conn, self.sync.no);
+        let snapshot = self.core.snapshot().ok()?;
+        let (lane, seq) = snapshot.pending_by_id(conn, no, side, id).ok()??;
+        snapshot.pending(conn, lane, seq).ok()?.map(|(_, pending)| pending)
     }
 
     fn hold_back(&mut self, side: Side, id: &RecordId, kind: QuarantineKind, reason: String) {

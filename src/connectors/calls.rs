@@ -109,6 +109,14 @@ impl Calls {
         self.shared.paused.send_replace(());
     }
 
+    /// The process before has made calls that are not known here. Without effect once
+    /// this budget was used.
+    pub fn assume_spent(&self) {
+        if self.made() == 0 {
+            self.shared.lock().budget.assume_spent();
+        }
+    }
+
     /// Tells of each pause that the side asks for from now on.
     #[must_use]
     pub fn pauses(&self) -> watch::Receiver<()> {

@@ -4,7 +4,7 @@ use crate::model::ids::{FieldNo, RecordId};
 use crate::model::marker::{BaseValue, LinkState, Marker};
 use crate::model::side::{PerSide, Side};
 use crate::model::work::{PendingReason, QuarantineKind, Totals};
-use crate::model::write::{ConnectorError, NextStep, Outcome, Stored};
+use crate::model::write::{CreateRecovery, ConnectorError, NextStep, Outcome, Stored};
 use crate::planted::{self, Bug};
 use crate::reconcile::mapping::{FieldRead, Fields};
 use crate::reconcile::plan::{Creation, Deletion, Fault, SideUpdate, Updates};
@@ -238,6 +238,11 @@ pub fn created(
         }
         Outcome::Duplicate(existing) => {
             finished.again.push(again(origin.0, origin.1, PendingReason::Retry, true));
+            match sync.capabilities[target].create {
+                // An earlier attempt may have made it after all: it carries our id.
+                CreateRecovery::ClientId | CreateRecovery::ExternalId => finished.intent = IntentFate::Unknown,
+                CreateRecovery::IdempotencyKey { .. } | CreateRecovery::Find { .. } | CreateRecovery::Park => {}
+            }
             if let Some(existing) = existing {
                 finished.again.push(again(target, existing, PendingReason::Retry, false));
             }
