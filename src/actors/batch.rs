@@ -943,9 +943,10 @@ impl Settling {
             tally = Totals { read: 0, unchanged: 0, filtered: 0, ..tally };
         }
         self.report.tally.add(&tally);
-        // Before the plan's own row, so that they are looked at first.
+        // Before the plan's own row, so that they are looked at first; as tried once, so
+        // that two which accuse each other do not do so for ever.
         for (side, id) in std::mem::take(&mut plan.nudged) {
-            self.look_again(side, &id, PendingReason::Requested, 0, Some(0), &plan);
+            self.look_again(side, &id, PendingReason::Requested, 1, Some(0), &plan);
         }
         let finished = match &plan.effect {
             Effect::Keep(marker) | Effect::OutOfScope(marker) => {

@@ -4,7 +4,7 @@ use crate::model::ids::{FieldNo, RecordId};
 use crate::model::marker::{BaseValue, LinkState, Marker};
 use crate::model::side::{PerSide, Side};
 use crate::model::work::{PendingReason, QuarantineKind, Totals};
-use crate::model::write::{CreateRecovery, ConnectorError, NextStep, Outcome, Stored};
+use crate::model::write::{ConnectorError, CreateRecovery, NextStep, Outcome, Stored};
 use crate::planted::{self, Bug};
 use crate::reconcile::mapping::{FieldRead, Fields};
 use crate::reconcile::plan::{Creation, Deletion, Fault, SideUpdate, Updates};

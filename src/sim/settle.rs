@@ -116,7 +116,9 @@ fn judge(world: &World) -> Verdict {
             let blind = account.apps[side].blind_overwrites();
             // A one-way sync deletes on its target whatever somebody wrote there.
             let may = account.direction != Direction::TwoWay;
-            holds(Oracle::NoBlindOverwrite, may || blind == 0, || format!("{side} was overwritten unseen {blind} times"))?;
+            holds(Oracle::NoBlindOverwrite, may || blind == 0, || {
+                format!("{side} was overwritten unseen {blind} times")
+            })?;
         }
     }
     Ok(())
@@ -188,7 +190,8 @@ fn both_sides_agree(world: &World, account: &Account, sides: &BothSides) -> Verd
 fn alike(swarm: &Swarm, field: &str, fields: &BTreeMap<String, Value>) -> Option<String> {
     let value = fields.get(field)?;
     match value {
-        Value::Null if drops_nulls(swarm) => None,
+        // For what is left to its owner, nothing and null are the same.
+        Value::Null if drops_nulls(swarm) || swarm.rules.owner(field).is_some() => None,
         Value::Null => Some("null".to_owned()),
         Value::String(text) if field == "grade" => Some(text.replace("one", "1").replace("two", "2")),
         Value::String(text) => Some(alike_text(swarm, text)),

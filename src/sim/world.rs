@@ -47,6 +47,16 @@ thread_local! {
 /// What a panic that was asked for says.
 pub(super) const ASKED_FOR: &str = "the simulator asked for this panic";
 
+/// Where a cursor stood.
+struct KnownCursor {
+    at: i64,
+    /// How many reads of everything there were by then.
+    full_reads: u64,
+    /// And by when it stood where it had stood before: one may have begun right after it
+    /// moved.
+    full_reads_before: u64,
+}
+
 /// A whole kernel and everything around it.
 pub(super) struct World {
     pub swarm: Swarm,
@@ -66,7 +76,7 @@ pub(super) struct World {
     /// How often the process was started.
     pub starts: u64,
     epochs: BTreeMap<usize, u64>,
-    cursors: BTreeMap<(usize, Side), (i64, u64, String)>,
+    cursors: BTreeMap<(usize, Side), KnownCursor>,
 }
 
 impl World {
@@ -196,15 +206,17 @@ impl World {
                 let at = cursor.as_str().rsplit(':').next().and_then(|digits| digits.parse::<i64>().ok()).unwrap_or(0);
                 let key = (account, side);
                 let full_reads = self.edge.full_reads(account, side);
-                if let Some((before, when, text)) = self.cursors.get(&key) {
-                    holds(Oracle::CursorMonotonic, at >= *before || *when != full_reads, || {
-                        format!("account {account}: the {side} cursor went from {text} to {}", cursor.as_str())
+                let before = self.cursors.get(&key);
+                if let Some(KnownCursor { at: stood, full_reads_before, .. }) = before {
+                    holds(Oracle::CursorMonotonic, at >= *stood || *full_reads_before != full_reads, || {
+                        format!("account {account}: the {side} cursor went from {stood} to {at}")
                     })?;
-                    if at == *before {
+                    if at == *stood {
                         continue;
                     }
                 }
-                self.cursors.insert(key, (at, full_reads, cursor.as_str().to_owned()));
+                let full_reads_before = before.map_or(0, |before| before.full_reads);
+                self.cursors.insert(key, KnownCursor { at, full_reads, full_reads_before });
             }
         }
         Ok(())
@@ -569,6 +581,7 @@ fn make_accounts(swarm: &Swarm, seed: u64) -> Vec<Account> {
             remote: ObjectName::from(OBJECT),
         };
         for side in Side::BOTH {
+            apps[side].set_clock_skew_ms(swarm.sides[side].behaviour.clock_skew_ms);
             apps[side].set_capabilities(objects[side].clone(), swarm.sides[side].capabilities.clone());
         }
         Account { no, apps, objects, direction: swarm.direction, rules: swarm.rules }

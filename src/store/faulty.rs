@@ -33,11 +33,7 @@ impl Life {
     /// A life without an end.
     #[must_use]
     pub fn new() -> Arc<Self> {
-        Arc::new(Self {
-            left: AtomicU64::new(u64::MAX),
-            over: AtomicBool::new(false),
-            ended: Notify::new(),
-        })
+        Arc::new(Self { left: AtomicU64::new(u64::MAX), over: AtomicBool::new(false), ended: Notify::new() })
     }
 
     /// It ends with the operation after so many more.

@@ -481,7 +481,7 @@ impl Bench<'_> {
             }
         };
         for (side, id) in std::mem::take(&mut plan.nudged) {
-            self.again(side, &id, PendingReason::Requested, 0, 0)?;
+            self.again(side, &id, PendingReason::Requested, 1, 0)?;
         }
         self.keep(plan, finished)
     }
