@@ -236,16 +236,19 @@ impl Weights {
 }
 
 fn edit(rng: &mut Rng, account: usize, side: Side) -> Event {
+    let field = rng.u8(0..u8::try_from(TEXTS.len()).unwrap_or(1));
+    // What a side owned and was too long to be kept whole is lost with its record; the
+    // other side's value is all there is then, whoever wrote it.
+    let may_be_long = field < 2;
     let style = match rng.u8(0..20) {
         0 => Style::Padded,
         1 => Style::Absent,
         2 => Style::Null,
-        3 => Style::Long,
+        3 if may_be_long => Style::Long,
         4 => Style::Enumerated,
         5 => Style::Unmapped,
         _ => Style::Plain,
     };
     let records = if rng.u8(0..8) == 0 { rng.u8(2..8) } else { 1 };
-    let field = rng.u8(0..u8::try_from(TEXTS.len()).unwrap_or(1));
     Event::Edit { account, side, pick: rng.u16(..), field, style, records }
 }

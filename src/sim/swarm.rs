@@ -41,6 +41,8 @@ pub struct Swarm {
     /// Records are made on both sides at once. Only where no read hides anything: what
     /// a side does not show when it is looked at cannot be paired.
     pub twins: bool,
+    /// Commits say which pages are free.
+    pub quick_repair: bool,
     /// How many records each side has before the first contact.
     pub seeded: PerSide<u8>,
 }
@@ -157,6 +159,7 @@ impl Swarm {
             schedule_ms: one_of(rng, &[None, None, Some(5_000), Some(60_000)]),
             clock_skew_ms: one_of(rng, &[0, 0, 0, 600_000, -600_000]),
             twins: twins && rules != Rules::Unpaired,
+            quick_repair: once_in(rng, 4),
             seeded: PerSide { app: rng.u8(0..10), remote: rng.u8(0..10) },
             sides: PerSide {
                 app: SideSwarm::draw(rng, Side::App, rules, twins),

@@ -1,6 +1,6 @@
 //! A whole kernel between its apps, on a disk that may fail, in simulated time.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -18,6 +18,7 @@ use crate::actors::spec::{ConnectionSpec, Schedule, SyncSpec};
 use crate::connectors::memory::{Faults, MemoryApp};
 use crate::connectors::{Calls, ConnectorFactory};
 use crate::kernel::Kernel;
+use crate::model::document::DocumentError;
 use crate::model::ids::{ConnNo, ConnectionId, ObjectName, RecordId};
 use crate::model::path::Path;
 use crate::model::side::{PerSide, Side};
@@ -40,6 +41,8 @@ const PAUSE_UNKNOWN_MS: u64 = 1_000;
 pub(super) type Seen = (RecordId, BTreeMap<String, Value>);
 
 thread_local! {
+    /// Rules that were parsed before: there are few, and their laws are tried each time.
+    static PARSED: RefCell<BTreeMap<(&'static str, String), SyncSpec>> = const { RefCell::new(BTreeMap::new()) };
     /// Looks at the clock until an actor panics; below 0 for never.
     static PANIC_AFTER: Cell<i64> = const { Cell::new(-1) };
 }
@@ -255,9 +258,9 @@ impl World {
     }
 
     fn pick(&self, account: usize, side: Side, pick: u16) -> Option<Seen> {
-        let mut all = self.records(account, side);
-        let at = usize::from(pick) % all.len().max(1);
-        (at < all.len()).then(|| all.swap_remove(at))
+        let known = &self.accounts[account];
+        let (id, value) = known.apps[side].nth(known.objects[side].clone(), usize::from(pick))?;
+        Some((id, flat(side, &value)))
     }
 
     /// Notes which names are gone on both sides.
@@ -507,7 +510,8 @@ async fn begin(
     env: &Env,
     grown: bool,
 ) -> Result<(Store, Kernel), Violation> {
-    let options = StoreOptions::inline().with_kernel_id("0123456789abcdef").with_cache_bytes(512 * 1024);
+    let options = StoreOptions { quick_repair: swarm.quick_repair, ..StoreOptions::inline() };
+    let options = options.with_kernel_id("0123456789abcdef").with_cache_bytes(512 * 1024);
     let unusable = |error: &dyn std::fmt::Display| Violation::new(Oracle::AtomicState, format!("at a start: {error}"));
     let store = Store::on_backend(disk.backend(life), options).map_err(|error| unusable(&error))?;
     super::state::look_at_state(&store, swarm, accounts)?;
@@ -549,7 +553,15 @@ fn specification(
 
 /// The only sync of a world.
 pub(super) fn sync_spec(swarm: &Swarm, grown: bool) -> Result<SyncSpec, Violation> {
-    let parsed = SyncSpec::parse(SYNC, OBJECT, OBJECT, swarm.direction, &swarm.rules.text(swarm.direction, grown));
+    let text = swarm.rules.text(swarm.direction, grown);
+    let parsed = PARSED.with_borrow_mut(|known| match known.get(&(swarm.direction.as_str(), text.clone())) {
+        Some(spec) => Ok(spec.clone()),
+        None => {
+            let spec = SyncSpec::parse(SYNC, OBJECT, OBJECT, swarm.direction, &text)?;
+            known.insert((swarm.direction.as_str(), text.clone()), spec.clone());
+            Ok::<_, DocumentError>(spec)
+        }
+    });
     let spec = parsed.map_err(|error| Violation::new(Oracle::NoPanic, error.to_string()))?;
     let schedule = swarm.schedule_ms.map(Schedule::every_ms);
     Ok(SyncSpec { initial: swarm.initial, tie: swarm.tie, schedule, ..spec })

@@ -52,11 +52,12 @@ pub(super) struct Engine {
     db: RwLock<Option<Database>>,
     flushes: AtomicU64,
     poisoned: OnceLock<String>,
+    quick_repair: bool,
 }
 
 impl Engine {
-    pub(super) fn new(db: Database) -> Self {
-        Self { db: RwLock::new(Some(db)), flushes: AtomicU64::new(0), poisoned: OnceLock::new() }
+    pub(super) fn new(db: Database, quick_repair: bool) -> Self {
+        Self { db: RwLock::new(Some(db)), flushes: AtomicU64::new(0), poisoned: OnceLock::new(), quick_repair }
     }
 
     pub(super) fn flushes(&self) -> u64 {
@@ -103,7 +104,7 @@ impl Engine {
         let mut txn = db.begin_write().map_err(|error| StoreError::database("begin a commit", error))?;
         txn.set_durability(Durability::Immediate).map_err(|error| StoreError::database("begin a commit", error))?;
         // Opening a large file after a crash takes milliseconds instead of a full check.
-        txn.set_quick_repair(true);
+        txn.set_quick_repair(self.quick_repair);
         let mut tables = WriteTables::new(&txn);
         // Caught here and not further out: a table that is dropped while a panic is on
         // its way may panic, too, and a second panic ends the process.

@@ -41,7 +41,7 @@ pub(super) fn into_backend(
     options: &StoreOptions,
 ) -> Result<(), StoreError> {
     let db = options.builder().create_with_backend(backend);
-    let engine = Engine::new(db.map_err(|error| open_error("the copy", error))?);
+    let engine = Engine::new(db.map_err(|error| open_error("the copy", error))?, true);
     engine.write(|tables| tables.create_all())?;
     // The table that makes it a state file comes last.
     let last = [Table::Meta];

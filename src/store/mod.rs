@@ -59,12 +59,15 @@ pub struct StoreOptions {
     /// The kernel id that a new file gets; random when `None`. For tests that compare
     /// runs: the id is part of what other systems are sent.
     pub kernel_id: Option<String>,
+    /// Each commit says which pages are free, so that a file is open at once after a
+    /// crash instead of being walked as a whole. Not worth it for files of a few pages.
+    pub quick_repair: bool,
 }
 
 impl Default for StoreOptions {
     /// 64 MiB, on a thread, with a random id.
     fn default() -> Self {
-        Self { cache_bytes: 64 * 1024 * 1024, committer: CommitterKind::Thread, kernel_id: None }
+        Self { cache_bytes: 64 * 1024 * 1024, committer: CommitterKind::Thread, kernel_id: None, quick_repair: true }
     }
 }
 
@@ -157,7 +160,7 @@ impl Store {
         // A damaged file can make the database panic; that must not take the host down.
         let opened = caught(|| options.builder().create_with_backend(backend));
         let db = opened.map_err(|reason| corrupt(name, reason))?.map_err(|error| open_error(name, error))?;
-        let engine = Arc::new(Engine::new(db));
+        let engine = Arc::new(Engine::new(db, options.quick_repair));
         let kernel_id =
             if engine.with(|db| is_fresh(db, name))? { create(&engine, options)? } else { bring_up(&engine, name)? };
         finish_purges(&engine)?;

@@ -327,6 +327,15 @@ impl MemoryApp {
         world.real_all(&object.into()).into_iter().map(|(id, live)| (id, live.value)).collect()
     }
 
+    /// The nth record of an object as it truly is, counted round and round; `None` where
+    /// there is none.
+    #[must_use]
+    pub fn nth(&self, object: impl Into<ObjectName>, n: usize) -> Option<(RecordId, Value)> {
+        let mut world = self.lock();
+        world.settle();
+        world.nth(&object.into(), n)
+    }
+
     /// How often what goes wrong, at present.
     #[must_use]
     pub fn faults(&self) -> Faults {

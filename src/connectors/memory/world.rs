@@ -438,6 +438,14 @@ impl World {
         slots.iter().filter_map(|(id, slot)| Some((id.clone(), slot.now.live.clone()?))).collect()
     }
 
+    /// The nth real record of an object, counted round and round.
+    pub fn nth(&mut self, name: &ObjectName, n: usize) -> Option<(RecordId, Value)> {
+        let slots = &self.object(name).slots;
+        let live = || slots.iter().filter_map(|(id, slot)| Some((id, slot.now.live.as_ref()?)));
+        let (id, live) = live().nth(n.checked_rem(live().count())?)?;
+        Some((id.clone(), live.value.clone()))
+    }
+
     /// Every record there ever was, with its last change.
     pub fn positions(&mut self, name: &ObjectName) -> Vec<Position> {
         let at = |(id, slot): (&RecordId, &Slot)| Position {
