@@ -30,6 +30,9 @@ use crate::store::{Snapshot, Store, StoreError};
 /// concurrency of the two sides, and one for status.
 const MOST_CALLS: usize = 2 * 4 + 1;
 
+/// The most calls and answers in one world; some thousands are usual.
+const MOST_EVENTS: u64 = 100_000;
+
 /// One account as the oracles know it.
 #[derive(Debug, Clone)]
 pub(super) struct Account {
@@ -373,8 +376,14 @@ impl GatedConnector {
         &self.edge.accounts[self.account]
     }
 
-    /// Costs an operation. A process that is dead waits for ever.
+    /// Costs an operation. A process that is dead waits for ever, and one that calls
+    /// without end is ended.
     async fn spend(&self) {
+        if self.edge.lock().trace.events() > MOST_EVENTS {
+            let seen = format!("more than {MOST_EVENTS} calls and answers");
+            self.edge.judge(Err(Violation::new(Oracle::Liveness, seen)));
+            self.life.end();
+        }
         if self.life.spend() {
             pending::<()>().await;
         }
