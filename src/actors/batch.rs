@@ -946,6 +946,9 @@ impl Settling {
         // Before the plan's own row, so that they are looked at first; as tried once, so
         // that two which accuse each other do not do so for ever.
         for (side, id) in std::mem::take(&mut plan.nudged) {
+            if self.is_pending(side, &id) {
+                continue;
+            }
             self.look_again(side, &id, PendingReason::Requested, 1, Some(0), &plan);
         }
         let finished = match &plan.effect {
@@ -1082,6 +1085,13 @@ impl Settling {
         let due = mine.map(|intent| super::recovery::due_ms(&self.sync, intent));
         let wait = due.map_or(1_000, |due| u64::try_from(due.saturating_sub(now_ms)).unwrap_or(0).saturating_add(250));
         wait.clamp(250, 60_000)
+    }
+
+    /// Whether a record is to be looked at already, whatever comes of this unit.
+    fn is_pending(&self, side: Side, id: &RecordId) -> bool {
+        let (conn, no) = (self.core.conn, self.sync.no);
+        let row = self.core.snapshot().and_then(|snapshot| snapshot.pending_by_id(conn, no, side, id));
+        !self.rows.contains_key(&(side, id.clone())) && row.is_ok_and(|row| row.is_some())
     }
 
     fn look_again(

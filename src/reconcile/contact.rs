@@ -80,7 +80,12 @@ pub(super) fn orphan(sync: &BoundSync, case: &mut Case, target: Side) -> Step {
             find @ Step::Find(..) => find,
             Step::Plan(_) | Step::Read(..) | Step::Partner(_) => match case.stage {
                 Stage::Create | Stage::Again => recreate(sync, case, target),
-                Stage::Hold | Stage::Prove => waits(PendingReason::AwaitPartner, Due::AfterRun),
+                // The run reads this side again, once it has read the other.
+                Stage::Hold => match case.marker.clone() {
+                    Some(marker) => quick(case, Effect::Half(Box::new(marker))),
+                    None => recreate(sync, case, target),
+                },
+                Stage::Prove => waits(PendingReason::AwaitPartner, Due::AfterRun),
             },
         },
         0 => recreate(sync, case, target),

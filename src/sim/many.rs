@@ -141,6 +141,8 @@ pub fn explain(seed: u64, events: usize) -> String {
     small.script.iter().for_each(|event| text.push_str(&format!("  {event:?}\n")));
     text.push_str("\nwhat happened last:\n");
     outcome.lines.iter().for_each(|line| text.push_str(&format!("  {line}\n")));
+    text.push_str("\nthe state:\n");
+    outcome.state.lines().for_each(|line| text.push_str(&format!("  {line}\n")));
     text
 }
 

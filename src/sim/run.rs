@@ -36,6 +36,8 @@ pub struct Outcome {
     pub starts: u64,
     /// The last lines of what happened, if they were asked for.
     pub lines: Vec<String>,
+    /// The state file at the end, as text, if it was asked for.
+    pub state: String,
 }
 
 impl Case {
@@ -71,14 +73,18 @@ async fn live(case: &Case, for_a_person: bool) -> Outcome {
     let mut world = match World::new(&case.swarm, case.seed, for_a_person).await {
         Ok(world) => world,
         Err(violation) => {
-            return Outcome { verdict: Err(violation), trace: 0, events: 0, starts: 0, lines: Vec::new() };
+            return Outcome { verdict: Err(violation), trace: 0, events: 0, starts: 0, lines: Vec::new(), state: String::new() };
         }
     };
     let lived = AssertUnwindSafe(tell(&mut world, &case.script)).catch_unwind().await;
     let verdict = lived.unwrap_or_else(|_| Err(Violation::new(Oracle::NoPanic, "the world itself panicked")));
     let (trace, events, lines) = world.edge.trace();
+    let mut state = String::new();
+    if for_a_person && let Err(error) = world.store.dump(&mut state) {
+        state = error.to_string();
+    }
     world.kernel.abort().await;
-    Outcome { verdict, trace, events, starts: world.starts, lines }
+    Outcome { verdict, trace, events, starts: world.starts, lines, state }
 }
 
 async fn tell(world: &mut World, script: &[Event]) -> Verdict {
