@@ -1082,7 +1082,15 @@ impl Settling {
         let now_ms = self.core.env.now_ms();
         let intents = self.core.intents.borrow();
         let mine = plan.pair.and_then(|pair| intents.get(&(self.sync.no, pair)));
-        let due = mine.map(|intent| super::recovery::due_ms(&self.sync, intent));
+        let due = |intent: &Intent| super::recovery::due_ms(&self.sync, intent);
+        // A record without a pair waits for any create that may have made it.
+        let any = || {
+            let here = intents.iter().filter(|((sync, _), intent)| {
+                *sync == self.sync.no && intent.target == plan.origin && intent.state != IntentState::Parked
+            });
+            here.map(|(_, intent)| due(intent)).min()
+        };
+        let due = mine.map(due).or_else(any);
         let wait = due.map_or(1_000, |due| u64::try_from(due.saturating_sub(now_ms)).unwrap_or(0).saturating_add(250));
         wait.clamp(250, 60_000)
     }

@@ -103,6 +103,12 @@ impl Edge {
         self.lock().trace.note(now_ms, what);
     }
 
+    /// A read showed nothing: it is not worth a person's time.
+    fn nothing_new(&self) {
+        let mut state = self.lock();
+        state.trace.forget_last(": read");
+    }
+
     /// What came of it all: the trace's hash, its number of events and its last lines.
     pub fn trace(&self) -> (u64, u64, Vec<String>) {
         let state = self.lock();
@@ -413,6 +419,7 @@ impl Connector for GatedConnector {
         let answer = self.outlive(self.inner.read(calls, object, read)).await;
         drop(landing);
         match &answer {
+            Ok(page) if page.entries.is_empty() => self.edge.nothing_new(),
             Ok(page) => self.edge.note(format_args!("a{} {}: {}", self.account, self.side, PageLine(page))),
             Err(error) => {
                 self.edge.note(format_args!("a{} {}: {error} ({:?})", self.account, self.side, error.next));

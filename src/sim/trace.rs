@@ -37,6 +37,15 @@ impl Trace {
         }
     }
 
+    /// Takes the last line back if it is of this kind; it stays in the hash.
+    pub fn forget_last(&mut self, kind: &str) {
+        if let Some(lines) = &mut self.lines
+            && lines.back().is_some_and(|line| line.contains(kind))
+        {
+            lines.pop_back();
+        }
+    }
+
     pub fn hash(&self) -> u64 {
         self.hash
     }

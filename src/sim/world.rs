@@ -152,6 +152,8 @@ impl World {
 
     /// Starts the process again over what is on the disk, after looking at that.
     pub async fn restart(&mut self) -> Verdict {
+        // A supervisor that dies stays dead until the next start.
+        PANIC_AFTER.set(-1);
         self.life.end();
         self.kernel.abort().await;
         for account in &self.accounts {
