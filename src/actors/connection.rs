@@ -647,8 +647,9 @@ impl Connection {
             let no = self.syncs[index].sync.no;
             let settled = !self.queue.has_due(no, now_ms + SETTLE_MS, 3)
                 && !self.open_soon(index, now_ms + SETTLE_MS)
-                && self.syncs[index].run.is_none()
-                && self.syncs[index].wanted.is_none();
+                // A run that is under way for another reason is not waited for: where the
+                // schedule is tight there always is one.
+                && !(self.queue.awaits_run(no) && self.syncs[index].has_run());
             let over =
                 settled || !self.lifecycle.may_work() && self.lifecycle != (Lifecycle::BackingOff { failures: 1 });
             if over && !self.syncs[index].settling.is_empty() {
@@ -784,6 +785,11 @@ impl SyncState {
             listed: PerSide::default(),
             pages_at_once: 1,
         }
+    }
+
+    /// Whether a run is under way or wanted.
+    fn has_run(&self) -> bool {
+        self.run.is_some() || self.wanted.is_some()
     }
 
     /// A complete read is never live work, whoever asks for it: it would hold up what

@@ -123,7 +123,9 @@ impl Core {
             totals.insert(sync.no, snapshot.totals(conn, sync.no)?);
         }
         let next_pair = snapshot.next_pair(conn)?.0;
-        let next_seq = snapshot.next_pending_seq(conn)?;
+        // Numbers of rows that are gone are not used again: a history row would replace
+        // one of an earlier epoch.
+        let next_seq = snapshot.next_pending_seq(conn)?.max(right.epoch().0 << 32);
         let held_back = snapshot.quarantine_count(conn)?;
         let mut pauses = PerSide::default();
         if let Some(sync) = syncs.first() {
@@ -287,10 +289,10 @@ impl Core {
         let Some(sync) = self.syncs.first() else { return };
         let until_ms = self.env.now_ms().saturating_add_unsigned(millis);
         let before = *self.pauses[side].borrow();
-        if before.is_some_and(|before| before.until_ms >= until_ms) {
+        let pause = KeptPause { until_ms, millis };
+        if before == Some(pause) {
             return;
         }
-        let pause = KeptPause { until_ms, millis };
         self.pauses[side].replace(Some(pause));
         let mut commit = self.right.new_commit();
         let (from, to) = (before.map(KeptPause::write), Some(pause.write()));

@@ -123,6 +123,12 @@ impl PendingQueue {
         in_work || due.any(|row| row.sync == sync && row.pending.attempts < attempts && !awaits_run(row))
     }
 
+    /// Whether a record of a sync waits for a run to show its partner.
+    #[must_use]
+    pub fn awaits_run(&self, sync: SyncNo) -> bool {
+        self.rows.values().any(|row| row.sync == sync && awaits_run(row))
+    }
+
     /// When the next row is due that nobody works on; rows that wait for a run do not
     /// count, as the run's end looks at them.
     #[must_use]

@@ -156,10 +156,10 @@ impl World {
         PANIC_AFTER.set(-1);
         self.life.end();
         self.kernel.abort().await;
-        for account in &self.accounts {
-            Side::BOTH.into_iter().for_each(|side| account.apps[side].forgive_pause(PAUSE_UNKNOWN_MS));
-        }
         for _ in 0..MOST_STARTS {
+            for account in &self.accounts {
+                Side::BOTH.into_iter().for_each(|side| account.apps[side].forgive_pause(PAUSE_UNKNOWN_MS));
+            }
             self.disk.revive();
             self.life = Life::new();
             if let Some(after) = self.next_life.take() {
