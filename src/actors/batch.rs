@@ -40,6 +40,11 @@ const MAX_ROUNDS: usize = 8;
 /// How many times a record is tried before it is held back as a dead letter.
 pub const MAX_ATTEMPTS: u32 = 10;
 
+/// How soon a record is looked at again that another unit of work has, at least and at
+/// most, in milliseconds.
+const LEAST_BUSY_MS: u64 = 50;
+const MOST_BUSY_MS: u64 = 5_000;
+
 /// Records with the same match key that are looked up; more need not be told apart.
 const MAX_CANDIDATES: usize = 4;
 
@@ -201,7 +206,8 @@ impl Fetched {
             self.cases.push(case);
         } else {
             // Another unit has it, or had it; look again when that one must be through.
-            let row = self.pending(side, &case.id, PendingReason::Requested, 50, case.attempts);
+            let after_ms = self.busy_for_ms(side, &case.id);
+            let row = self.pending(side, &case.id, PendingReason::Requested, after_ms, case.attempts);
             self.keep_pending(row);
         }
         Ok(())
@@ -261,6 +267,21 @@ impl Fetched {
         Pending { side, id: id.clone(), reason, due_ms, since_ms, attempts }
     }
 
+    /// How long to wait for a record that another unit has: half as long again as it has
+    /// waited for it, so that looking does not take the calls which that unit needs.
+    fn busy_for_ms(&self, side: Side, id: &RecordId) -> u64 {
+        let since_ms = self.rows.get(&(side, id.clone())).map(|row| row.pending.since_ms);
+        let waited_ms = since_ms.map_or(0, |since_ms| self.core.env.now_ms().saturating_sub(since_ms));
+        u64::try_from(waited_ms / 2).unwrap_or(0).clamp(LEAST_BUSY_MS, MOST_BUSY_MS)
+    }
+
+    /// A record that another unit has, or another with its match key, is looked at again
+    /// when that one must be through.
+    fn busy(&self, side: Side, id: &RecordId) -> Effect {
+        let due = Due::AfterMs(self.busy_for_ms(side, id));
+        Effect::Hold(Hold { reason: PendingReason::Requested, due }, None)
+    }
+
     fn keep_pending(&mut self, pending: Pending) {
         let row = PendingRow { lane: self.lane, seq: self.core.take_seq(), sync: self.sync.no, pending, after_run: 0 };
         self.report.added.push(row);
@@ -309,6 +330,12 @@ impl Fetched {
             for (mut case, step) in asking {
                 match step {
                     Step::Read(side, id) => reads[side].push((case, id)),
+                    // One unit at a time decides about a match key: another would not see
+                    // yet what this one comes to.
+                    Step::Partner(key) if !self.leases.take(LeaseKey::Match(self.sync.no, key)) => {
+                        let effect = self.busy(case.origin, &case.id);
+                        plans.push(Plan::bare(&case, effect));
+                    }
                     Step::Partner(key) => {
                         self.look_up(&snapshot, &mut case, key)?;
                         open.push(case);
@@ -527,8 +554,7 @@ impl Fetched {
             let is_free = key.is_none_or(|key| self.leases.take(LeaseKey::Match(self.sync.no, key)));
             let paired = snapshot.pair_by_id(self.core.conn, self.sync.no, plan.origin, &plan.id)?.is_some();
             if !is_free || paired {
-                let hold = Hold { reason: PendingReason::Requested, due: Due::AfterMs(50) };
-                plan.effect = Effect::Hold(hold, None);
+                plan.effect = self.busy(plan.origin, &plan.id);
                 plan.half = None;
             }
         }

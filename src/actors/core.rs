@@ -85,7 +85,7 @@ pub enum LeaseKey {
     Pair(SyncNo, PairNo),
     /// A record without a pair.
     Record(SyncNo, Side, RecordId),
-    /// A match key about to be created.
+    /// A match key that is being decided about.
     Match(SyncNo, Digest),
 }
 
@@ -365,14 +365,11 @@ impl Children {
 impl Leases {
     /// Takes a lease, unless another unit of work has it.
     pub fn take(&mut self, key: LeaseKey) -> bool {
-        if self.held.contains(&key) {
+        if self.core.leases.borrow_mut().insert(key.clone()) || planted::is(Bug::LeaseNotTaken) {
+            self.held.push(key);
             return true;
         }
-        let taken = self.core.leases.borrow_mut().insert(key.clone()) || planted::is(Bug::LeaseNotTaken);
-        if taken {
-            self.held.push(key);
-        }
-        taken
+        self.held.contains(&key)
     }
 
     /// Takes a lease, and waits for another unit of work to be through with it. Only for

@@ -15,8 +15,10 @@ use crate::planted::{self, Bug};
 /// Permission to call, in one lane. Cheap to clone.
 ///
 /// When several wait, the smaller lane goes first: a pending record overtakes a running
-/// backfill within one request. One budget may be shared by many connections on several
-/// arbiters.
+/// backfill within one request. After [`MOST_OVERTAKES`] calls in a row that overtook
+/// somebody, who waits longest goes first: a side so slow that small lanes alone keep it
+/// busy would hold up a unit of work for ever, and with it the records that it leases.
+/// One budget may be shared by many connections on several arbiters.
 #[derive(Debug, Clone)]
 pub struct Calls {
     shared: Arc<Shared>,
@@ -33,11 +35,16 @@ struct Shared {
     origin: Instant,
 }
 
+/// Calls in a row that may overtake one of a greater lane which waits.
+const MOST_OVERTAKES: u32 = 16;
+
 #[derive(Debug)]
 struct State {
     budget: Budget,
     waiting: BTreeMap<(Lane, u64), oneshot::Sender<()>>,
     next_ticket: u64,
+    /// Calls in a row that have overtaken somebody.
+    overtakes: u32,
 }
 
 /// One call in flight; dropping it ends the call.
@@ -51,7 +58,8 @@ impl Calls {
     /// A budget of its own. The clock starts now.
     #[must_use]
     pub fn new(limits: &Limits) -> Self {
-        let state = State { budget: Budget::new(limits, 0), waiting: BTreeMap::new(), next_ticket: 0 };
+        let budget = Budget::new(limits, 0);
+        let state = State { budget, waiting: BTreeMap::new(), next_ticket: 0, overtakes: 0 };
         let (paused, _) = watch::channel(());
         let shared = Shared { state: Mutex::new(state), made: AtomicU64::new(0), paused, origin: Instant::now() };
         Self { shared: Arc::new(shared), lane: Lane::Manual }
@@ -73,9 +81,8 @@ impl Calls {
                 let mut state = self.shared.lock();
                 match state.ask(place.key, self.shared.now_ms()) {
                     Grant::Go => {
-                        state.waiting.remove(&place.key);
                         place.queued = false;
-                        state.wake_first();
+                        state.granted(place.key);
                         drop(state);
                         self.shared.made.fetch_add(1, Ordering::Relaxed);
                         return Permit { shared: Arc::clone(&self.shared) };
@@ -160,20 +167,41 @@ impl State {
         self.next_ticket
     }
 
-    /// Asks the budget, unless somebody of a smaller key waits already.
+    /// Asks the budget, unless it is the turn of somebody else who waits already.
     fn ask(&mut self, key: (Lane, u64), now_ms: u64) -> Grant {
-        match self.waiting.first_key_value() {
-            Some((first, _)) if *first < key => Grant::WhenOneEnds,
+        match self.first() {
+            Some(first) if first != key && (first < key || self.is_unfair()) => Grant::WhenOneEnds,
             Some(_) | None => self.budget.ask(now_ms),
         }
     }
 
+    /// Whose turn it is among those who wait.
+    fn first(&self) -> Option<(Lane, u64)> {
+        if self.is_unfair() {
+            self.waiting.keys().min_by_key(|(_, ticket)| *ticket).copied()
+        } else {
+            self.waiting.keys().next().copied()
+        }
+    }
+
+    fn is_unfair(&self) -> bool {
+        self.overtakes >= MOST_OVERTAKES
+    }
+
+    /// A call was granted; the next one is woken.
+    fn granted(&mut self, key: (Lane, u64)) {
+        self.waiting.remove(&key);
+        let overtook = !self.is_unfair() && self.waiting.keys().any(|(lane, _)| *lane > key.0);
+        self.overtakes = if overtook { self.overtakes + 1 } else { 0 };
+        self.wake_first();
+    }
+
     /// Wakes the first in the queue; it leaves the queue itself once it is granted.
     fn wake_first(&mut self) {
-        if let Some(mut entry) = self.waiting.first_entry() {
+        if let Some(sender) = self.first().and_then(|first| self.waiting.get_mut(&first)) {
             let (fresh, _) = oneshot::channel();
             // An ended waiter has left the queue in its Drop, so a failed send is no loss.
-            let _ = entry.insert(fresh).send(());
+            let _ = std::mem::replace(sender, fresh).send(());
         }
     }
 }

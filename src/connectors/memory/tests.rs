@@ -527,9 +527,10 @@ fn a_pause_asked_for_is_obeyed_by_the_budget() {
         stored(rig.create(1).await);
         assert_eq!(before.elapsed(), Duration::from_secs(3));
         assert_eq!(rig.app.impatient_calls(), 0);
-        // A caller with a budget of its own that knows of no pause is noticed.
+        // A caller with a budget of its own that knows of no pause is noticed, once it could know.
         rig.app.script(Scripted::new(On::Write, Fault::RateLimited { retry_after_ms: 3_000 }));
         rig.create(2).await;
+        advance(1).await;
         let other = Calls::new(&Limits::default());
         rig.connector.read(&other, &OBJECT.into(), Read::All { page: None }).await.unwrap();
         assert_eq!(rig.app.impatient_calls(), 1);

@@ -311,7 +311,7 @@ impl World {
         let now_ms = self.now_ms();
         self.calls += 1;
         if (self.pause_ms.0..self.pause_ms.1).contains(&now_ms) {
-            self.impatient_calls += 1;
+            self.impatient_calls += 1; if std::env::var("DBG").is_ok() { eprintln!("impatient at {now_ms} pause {:?}", self.pause_ms); }
         }
         let refused = self.refused_credentials(now_ms).or_else(|| self.over_the_limit(now_ms));
         let fault = refused.map(|fault| (fault, None)).or_else(|| self.misfortune(call));
