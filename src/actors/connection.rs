@@ -272,7 +272,7 @@ impl Connection {
     fn recoverable_ms(&self, index: usize, pair: PairNo, intent: &Intent) -> Option<i64> {
         match intent.state {
             IntentState::Open if intent.epoch == self.core.right.epoch() => None,
-            IntentState::Open | IntentState::Unknown => {
+            IntentState::Open | IntentState::Unknown | IntentState::GivenUp => {
                 let due_ms = recovery::due_ms(&self.syncs[index].sync, intent);
                 let key = (self.syncs[index].sync.no, pair);
                 Some(due_ms.max(self.recover_after.get(&key).copied().unwrap_or(0)))

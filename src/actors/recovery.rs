@@ -20,7 +20,9 @@ use crate::model::value::Value;
 use crate::model::work::{
     Intent, IntentOperation, IntentState, Lane, Pending, PendingReason, QuarantineKind, Quarantined,
 };
-use crate::model::write::{ConnectorError, Create, CreateRecovery, NextStep, Outcome, Write};
+use crate::model::write::{
+    ConnectorError, Create, CreateRecovery, DEFAULT_CREATE_SETTLE_MS, NextStep, Outcome, Write,
+};
 use crate::planted::{self, Bug};
 use crate::reconcile::mapping::FieldRead;
 use crate::reconcile::plan::bury;
@@ -35,9 +37,16 @@ const KEY_MARGIN_MS: i64 = 300_000;
 /// milliseconds; after that it is taken to have been deleted again.
 const NOT_YET_VISIBLE_MS: i64 = 600_000;
 
+/// For how long a create whose answer is unknown may still be carried out, in
+/// milliseconds.
+const MAY_COME_LATE_MS: i64 = DEFAULT_CREATE_SETTLE_MS as i64;
+
 /// When an open write may be recovered, in milliseconds since 1970.
 #[must_use]
 pub fn due_ms(sync: &BoundSync, intent: &Intent) -> i64 {
+    if intent.state == IntentState::GivenUp {
+        return intent.opened_ms.saturating_add(MAY_COME_LATE_MS);
+    }
     match (&intent.operation, sync.capabilities[intent.target].create) {
         (IntentOperation::Delete { .. }, _) => intent.opened_ms + 1_000,
         (IntentOperation::Create { .. }, CreateRecovery::Find { settle_ms })
@@ -64,6 +73,8 @@ enum Found {
     Answered(Outcome),
     /// Nothing was created.
     NotCreated,
+    /// Nothing was created so far, and nobody wants it any more.
+    MayComeLate,
     /// The record is gone.
     Gone,
     /// The record still stands.
@@ -84,7 +95,10 @@ pub async fn recover(core: &Rc<Core>, sync: &Arc<BoundSync>, pair: PairNo, inten
     let Some(marker) = core.snapshot()?.marker(core.conn, sync.no, pair)? else {
         return close_without_marker(core, sync, pair).await;
     };
-    let found = ask(core, sync, pair, &marker, &intent).await?;
+    let mut found = ask(core, sync, pair, &marker, &intent).await?;
+    if matches!(found, Found::NotCreated) && may_come_late(core, sync, &intent).await? {
+        found = Found::MayComeLate;
+    }
     if let Found::Created(record, _) = &found
         && !leases.take(LeaseKey::Record(sync.no, intent.target, record.id.clone()))
     {
@@ -99,10 +113,22 @@ pub async fn recover(core: &Rc<Core>, sync: &Arc<BoundSync>, pair: PairNo, inten
         marker,
         commit: core.right.new_commit(),
         report: Report::default(),
-        parked: false,
+        stays_open: false,
     };
     recovery.conclude(found);
     recovery.commit().await
+}
+
+/// Whether a create that has made nothing so far would make something unwanted if it
+/// came late: its source is gone, so that no second create takes the same id before it.
+async fn may_come_late(core: &Core, sync: &BoundSync, intent: &Intent) -> Result<bool, Stop> {
+    let IntentOperation::Create { source, .. } = &intent.operation else { return Ok(false) };
+    if core.env.now_ms() >= intent.opened_ms.saturating_add(MAY_COME_LATE_MS) || planted::is(Bug::LateCommitNotAwaited)
+    {
+        return Ok(false);
+    }
+    let entry = read_one(core, sync, intent.target.other(), source).await?;
+    Ok(matches!(entry, Entry::Deleted { .. }))
 }
 
 async fn close_without_marker(core: &Rc<Core>, sync: &BoundSync, pair: PairNo) -> Result<Report, Stop> {
@@ -257,7 +283,7 @@ struct Recovery {
     marker: Marker,
     commit: Commit,
     report: Report,
-    parked: bool,
+    stays_open: bool,
 }
 
 impl Recovery {
@@ -275,8 +301,13 @@ impl Recovery {
                 // Still unknown: it stays open, and is asked about again later.
                 self.intent.state = IntentState::Unknown;
                 self.commit.put_intent(self.sync.no, self.pair, &self.intent);
-                self.parked = true;
+                self.stays_open = true;
                 self.report.trouble = Some(ConnectorError::new(NextStep::Retry, "an unknown create is still unknown"));
+            }
+            Found::MayComeLate => {
+                self.intent.state = IntentState::GivenUp;
+                self.commit.put_intent(self.sync.no, self.pair, &self.intent);
+                self.stays_open = true;
             }
             Found::Answered(_) | Found::NotCreated | Found::Stands => self.look_again_at_source(),
             Found::Gone => {
@@ -288,7 +319,7 @@ impl Recovery {
             Found::Undecidable(why) => {
                 self.intent.state = IntentState::Parked;
                 self.commit.put_intent(self.sync.no, self.pair, &self.intent);
-                self.parked = true;
+                self.stays_open = true;
                 if let Some(id) = self.marker.sides[target.other()].id.clone() {
                     let reason = format!(
                         "whether it was created on the {target} side is unknown, and {why}; \
@@ -394,12 +425,12 @@ impl Recovery {
     }
 
     async fn commit(mut self) -> Result<Report, Stop> {
-        if !self.parked {
+        if !self.stays_open {
             self.commit.delete_intent(self.sync.no, self.pair);
         }
         self.core.commit(self.commit).await?;
         let key = (self.sync.no, self.pair);
-        if self.parked {
+        if self.stays_open {
             self.core.intents.borrow_mut().insert(key, self.intent);
         } else {
             self.core.intents.borrow_mut().remove(&key);

@@ -140,6 +140,9 @@ pub enum IntentState {
     Open,
     /// No answer came, or one that says nothing; to be recovered.
     Unknown,
+    /// It has made nothing so far and its source is gone; it stays open until it can no
+    /// longer be carried out late, so that what it makes is not taken for somebody's.
+    GivenUp,
     /// It cannot be recovered without a person.
     Parked,
 }

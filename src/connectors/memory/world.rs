@@ -77,6 +77,8 @@ pub(super) struct Object {
     pub poisoned: BTreeSet<RecordId>,
     slots: BTreeMap<RecordId, Slot>,
     keys: BTreeMap<String, Remembered>,
+    /// Every external id that a create has stored a record under.
+    taken: BTreeSet<String>,
     /// The change which the other end last saw of each record, by reading or writing.
     seen: BTreeMap<RecordId, u64>,
 }
@@ -260,6 +262,7 @@ impl World {
         while let Some(at) = self.late.iter().position(|late| late.due_ms <= now_ms) {
             let Late { object, what, due_ms: _ } = self.late.remove(at);
             match what {
+                Put::Write { call: _, write: Write::Create(create), entry: _ } if self.came_too_late(&object, &create) => {}
                 Put::Write { call, write, entry } => {
                     let applied = self.apply(&object, &write, &By { cause: Cause::LateCall(call), stale_ms: 0 });
                     if let Some(entry) = entry {
@@ -271,6 +274,14 @@ impl World {
                 }
             }
         }
+    }
+
+    /// A create whose unique id another one has taken while it was under way fails, also
+    /// where that record is gone by now.
+    fn came_too_late(&mut self, name: &ObjectName, create: &Create) -> bool {
+        let object = self.object(name);
+        let unique = matches!(object.capabilities.create, CreateRecovery::ClientId | CreateRecovery::ExternalId);
+        unique && object.taken.contains(&create.external_id)
     }
 
     /// Notes a write that will be carried out later.
@@ -598,6 +609,7 @@ impl World {
             | CreateRecovery::Find { .. }
             | CreateRecovery::Park => self.free_id(name),
         };
+        self.object(name).taken.insert(create.external_id.clone());
         let live = Live { value, raw: None, created_for: Some(create.external_id.clone()) };
         let state = self.store(name, &id, Some(live), by);
         if let CreateRecovery::IdempotencyKey { life_ms } = recovery {
@@ -789,6 +801,7 @@ impl Object {
             poisoned: BTreeSet::new(),
             slots: BTreeMap::new(),
             keys: BTreeMap::new(),
+            taken: BTreeSet::new(),
             seen: BTreeMap::new(),
         }
     }
