@@ -14,6 +14,7 @@ use futures_util::{StreamExt, stream};
 use crate::actors::core::{Core, LeaseKey, Leases};
 use crate::actors::message::Mapped;
 use crate::actors::queue::PendingRow;
+use crate::actors::recovery;
 use crate::connectors::Read;
 use crate::model::hash::Digest;
 use crate::model::ids::{PairNo, RecordId, SyncNo};
@@ -25,7 +26,7 @@ use crate::model::value::Value;
 use crate::model::work::{
     Conflict, Intent, IntentOperation, IntentState, Lane, Pending, PendingReason, QuarantineKind, Quarantined, Totals,
 };
-use crate::model::write::{ConnectorError, Create, CreateRecovery, Delete, NextStep, Outcome, Stored, Update, Write};
+use crate::model::write::{ConnectorError, Create, Delete, NextStep, Outcome, Stored, Update, Write};
 use crate::planted::{self, Bug};
 use crate::reconcile::case::{Candidate, Case, Due, Hold, Observation, Partner, Stage, Step};
 use crate::reconcile::finish::{self, Finished, IntentFate};
@@ -621,7 +622,7 @@ impl Planned {
             Effect::Create(creation) => {
                 put_marker(commit, sync.no, pair, plan.old.as_ref(), &creation.marker);
                 plan.old = Some(creation.marker.clone());
-                let keep = matches!(sync.capabilities[creation.target].create, CreateRecovery::IdempotencyKey { .. });
+                let keep = recovery::sends_again(sync.capabilities[creation.target].create);
                 let create = Create {
                     record: if keep { creation.record.clone() } else { Value::Null },
                     idempotency_key: idempotency_key(&core, sync.no, pair, number),
@@ -1108,7 +1109,7 @@ impl Settling {
         let now_ms = self.core.env.now_ms();
         let intents = self.core.intents.borrow();
         let mine = plan.pair.and_then(|pair| intents.get(&(self.sync.no, pair)));
-        let due = |intent: &Intent| super::recovery::due_ms(&self.sync, intent);
+        let due = |intent: &Intent| recovery::due_ms(&self.sync, intent);
         // A record without a pair waits for any create that may have made it.
         let any = || {
             let here = intents.iter().filter(|((sync, _), intent)| {

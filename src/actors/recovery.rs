@@ -20,9 +20,7 @@ use crate::model::value::Value;
 use crate::model::work::{
     Intent, IntentOperation, IntentState, Lane, Pending, PendingReason, QuarantineKind, Quarantined,
 };
-use crate::model::write::{
-    ConnectorError, Create, CreateRecovery, DEFAULT_CREATE_SETTLE_MS, NextStep, Outcome, Write,
-};
+use crate::model::write::{ConnectorError, Create, CreateRecovery, DEFAULT_CREATE_SETTLE_MS, NextStep, Outcome, Write};
 use crate::planted::{self, Bug};
 use crate::reconcile::mapping::FieldRead;
 use crate::reconcile::plan::bury;
@@ -74,7 +72,7 @@ enum Found {
     /// Nothing was created.
     NotCreated,
     /// Nothing was created so far, and nobody wants it any more.
-    MayComeLate,
+    NotYet,
     /// The record is gone.
     Gone,
     /// The record still stands.
@@ -87,7 +85,7 @@ enum Found {
 ///
 /// # Errors
 /// When a side cannot be asked, or the state file cannot be used.
-pub async fn recover(core: &Rc<Core>, sync: &Arc<BoundSync>, pair: PairNo, intent: Intent) -> Result<Report, Stop> {
+pub async fn recover(core: &Rc<Core>, sync: &Arc<BoundSync>, pair: PairNo, mut intent: Intent) -> Result<Report, Stop> {
     let mut leases = core.leases();
     if !leases.take(LeaseKey::Pair(sync.no, pair)) {
         return Ok(Report::default());
@@ -95,10 +93,7 @@ pub async fn recover(core: &Rc<Core>, sync: &Arc<BoundSync>, pair: PairNo, inten
     let Some(marker) = core.snapshot()?.marker(core.conn, sync.no, pair)? else {
         return close_without_marker(core, sync, pair).await;
     };
-    let mut found = ask(core, sync, pair, &marker, &intent).await?;
-    if matches!(found, Found::NotCreated) && may_come_late(core, sync, &intent).await? {
-        found = Found::MayComeLate;
-    }
+    let found = ask(core, sync, pair, &marker, &mut intent).await?;
     if let Found::Created(record, _) = &found
         && !leases.take(LeaseKey::Record(sync.no, intent.target, record.id.clone()))
     {
@@ -119,18 +114,6 @@ pub async fn recover(core: &Rc<Core>, sync: &Arc<BoundSync>, pair: PairNo, inten
     recovery.commit().await
 }
 
-/// Whether a create that has made nothing so far would make something unwanted if it
-/// came late: its source is gone, so that no second create takes the same id before it.
-async fn may_come_late(core: &Core, sync: &BoundSync, intent: &Intent) -> Result<bool, Stop> {
-    let IntentOperation::Create { source, .. } = &intent.operation else { return Ok(false) };
-    if core.env.now_ms() >= intent.opened_ms.saturating_add(MAY_COME_LATE_MS) || planted::is(Bug::LateCommitNotAwaited)
-    {
-        return Ok(false);
-    }
-    let entry = read_one(core, sync, intent.target.other(), source).await?;
-    Ok(matches!(entry, Entry::Deleted { .. }))
-}
-
 async fn close_without_marker(core: &Rc<Core>, sync: &BoundSync, pair: PairNo) -> Result<Report, Stop> {
     let mut commit = core.right.new_commit();
     commit.delete_intent(sync.no, pair);
@@ -139,49 +122,88 @@ async fn close_without_marker(core: &Rc<Core>, sync: &BoundSync, pair: PairNo) -
     Ok(Report::default())
 }
 
-async fn ask(core: &Core, sync: &BoundSync, pair: PairNo, marker: &Marker, intent: &Intent) -> Result<Found, Stop> {
-    match &intent.operation {
+async fn ask(core: &Core, sync: &BoundSync, pair: PairNo, marker: &Marker, intent: &mut Intent) -> Result<Found, Stop> {
+    let target = intent.target;
+    let (create, source) = match &intent.operation {
         IntentOperation::Delete { id } => {
-            let entry = read_one(core, sync, intent.target, id).await?;
-            Ok(match entry {
+            let entry = read_one(core, sync, target, id).await?;
+            return Ok(match entry {
                 Entry::Deleted { .. } => Found::Gone,
                 Entry::Live(_) | Entry::Bad(_) => Found::Stands,
-            })
+            });
         }
-        IntentOperation::Create { .. } if planted::is(Bug::CreateRetriedBlind) => Ok(Found::NotCreated),
-        IntentOperation::Create { create, .. } => match sync.capabilities[intent.target].create {
-            CreateRecovery::ClientId => {
-                let id = RecordId::new(create.external_id.as_str());
-                found_by_id(core, sync, intent.target, &id).await
-            }
-            CreateRecovery::IdempotencyKey { life_ms } => {
-                let age_ms = core.env.now_ms().saturating_sub(intent.opened_ms);
-                let life_ms = i64::try_from(life_ms).unwrap_or(i64::MAX);
-                if age_ms < life_ms.saturating_sub(KEY_MARGIN_MS) {
-                    match send_again(core, sync, intent.target, create).await {
-                        // The side says that it is there; where a read does not show it yet,
-                        // the read is behind.
-                        Outcome::Written(stored) => match found_by_id(core, sync, intent.target, &stored.id).await? {
-                            Found::NotCreated if age_ms < NOT_YET_VISIBLE_MS => {
-                                Ok(Found::Answered(Outcome::Unknown("it is not visible yet".to_owned())))
-                            }
-                            found => Ok(found),
-                        },
-                        outcome => Ok(Found::Answered(outcome)),
-                    }
-                } else {
-                    find_by_match(core, sync, pair, marker, intent.target).await
+        IntentOperation::Create { .. } if planted::is(Bug::CreateRetriedBlind) => return Ok(Found::NotCreated),
+        IntentOperation::Create { create, source, .. } => (create.clone(), source.clone()),
+    };
+    let age_ms = core.env.now_ms().saturating_sub(intent.opened_ms);
+    match sync.capabilities[target].create {
+        CreateRecovery::ClientId => {
+            let id = RecordId::new(create.external_id.as_str());
+            match found_by_id(core, sync, target, &id).await? {
+                Found::NotCreated if age_ms < MAY_COME_LATE_MS => {
+                    not_yet(core, sync, pair, intent, create, &source).await
                 }
+                found => Ok(found),
             }
-            CreateRecovery::ExternalId => {
-                let read = Read::ExternalId(create.external_id.clone());
-                let page = core.fetch(sync, intent.target, read, Lane::Manual).await.map_err(Stop::Connector)?;
-                Ok(oldest(live(page.entries)))
+        }
+        CreateRecovery::ExternalId => {
+            let read = Read::ExternalId(create.external_id.clone());
+            let page = core.fetch(sync, target, read, Lane::Manual).await.map_err(Stop::Connector)?;
+            match oldest(live(page.entries)) {
+                Found::NotCreated if age_ms < MAY_COME_LATE_MS => {
+                    not_yet(core, sync, pair, intent, create, &source).await
+                }
+                found => Ok(found),
             }
-            CreateRecovery::Find { .. } => find_by_match(core, sync, pair, marker, intent.target).await,
-            CreateRecovery::Park => Ok(Found::Undecidable("this side offers nothing to look it up by")),
-        },
+        }
+        CreateRecovery::IdempotencyKey { life_ms } => {
+            let life_ms = i64::try_from(life_ms).unwrap_or(i64::MAX);
+            if age_ms < life_ms.saturating_sub(KEY_MARGIN_MS) {
+                send_again(core, sync, target, create, age_ms).await
+            } else {
+                find_by_match(core, sync, pair, marker, target).await
+            }
+        }
+        CreateRecovery::Find { .. } => find_by_match(core, sync, pair, marker, target).await,
+        CreateRecovery::Park => Ok(Found::Undecidable("this side offers nothing to look it up by")),
     }
+}
+
+/// Whether a create is recovered by sending the same again.
+#[must_use]
+pub fn sends_again(recovery: CreateRecovery) -> bool {
+    match recovery {
+        CreateRecovery::ClientId | CreateRecovery::ExternalId | CreateRecovery::IdempotencyKey { .. } => true,
+        CreateRecovery::Find { .. } | CreateRecovery::Park => false,
+    }
+}
+
+/// A create whose id is unique has made nothing so far and may still be carried out. It
+/// is sent again as it was, so that whichever comes first is what was promised; unless
+/// its source is gone: then it is only waited for, to be undone if it comes.
+async fn not_yet(
+    core: &Core,
+    sync: &BoundSync,
+    pair: PairNo,
+    intent: &mut Intent,
+    create: Create,
+    source: &RecordId,
+) -> Result<Found, Stop> {
+    if planted::is(Bug::LateCommitNotAwaited) {
+        return Ok(Found::NotCreated);
+    }
+    if intent.state == IntentState::GivenUp {
+        return Ok(Found::NotYet);
+    }
+    if let Entry::Deleted { .. } = read_one(core, sync, intent.target.other(), source).await? {
+        return Ok(Found::NotYet);
+    }
+    // Before it leaves: this one may come late too.
+    intent.opened_ms = core.env.now_ms();
+    let mut commit = core.right.new_commit();
+    commit.put_intent(sync.no, pair, intent);
+    core.commit(commit).await?;
+    send_again(core, sync, intent.target, create, 0).await
 }
 
 /// Whether the record that a create may have made is there.
@@ -205,10 +227,30 @@ async fn read_one(core: &Core, sync: &BoundSync, side: Side, id: &RecordId) -> R
     }
 }
 
-/// Sends the same create again. The key makes it the same request, not a second one.
-async fn send_again(core: &Core, sync: &BoundSync, side: Side, create: &Create) -> Outcome {
-    let outcomes = core.carry(sync, side, vec![Write::Create(create.clone())], Lane::Manual).await;
-    outcomes.into_iter().next().unwrap_or_else(|| Outcome::Unknown("no outcome was reported".to_owned()))
+/// Sends the same create again. Its key or its id makes it the same one, not a second.
+async fn send_again(core: &Core, sync: &BoundSync, side: Side, create: Create, age_ms: i64) -> Result<Found, Stop> {
+    let outcomes = core.carry(sync, side, vec![Write::Create(create)], Lane::Manual).await;
+    let outcome = outcomes.into_iter().next();
+    let lags = sync.capabilities[side].read_after_write_lag_ms > 0;
+    match outcome.unwrap_or_else(|| Outcome::Unknown("no outcome was reported".to_owned())) {
+        // The side says that it is there; where a read does not show it yet, the read is
+        // behind.
+        Outcome::Written(stored) => match found_by_id(core, sync, side, &stored.id).await? {
+            Found::NotCreated if lags && age_ms < NOT_YET_VISIBLE_MS => {
+                Ok(Found::Answered(Outcome::Unknown("it is not visible yet".to_owned())))
+            }
+            found => Ok(found),
+        },
+        // The first one came meanwhile. Where no key says so, its id is looked up next time.
+        Outcome::Duplicate(_) if !keyed(sync, side) => {
+            Ok(Found::Answered(Outcome::Unknown("it was made meanwhile".to_owned())))
+        }
+        outcome => Ok(Found::Answered(outcome)),
+    }
+}
+
+fn keyed(sync: &BoundSync, side: Side) -> bool {
+    matches!(sync.capabilities[side].create, CreateRecovery::IdempotencyKey { .. })
 }
 
 fn live(entries: Vec<Entry>) -> Vec<Record> {
@@ -304,7 +346,7 @@ impl Recovery {
                 self.stays_open = true;
                 self.report.trouble = Some(ConnectorError::new(NextStep::Retry, "an unknown create is still unknown"));
             }
-            Found::MayComeLate => {
+            Found::NotYet => {
                 self.intent.state = IntentState::GivenUp;
                 self.commit.put_intent(self.sync.no, self.pair, &self.intent);
                 self.stays_open = true;

@@ -116,7 +116,7 @@ pub enum IntentOperation {
     /// Create a record on the target side.
     Create {
         /// Frozen, so that a repeat sends the same bytes. For targets that do not
-        /// recover by resending, the record is left out (null) to save space.
+        /// recover by sending again, the record is left out (null) to save space.
         create: Create,
         /// The source side's id, to take the decision again when the create turns out
         /// not to have happened.
@@ -140,8 +140,9 @@ pub enum IntentState {
     Open,
     /// No answer came, or one that says nothing; to be recovered.
     Unknown,
-    /// It has made nothing so far and its source is gone; it stays open until it can no
-    /// longer be carried out late, so that what it makes is not taken for somebody's.
+    /// A create that has made nothing so far and whose source is gone. It stays open
+    /// until it can no longer be carried out late, so that what it makes then is not
+    /// taken for somebody's.
     GivenUp,
     /// It cannot be recovered without a person.
     Parked,

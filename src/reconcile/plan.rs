@@ -344,8 +344,9 @@ fn suspicious(sync: &BoundSync, case: &Case, now_ms: i64) -> Option<Step> {
         let Some(observation) = &case.seen[side] else { continue };
         let record = match &observation.entry {
             Entry::Live(record) => record,
-            Entry::Deleted { cause: DeletionCause::NotFound, .. } => {
-                // A replica that has not heard of our create yet says the same.
+            Entry::Deleted { .. } => {
+                // A replica that has not heard of our create yet says the same, and one
+                // made again under its old id looks as deleted as it was.
                 match lag_left_ms(sync, marker, side, now_ms) {
                     Some(_) if planted::is(Bug::NotYetVisibleIsDeleted) => continue,
                     Some(left_ms) => {
@@ -355,7 +356,7 @@ fn suspicious(sync: &BoundSync, case: &Case, now_ms: i64) -> Option<Step> {
                     None => continue,
                 }
             }
-            Entry::Deleted { .. } | Entry::Bad(_) => continue,
+            Entry::Bad(_) => continue,
         };
         let buried = match &marker.state {
             LinkState::Tomb { side: gone, both, .. } => *both || *gone == side,

@@ -73,7 +73,14 @@ async fn live(case: &Case, for_a_person: bool) -> Outcome {
     let mut world = match World::new(&case.swarm, case.seed, for_a_person).await {
         Ok(world) => world,
         Err(violation) => {
-            return Outcome { verdict: Err(violation), trace: 0, events: 0, starts: 0, lines: Vec::new(), state: String::new() };
+            return Outcome {
+                verdict: Err(violation),
+                trace: 0,
+                events: 0,
+                starts: 0,
+                lines: Vec::new(),
+                state: String::new(),
+            };
         }
     };
     let lived = AssertUnwindSafe(tell(&mut world, &case.script)).catch_unwind().await;

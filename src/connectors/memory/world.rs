@@ -260,11 +260,15 @@ impl World {
     pub fn settle(&mut self) {
         let now_ms = self.now_ms();
         while let Some(at) = self.late.iter().position(|late| late.due_ms <= now_ms) {
-            let Late { object, what, due_ms: _ } = self.late.remove(at);
+            let Late { object, what, due_ms } = self.late.remove(at);
             match what {
-                Put::Write { call: _, write: Write::Create(create), entry: _ } if self.came_too_late(&object, &create) => {}
+                Put::Write { call: _, write: Write::Create(create), entry: _ }
+                    if self.came_too_late(&object, &create, due_ms) => {}
                 Put::Write { call, write, entry } => {
                     let applied = self.apply(&object, &write, &By { cause: Cause::LateCall(call), stale_ms: 0 });
+                    if std::env::var("DBG").is_ok() {
+                        eprintln!("late {write:?} -> {:?}", applied.outcome);
+                    }
                     if let Some(entry) = entry {
                         self.log[entry].applied = applied.changed;
                     }
@@ -277,11 +281,16 @@ impl World {
     }
 
     /// A create whose unique id another one has taken while it was under way fails, also
-    /// where that record is gone by now.
-    fn came_too_late(&mut self, name: &ObjectName, create: &Create) -> bool {
+    /// where that record is gone by now; and one whose key was used is that one.
+    fn came_too_late(&mut self, name: &ObjectName, create: &Create, due_ms: u64) -> bool {
         let object = self.object(name);
-        let unique = matches!(object.capabilities.create, CreateRecovery::ClientId | CreateRecovery::ExternalId);
-        unique && object.taken.contains(&create.external_id)
+        match object.capabilities.create {
+            CreateRecovery::ClientId | CreateRecovery::ExternalId => object.taken.contains(&create.external_id),
+            CreateRecovery::IdempotencyKey { .. } => {
+                object.keys.get(&create.idempotency_key).is_some_and(|remembered| remembered.until_ms > due_ms)
+            }
+            CreateRecovery::Find { .. } | CreateRecovery::Park => false,
+        }
     }
 
     /// Notes a write that will be carried out later.
@@ -322,7 +331,10 @@ impl World {
         let now_ms = self.now_ms();
         self.calls += 1;
         if (self.pause_ms.0..self.pause_ms.1).contains(&now_ms) {
-            self.impatient_calls += 1; if std::env::var("DBG").is_ok() { eprintln!("impatient at {now_ms} pause {:?}", self.pause_ms); }
+            self.impatient_calls += 1;
+            if std::env::var("DBG").is_ok() {
+                eprintln!("impatient at {now_ms} pause {:?}", self.pause_ms);
+            }
         }
         let refused = self.refused_credentials(now_ms).or_else(|| self.over_the_limit(now_ms));
         let fault = refused.map(|fault| (fault, None)).or_else(|| self.misfortune(call));
