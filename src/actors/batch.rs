@@ -605,7 +605,9 @@ impl Planned {
             self.core.commit(commit).await?;
             for (index, intent) in &intents {
                 if let Some(pair) = self.plans[*index].pair {
-                    self.core.intents.borrow_mut().insert((self.sync.no, pair), intent.clone());
+                    let key = (self.sync.no, pair);
+                    self.core.intents.borrow_mut().insert(key, intent.clone());
+                    self.core.note_sent(key);
                 }
             }
         }
@@ -1106,20 +1108,17 @@ impl Settling {
     /// How long until the open write a record waits for must be closed: its recovery
     /// time, looked at again a little after.
     fn recovery_delay_ms(&self, plan: &Plan) -> u64 {
-        let now_ms = self.core.env.now_ms();
         let intents = self.core.intents.borrow();
-        let mine = plan.pair.and_then(|pair| intents.get(&(self.sync.no, pair)));
-        let due = |intent: &Intent| recovery::due_ms(&self.sync, intent);
+        let left = |pair: PairNo, intent: &Intent| recovery::left_ms(&self.core, &self.sync, pair, intent);
+        let mine = plan.pair.and_then(|pair| Some(left(pair, intents.get(&(self.sync.no, pair))?)));
         // A record without a pair waits for any create that may have made it.
         let any = || {
             let here = intents.iter().filter(|((sync, _), intent)| {
                 *sync == self.sync.no && intent.target == plan.origin && intent.state != IntentState::Parked
             });
-            here.map(|(_, intent)| due(intent)).min()
+            here.map(|((_, pair), intent)| left(*pair, intent)).min()
         };
-        let due = mine.map(due).or_else(any);
-        let wait = due.map_or(1_000, |due| u64::try_from(due.saturating_sub(now_ms)).unwrap_or(0).saturating_add(250));
-        wait.clamp(250, 60_000)
+        mine.or_else(any).map_or(1_000, |left_ms| left_ms.saturating_add(250)).clamp(250, 60_000)
     }
 
     /// Whether a record is to be looked at already, whatever comes of this unit.

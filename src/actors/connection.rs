@@ -273,7 +273,8 @@ impl Connection {
         match intent.state {
             IntentState::Open if intent.epoch == self.core.right.epoch() => None,
             IntentState::Open | IntentState::Unknown | IntentState::GivenUp => {
-                let due_ms = recovery::due_ms(&self.syncs[index].sync, intent);
+                let left_ms = recovery::left_ms(&self.core, &self.syncs[index].sync, pair, intent);
+                let due_ms = self.core.env.now_ms().saturating_add_unsigned(left_ms);
                 let key = (self.syncs[index].sync.no, pair);
                 Some(due_ms.max(self.recover_after.get(&key).copied().unwrap_or(0)))
             }

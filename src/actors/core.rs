@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::actors::env::Env;
 use crate::actors::mapper::Mapper;
@@ -46,6 +47,9 @@ pub struct Core {
     pub calls: PerSide<Calls>,
     /// Writes whose outcome is awaited or unknown.
     pub intents: RefCell<HashMap<(SyncNo, PairNo), Intent>>,
+    /// When those that this process opened were opened or last sent.
+    sent: RefCell<HashMap<(SyncNo, PairNo), Instant>>,
+    started: Instant,
     /// What each sync has done.
     pub totals: RefCell<HashMap<SyncNo, Totals>>,
     /// How many records are held back; while there are none, none is looked for.
@@ -93,6 +97,13 @@ pub enum LeaseKey {
 pub struct Leases {
     core: Rc<Core>,
     held: Vec<LeaseKey>,
+}
+
+/// No clock is put right by more than this while the process is down, in milliseconds.
+const GREATEST_CLOCK_STEP_MS: u64 = 3_600_000;
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The epoch of a connection that nobody has run before.
@@ -154,6 +165,8 @@ impl Core {
             env,
             calls,
             intents: RefCell::new(intents),
+            sent: RefCell::default(),
+            started: Instant::now(),
             totals: RefCell::new(totals),
             held_back: Cell::new(held_back),
             sides,
@@ -215,6 +228,35 @@ impl Core {
         let number = self.next_intent.get();
         self.next_intent.set(number.wrapping_add(1));
         number
+    }
+
+    /// An open write is sent now, for the first time or again.
+    pub fn note_sent(&self, key: (SyncNo, PairNo)) {
+        let intents = self.intents.borrow();
+        let mut sent = self.sent.borrow_mut();
+        if sent.len() > 2 * intents.len() + 16 {
+            sent.retain(|key, _| intents.contains_key(key));
+        }
+        sent.insert(key, Instant::now());
+    }
+
+    /// How long ago an open write was opened or last sent, in milliseconds; by the wall
+    /// clock, if that was in another life of the process.
+    #[must_use]
+    pub fn age_ms(&self, sync: SyncNo, pair: PairNo, intent: &Intent) -> u64 {
+        let since = self.sent.borrow().get(&(sync, pair)).map(|at| at.elapsed());
+        let by_wall = || u64::try_from(self.env.now_ms().saturating_sub(intent.opened_ms)).unwrap_or(0);
+        since.map_or_else(by_wall, millis)
+    }
+
+    /// How long an open write has been waited for beyond doubt, in milliseconds. What
+    /// the wall clock says of another life of the process counts only where the clock
+    /// cannot have been put forward by as much.
+    #[must_use]
+    pub fn waited_ms(&self, sync: SyncNo, pair: PairNo, intent: &Intent) -> u64 {
+        let age_ms = self.age_ms(sync, pair, intent);
+        let is_own = self.sent.borrow().contains_key(&(sync, pair));
+        if is_own || age_ms > GREATEST_CLOCK_STEP_MS { age_ms } else { millis(self.started.elapsed()) }
     }
 
     /// Leases for a unit of work, none yet.

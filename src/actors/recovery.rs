@@ -29,38 +29,39 @@ use crate::store::Commit;
 
 /// How long before an idempotency key expires it is no longer relied upon, in
 /// milliseconds: a request may be under way for its whole timeout and then some.
-const KEY_MARGIN_MS: i64 = 300_000;
+const KEY_MARGIN_MS: u64 = 300_000;
 
 /// For how long a record that its side says was created may stay invisible to reads, in
 /// milliseconds; after that it is taken to have been deleted again.
-const NOT_YET_VISIBLE_MS: i64 = 600_000;
+const NOT_YET_VISIBLE_MS: u64 = 600_000;
 
 /// For how long a create whose answer is unknown may still be carried out, in
 /// milliseconds.
-const MAY_COME_LATE_MS: i64 = DEFAULT_CREATE_SETTLE_MS as i64;
+const MAY_COME_LATE_MS: u64 = DEFAULT_CREATE_SETTLE_MS;
 
-/// When an open write may be recovered, in milliseconds since 1970.
+/// How soon a write is recovered that can be looked up at once, in milliseconds.
+const SOON_MS: u64 = 1_000;
+
+/// How long until an open write may be recovered, in milliseconds.
 #[must_use]
-pub fn due_ms(sync: &BoundSync, intent: &Intent) -> i64 {
-    if intent.state == IntentState::GivenUp {
-        return intent.opened_ms.saturating_add(MAY_COME_LATE_MS);
-    }
-    match (&intent.operation, sync.capabilities[intent.target].create) {
-        (IntentOperation::Delete { .. }, _) => intent.opened_ms + 1_000,
+pub fn left_ms(core: &Core, sync: &BoundSync, pair: PairNo, intent: &Intent) -> u64 {
+    let settle_ms = match (&intent.operation, sync.capabilities[intent.target].create) {
+        (IntentOperation::Create { .. }, _) if intent.state == IntentState::GivenUp => MAY_COME_LATE_MS,
         (IntentOperation::Create { .. }, CreateRecovery::Find { settle_ms })
             if !planted::is(Bug::LateCommitNotAwaited) =>
         {
-            intent.opened_ms.saturating_add(i64::try_from(settle_ms).unwrap_or(i64::MAX))
+            settle_ms
         }
         (
-            IntentOperation::Create { .. },
+            IntentOperation::Delete { .. } | IntentOperation::Create { .. },
             CreateRecovery::ClientId
             | CreateRecovery::IdempotencyKey { .. }
             | CreateRecovery::ExternalId
             | CreateRecovery::Find { .. }
             | CreateRecovery::Park,
-        ) => intent.opened_ms + 1_000,
-    }
+        ) => return SOON_MS.saturating_sub(core.age_ms(sync.no, pair, intent)),
+    };
+    settle_ms.saturating_sub(core.waited_ms(sync.no, pair, intent))
 }
 
 /// What was found out about an unknown write.
@@ -135,14 +136,11 @@ async fn ask(core: &Core, sync: &BoundSync, pair: PairNo, marker: &Marker, inten
         IntentOperation::Create { .. } if planted::is(Bug::CreateRetriedBlind) => return Ok(Found::NotCreated),
         IntentOperation::Create { create, source, .. } => (create.clone(), source.clone()),
     };
-    let age_ms = core.env.now_ms().saturating_sub(intent.opened_ms);
     match sync.capabilities[target].create {
         CreateRecovery::ClientId => {
             let id = RecordId::new(create.external_id.as_str());
             match found_by_id(core, sync, target, &id).await? {
-                Found::NotCreated if age_ms < MAY_COME_LATE_MS => {
-                    not_yet(core, sync, pair, intent, create, &source).await
-                }
+                Found::NotCreated => not_yet(core, sync, pair, intent, create, &source).await,
                 found => Ok(found),
             }
         }
@@ -150,14 +148,12 @@ async fn ask(core: &Core, sync: &BoundSync, pair: PairNo, marker: &Marker, inten
             let read = Read::ExternalId(create.external_id.clone());
             let page = core.fetch(sync, target, read, Lane::Manual).await.map_err(Stop::Connector)?;
             match oldest(live(page.entries)) {
-                Found::NotCreated if age_ms < MAY_COME_LATE_MS => {
-                    not_yet(core, sync, pair, intent, create, &source).await
-                }
+                Found::NotCreated => not_yet(core, sync, pair, intent, create, &source).await,
                 found => Ok(found),
             }
         }
         CreateRecovery::IdempotencyKey { life_ms } => {
-            let life_ms = i64::try_from(life_ms).unwrap_or(i64::MAX);
+            let age_ms = core.age_ms(sync.no, pair, intent);
             if age_ms < life_ms.saturating_sub(KEY_MARGIN_MS) {
                 send_again(core, sync, target, create, age_ms).await
             } else {
@@ -193,7 +189,8 @@ async fn not_yet(
         return Ok(Found::NotCreated);
     }
     if intent.state == IntentState::GivenUp {
-        return Ok(Found::NotYet);
+        // Waited for long enough.
+        return Ok(Found::NotCreated);
     }
     if let Entry::Deleted { .. } = read_one(core, sync, intent.target.other(), source).await? {
         return Ok(Found::NotYet);
@@ -203,6 +200,7 @@ async fn not_yet(
     let mut commit = core.right.new_commit();
     commit.put_intent(sync.no, pair, intent);
     core.commit(commit).await?;
+    core.note_sent((sync.no, pair));
     send_again(core, sync, intent.target, create, 0).await
 }
 
@@ -228,7 +226,7 @@ async fn read_one(core: &Core, sync: &BoundSync, side: Side, id: &RecordId) -> R
 }
 
 /// Sends the same create again. Its key or its id makes it the same one, not a second.
-async fn send_again(core: &Core, sync: &BoundSync, side: Side, create: Create, age_ms: i64) -> Result<Found, Stop> {
+async fn send_again(core: &Core, sync: &BoundSync, side: Side, create: Create, age_ms: u64) -> Result<Found, Stop> {
     let outcomes = core.carry(sync, side, vec![Write::Create(create)], Lane::Manual).await;
     let outcome = outcomes.into_iter().next();
     let lags = sync.capabilities[side].read_after_write_lag_ms > 0;
