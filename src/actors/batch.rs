@@ -1039,6 +1039,7 @@ impl Settling {
                 self.give_up_half_of(creation.target, &marker, pair);
             }
             put_marker(&mut self.commit, self.sync.no, pair, plan.old.as_ref(), &marker);
+            self.look_at_rivals(pair, Some(&marker), plan);
             for side in Side::BOTH {
                 if tally.created[side] + tally.updated[side] + tally.deleted[side] > 0 {
                     self.echoes.push((pair, side));
@@ -1090,7 +1091,48 @@ impl Settling {
     fn forget(&mut self, plan: &Plan) {
         if let (Some(pair), Some(old)) = (plan.pair, &plan.old) {
             drop_marker(&mut self.commit, self.sync.no, pair, old);
+            self.look_at_rivals(pair, None, plan);
         }
+    }
+
+    /// A pair gives up its match key: a record that was held back because of it may have
+    /// its place now.
+    fn look_at_rivals(&mut self, pair: PairNo, new: Option<&Marker>, plan: &Plan) {
+        let Some(old) = plan.old.as_ref().filter(|_| self.core.held_back.get() > 0) else { return };
+        let left: HashSet<Digest> = Side::BOTH
+            .into_iter()
+            .filter(|side| new.and_then(|new| new.sides[*side].match_key) != old.sides[*side].match_key)
+            .filter_map(|side| old.sides[side].match_key)
+            .collect();
+        for key in left {
+            match self.rivals(pair, key) {
+                Ok(rivals) => {
+                    for (side, id) in rivals {
+                        self.look_again(side, &id, PendingReason::Requested, 1, Some(0), plan);
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(connection.id = %self.core.id, "who waits for a match key is unknown: {error}");
+                }
+            }
+        }
+    }
+
+    /// Records held back that have no partner and carry a match key.
+    fn rivals(&self, pair: PairNo, key: Digest) -> Result<Vec<(Side, RecordId)>, StoreError> {
+        let (conn, no) = (self.core.conn, self.sync.no);
+        let snapshot = self.core.snapshot()?;
+        let mut rivals = Vec::new();
+        for side in Side::BOTH {
+            for other in snapshot.pairs_by_match(conn, no, key, side, MAX_CANDIDATES)? {
+                let marker = snapshot.marker(conn, no, other)?.filter(|marker| marker.known_half() == Some(side));
+                let Some(id) = marker.and_then(|marker| marker.sides[side].id.clone()) else { continue };
+                if other != pair && snapshot.quarantined(conn, no, side, id.as_str())?.is_some() {
+                    rivals.push((side, id));
+                }
+            }
+        }
+        Ok(rivals)
     }
 
     fn hold(&mut self, plan: &Plan, hold: Hold) {

@@ -373,11 +373,12 @@ fn suspicious(sync: &BoundSync, case: &Case, now_ms: i64) -> Option<Step> {
 }
 
 /// How long a side's reads may still show the state before our last write, in
-/// milliseconds; `None` once that must have passed.
+/// milliseconds; `None` once that must have passed. Never longer than a whole lag, as
+/// the clock may have been put back since.
 fn lag_left_ms(sync: &BoundSync, marker: &Marker, side: Side, now_ms: i64) -> Option<u64> {
     let lag_ms = i64::try_from(sync.capabilities[side].read_after_write_lag_ms).unwrap_or(i64::MAX);
     let left_ms = marker.sides[side].written_at_ms?.saturating_add(lag_ms).saturating_sub(now_ms);
-    u64::try_from(left_ms).ok().filter(|left_ms| *left_ms > 0)
+    u64::try_from(left_ms.min(lag_ms)).ok().filter(|left_ms| *left_ms > 0)
 }
 
 fn looks_like_before(

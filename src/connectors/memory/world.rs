@@ -354,7 +354,7 @@ impl World {
 
     /// Takes back a pause that it asked for only so long ago.
     pub fn forgive_pause(&mut self, within_ms: u64) {
-        if self.now_ms() < self.pause_ms.0 + within_ms {
+        if self.now_ms() < self.pause_ms.0.saturating_add(within_ms) {
             self.pause_ms = (0, 0);
         }
     }
