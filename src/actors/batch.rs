@@ -184,7 +184,9 @@ impl Fetched {
         if let Some(pair) = snapshot.pair_by_id(core.conn, sync.no, side, &case.id)? {
             case.marker = snapshot.marker(core.conn, sync.no, pair)?;
             case.pair = Some(pair);
-            case.open_write = core.intents.borrow().contains_key(&(sync.no, pair));
+            let open = core.intents.borrow().get(&(sync.no, pair)).map(|intent| intent.state);
+            case.open_write = open.is_some();
+            case.parked = open == Some(IntentState::Parked);
         }
         if core.held_back.get() > 0 {
             let held = snapshot.quarantined(core.conn, sync.no, side, case.id.as_str())?;

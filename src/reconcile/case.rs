@@ -39,6 +39,8 @@ pub struct Case {
     pub attempts: u32,
     /// A write of this pair is open, so no other may start.
     pub open_write: bool,
+    /// Whether its create has happened is for a person to find out.
+    pub parked: bool,
     /// The outcome of some create to the origin is unknown and it had no match key,
     /// so an unknown record could be that one.
     pub unkeyed_create_open: bool,
@@ -64,6 +66,7 @@ impl Case {
             force: false,
             attempts: 0,
             open_write: false,
+            parked: false,
             unkeyed_create_open: false,
             held_back: None,
         }

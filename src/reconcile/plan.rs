@@ -194,6 +194,9 @@ fn unread_partner(case: &Case) -> Option<(Side, RecordId)> {
 /// Takes a case one step on.
 #[must_use]
 pub fn plan(sync: &BoundSync, case: &mut Case, now_ms: i64) -> Step {
+    if case.parked {
+        return left_held_back(case);
+    }
     if case.open_write && !planted::is(Bug::OpenWriteIgnored) {
         return quick(case, Effect::Hold(Hold { reason: PendingReason::OpenCreate, due: Due::WithOpenCreate }, None));
     }
@@ -290,12 +293,17 @@ fn skip_unchanged(sync: &BoundSync, case: &mut Case) -> Option<Step> {
     {
         return None;
     }
+    Some(left_held_back(case))
+}
+
+/// Nothing is done about a record that stays held back.
+fn left_held_back(case: &Case) -> Step {
     let mut step = quick(case, Effect::Keep(None));
     if let Step::Plan(plan) = &mut step {
         plan.released = planted::is(Bug::ReleasedUnchanged);
         plan.nudged.clear();
     }
-    Some(step)
+    step
 }
 
 fn accounted_for(sync: &BoundSync, case: &Case, hash: RawHash) -> bool {

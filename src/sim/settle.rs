@@ -68,7 +68,7 @@ async fn come_to_rest(world: &mut World) -> Verdict {
         world.sleep(ROUND_MS).await;
         world.look_at_cursors()?;
         world.edge.verdict()?;
-        quiet = if world.is_idle().await { quiet + 1 } else { 0 };
+        quiet = if world.is_caught_up().await { quiet + 1 } else { 0 };
         if quiet >= 3 && round > 5 {
             return Ok(());
         }

@@ -118,9 +118,10 @@ impl State {
                     Cursors::Time { lookback_ms, .. } => position.modified_ms.saturating_add_unsigned(lookback_ms) < at,
                 };
                 holds(Oracle::CursorBehindWork, !passed || self.accounts_for(side, &position), || {
-                    let Position { id, change, .. } = &position;
+                    let Position { id, change, value, .. } = &position;
+                    let value = value.as_ref().map_or_else(|| "gone".to_owned(), |value| value.to_json());
                     format!(
-                        "account {}: {side} {id} (change {change}) is behind cursor {}",
+                        "account {}: {side} {id} (change {change}) is behind cursor {} and holds {value}",
                         account.no,
                         cursor.as_str()
                     )

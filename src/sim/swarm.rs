@@ -255,11 +255,19 @@ fn draw_capabilities(rng: &mut Rng, side: Side, rules: Rules) -> Capabilities {
         // There is nothing to find it by: it would wait for a person.
         create = CreateRecovery::ExternalId;
     }
+    let (local, read_ids) = (side == Side::App && rng.bool(), rng.usize(1..4));
+    let find = if once_in(rng, 4) && !matches!(create, CreateRecovery::Find { .. }) { Vec::new() } else { vec![email] };
+    if let CreateRecovery::IdempotencyKey { life_ms } = &mut create
+        && (find.is_empty() || rules == Rules::Unpaired)
+    {
+        // Nor here, once the key has expired.
+        *life_ms = 86_400_000;
+    }
     Capabilities {
-        local: side == Side::App && rng.bool(),
+        local,
         changes: true,
-        read_ids: rng.usize(1..4),
-        find: if once_in(rng, 4) && !matches!(create, CreateRecovery::Find { .. }) { Vec::new() } else { vec![email] },
+        read_ids,
+        find,
         conditional: true,
         update: one_of(rng, &[UpdateStyle::Fields, UpdateStyle::Whole]),
         batch: rng.usize(1..4),

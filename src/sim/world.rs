@@ -317,7 +317,14 @@ impl World {
     async fn create_one(&mut self, account: usize, side: Side, name: u8, twin: bool) {
         let email = email(account, name);
         let taken = Side::BOTH.into_iter().any(|side| self.by_email(account, side).contains_key(&email));
-        if taken {
+        // Where an unknown create can only be looked up by its match key, one that comes
+        // late cannot be told from one that a person made meanwhile.
+        let known = &self.accounts[account];
+        let awaited = Side::BOTH.into_iter().any(|side| {
+            let coming = known.apps[side].creates_under_way(known.objects[side].clone());
+            coming.iter().any(|value| email_of(&flat(side, value)) == email)
+        });
+        if taken || awaited {
             return;
         }
         // While a run is between its two reads, a record made on both sides at once is
@@ -501,12 +508,18 @@ impl World {
         }
     }
 
-    /// Whether nothing is under way and nothing is due.
+    /// Whether nothing is due and no run is under way.
     pub async fn is_idle(&self) -> bool {
         let all = self.kernel.status().await;
+        let runs = all.iter().flat_map(|connection| &connection.syncs).any(|sync| sync.progress.is_some());
+        !runs && self.is_caught_up().await
+    }
+
+    /// Whether nothing is due. Under a tight schedule there always is a run under way.
+    pub async fn is_caught_up(&self) -> bool {
+        let all = self.kernel.status().await;
         all.iter().all(|connection| {
-            let busy = connection.syncs.iter().any(|sync| sync.progress.is_some());
-            !busy && connection.pending.is_empty() && connection.open_writes == 0 && connection.state == "ready"
+            connection.pending.is_empty() && connection.open_writes == 0 && connection.state == "ready"
         })
     }
 }

@@ -442,6 +442,12 @@ impl MemoryApp {
         self.lock().forgive_pause(within_ms);
     }
 
+    /// The records that creates from the other end would store which have been put off.
+    #[must_use]
+    pub fn creates_under_way(&self, object: impl Into<ObjectName>) -> Vec<Value> {
+        self.lock().creates_under_way(&object.into())
+    }
+
     /// Calls that came before the end of a pause which the app had asked for, and after
     /// its answer must have arrived.
     #[must_use]

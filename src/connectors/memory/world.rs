@@ -293,6 +293,17 @@ impl World {
         }
     }
 
+    /// The records of creates that will be carried out later.
+    pub fn creates_under_way(&self, name: &ObjectName) -> Vec<Value> {
+        let put_off = self.late.iter().filter(|late| late.object == *name);
+        put_off
+            .filter_map(|late| match &late.what {
+                Put::Write { write: Write::Create(create), .. } => Some(create.record.clone()),
+                Put::Write { .. } | Put::Edit { .. } => None,
+            })
+            .collect()
+    }
+
     /// Notes a write that will be carried out later.
     pub fn put_off(&mut self, after_ms: u64, object: &ObjectName, call: u64, write: Write, entry: usize) {
         self.put_later(after_ms, object, Put::Write { call, write, entry: Some(entry) });
