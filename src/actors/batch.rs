@@ -173,6 +173,7 @@ impl Fetched {
         let mut case = Case::new(side, id, Some(observation), stage);
         if let Some(row) = self.rows.get(&(side, case.id.clone())) {
             case.attempts = row.pending.attempts;
+            case.waited = true;
             case.force = match row.pending.reason {
                 PendingReason::Changed
                 | PendingReason::Retry

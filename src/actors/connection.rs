@@ -431,10 +431,17 @@ impl Connection {
         }
         for mut row in report.added {
             if row.pending.reason == PendingReason::AwaitPartner {
-                // Only a run that starts from now on shows whether it has a partner.
-                row.after_run = self.runs;
-                if let Some(index) = self.index_of(row.sync) {
-                    self.want(index, row.lane, false);
+                // Only a run that starts from now on shows whether it has a partner; or the
+                // one it awaits already, which may list it again before it ends.
+                let waiting = self.queue.waiting(row.sync, row.pending.side, &row.pending.id);
+                let awaits = waiting.filter(|old| old.pending.reason == PendingReason::AwaitPartner);
+                if let Some(after_run) = awaits.map(|old| old.after_run) {
+                    row.after_run = after_run;
+                } else {
+                    row.after_run = self.runs;
+                    if let Some(index) = self.index_of(row.sync) {
+                        self.want(index, row.lane, false);
+                    }
                 }
             }
             self.queue.add(row);

@@ -31,10 +31,6 @@ use crate::store::Commit;
 /// milliseconds: a request may be under way for its whole timeout and then some.
 const KEY_MARGIN_MS: u64 = 300_000;
 
-/// For how long a record that its side says was created may stay invisible to reads, in
-/// milliseconds; after that it is taken to have been deleted again.
-const NOT_YET_VISIBLE_MS: u64 = 600_000;
-
 /// For how long a create whose answer is unknown may still be carried out, in
 /// milliseconds.
 const MAY_COME_LATE_MS: u64 = DEFAULT_CREATE_SETTLE_MS;
@@ -68,6 +64,8 @@ pub fn left_ms(core: &Core, sync: &BoundSync, pair: PairNo, intent: &Intent) -> 
 enum Found {
     /// The record was created: this is it. Others that could be it are named.
     Created(Box<Record>, Vec<RecordId>),
+    /// The side says that this record was created, and does not show it.
+    Made(RecordId),
     /// It was answered now, by sending the same again.
     Answered(Outcome),
     /// Nothing was created.
@@ -95,8 +93,14 @@ pub async fn recover(core: &Rc<Core>, sync: &Arc<BoundSync>, pair: PairNo, mut i
         return close_without_marker(core, sync, pair).await;
     };
     let found = ask(core, sync, pair, &marker, &mut intent).await?;
-    if let Found::Created(record, _) = &found
-        && !leases.take(LeaseKey::Record(sync.no, intent.target, record.id.clone()))
+    let made = match &found {
+        Found::Created(record, _) => Some(record.id.clone()),
+        Found::Made(id) => Some(id.clone()),
+        Found::Answered(_) | Found::NotCreated | Found::NotYet | Found::Gone | Found::Stands => None,
+        Found::Undecidable(_) => None,
+    };
+    if let Some(id) = made
+        && !leases.take(LeaseKey::Record(sync.no, intent.target, id))
     {
         // Another unit is looking at it, as at a record that it does not know.
         return Ok(Report::default());
@@ -155,7 +159,7 @@ async fn ask(core: &Core, sync: &BoundSync, pair: PairNo, marker: &Marker, inten
         CreateRecovery::IdempotencyKey { life_ms } => {
             let age_ms = core.age_ms(sync.no, pair, intent);
             if age_ms < life_ms.saturating_sub(KEY_MARGIN_MS) {
-                send_again(core, sync, target, create, age_ms).await
+                send_again(core, sync, target, create).await
             } else {
                 find_by_match(core, sync, pair, marker, target).await
             }
@@ -201,7 +205,7 @@ async fn not_yet(
     commit.put_intent(sync.no, pair, intent);
     core.commit(commit).await?;
     core.note_sent((sync.no, pair));
-    send_again(core, sync, intent.target, create, 0).await
+    send_again(core, sync, intent.target, create).await
 }
 
 /// Whether the record that a create may have made is there.
@@ -226,17 +230,13 @@ async fn read_one(core: &Core, sync: &BoundSync, side: Side, id: &RecordId) -> R
 }
 
 /// Sends the same create again. Its key or its id makes it the same one, not a second.
-async fn send_again(core: &Core, sync: &BoundSync, side: Side, create: Create, age_ms: u64) -> Result<Found, Stop> {
+async fn send_again(core: &Core, sync: &BoundSync, side: Side, create: Create) -> Result<Found, Stop> {
     let outcomes = core.carry(sync, side, vec![Write::Create(create)], Lane::Manual).await;
     let outcome = outcomes.into_iter().next();
-    let lags = sync.capabilities[side].read_after_write_lag_ms > 0;
     match outcome.unwrap_or_else(|| Outcome::Unknown("no outcome was reported".to_owned())) {
-        // The side says that it is there; where a read does not show it yet, the read is
-        // behind.
         Outcome::Written(stored) => match found_by_id(core, sync, side, &stored.id).await? {
-            Found::NotCreated if lags && age_ms < NOT_YET_VISIBLE_MS => {
-                Ok(Found::Answered(Outcome::Unknown("it is not visible yet".to_owned())))
-            }
+            // Not visible yet, or deleted since.
+            Found::NotCreated => Ok(Found::Made(stored.id)),
             found => Ok(found),
         },
         // The first one came meanwhile. Where no key says so, its id is looked up next time.
@@ -337,6 +337,7 @@ impl Recovery {
                     self.hold_back(target, &id, QuarantineKind::Ambiguous, reason);
                 }
             }
+            Found::Made(id) => self.link_unseen(&id),
             Found::Answered(Outcome::Unknown(_) | Outcome::NotSent(_)) => {
                 // Still unknown: it stays open, and is asked about again later.
                 self.intent.state = IntentState::Unknown;
@@ -414,6 +415,27 @@ impl Recovery {
         if let Some(id) = old.sides[source].id.clone() {
             self.look_again(source, &id);
         }
+    }
+
+    /// Links a record that the create made and that cannot be seen. Looking at it again
+    /// shows it, or that it was deleted since.
+    fn link_unseen(&mut self, id: &RecordId) {
+        let (target, source) = (self.intent.target, self.intent.target.other());
+        let old = self.marker.clone();
+        let mut marker = old.clone();
+        let sent = |no| old.base(source, no).cloned().unwrap_or(BaseValue::Absent);
+        let base: Vec<_> = self.sync.mapping.fields.iter().map(|field| (field.no, sent(field.no))).collect();
+        self.give_up_half_of(target, id);
+        marker.state = LinkState::Linked;
+        marker.set_bases(crate::model::side::PerSide::from_fn(|_| base.clone()));
+        let state = &mut marker.sides[target];
+        state.id = Some(id.clone());
+        state.match_key = old.sides[source].match_key;
+        state.written_at_ms = Some(self.core.env.now_ms());
+        put_marker(&mut self.commit, self.sync.no, self.pair, Some(&old), &marker);
+        self.report.tally.created[target] += 1;
+        self.look_again(target, id);
+        self.look_again_at_source();
     }
 
     /// A listing may have seen the new record first and kept it as a half marker.

@@ -35,6 +35,8 @@ pub struct Case {
     pub orphan_of: Option<Marker>,
     /// Neither side may be taken on trust: an earlier attempt found it changed.
     pub force: bool,
+    /// It was put off before, so that something about its pair is open.
+    pub waited: bool,
     /// How often it has been tried before.
     pub attempts: u32,
     /// A write of this pair is open, so no other may start.
@@ -64,6 +66,7 @@ impl Case {
             stage,
             orphan_of: None,
             force: false,
+            waited: false,
             attempts: 0,
             open_write: false,
             parked: false,

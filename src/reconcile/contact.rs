@@ -79,13 +79,16 @@ pub(super) fn orphan(sync: &BoundSync, case: &mut Case, target: Side) -> Step {
         0 if !searched => match prove(sync, case, source) {
             find @ Step::Find(..) => find,
             Step::Plan(_) | Step::Read(..) | Step::Partner(_) => match case.stage {
-                Stage::Create | Stage::Again => recreate(sync, case, target),
+                // It has waited for a run, which has read the other side since the deletion.
+                Stage::Create if case.seen[source].as_ref().is_some_and(|seen| seen.by_id) => {
+                    recreate(sync, case, target)
+                }
                 // The run reads this side again, once it has read the other.
                 Stage::Hold => match case.marker.clone() {
                     Some(marker) => quick(case, Effect::Half(Box::new(marker))),
                     None => recreate(sync, case, target),
                 },
-                Stage::Prove => waits(PendingReason::AwaitPartner, Due::AfterRun),
+                Stage::Create | Stage::Again | Stage::Prove => waits(PendingReason::AwaitPartner, Due::AfterRun),
             },
         },
         0 => recreate(sync, case, target),

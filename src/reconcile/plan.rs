@@ -275,7 +275,7 @@ fn link(marker: Option<&Marker>) -> Link {
 /// A record whose text is the one accounted for needs no look, unless something about
 /// its pair is open.
 fn skip_unchanged(sync: &BoundSync, case: &mut Case) -> Option<Step> {
-    let again = (case.force || case.attempts > 0) && !planted::is(Bug::SkippedAlthoughPending);
+    let again = (case.force || case.waited || case.attempts > 0) && !planted::is(Bug::SkippedAlthoughPending);
     if again || case.seen[case.origin.other()].is_some() {
         return None;
     }

@@ -71,8 +71,8 @@ pub(super) struct World {
     disk: FaultyDisk,
     life: Arc<Life>,
     clock_skew_ms: Arc<AtomicI64>,
-    /// Our own clock was put right in this life.
-    clock_was_stepped: bool,
+    /// Our own clock was put right in this life, or the disk took no notes.
+    pauses_are_unknown: bool,
     env: Env,
     /// The next life ends after so many operations.
     next_life: Option<u64>,
@@ -107,7 +107,7 @@ impl World {
             disk,
             life,
             clock_skew_ms,
-            clock_was_stepped: false,
+            pauses_are_unknown: false,
             env,
             next_life: None,
             grown: false,
@@ -160,9 +160,9 @@ impl World {
         self.life.end();
         self.kernel.abort().await;
         for _ in 0..MOST_STARTS {
-            // Nobody can tell how long a pause still lasts when the clock was put right
+            // Nobody can tell how long a pause still lasts that was not noted, or when the clock was put right
             // meanwhile.
-            let within_ms = if std::mem::take(&mut self.clock_was_stepped) { u64::MAX } else { PAUSE_UNKNOWN_MS };
+            let within_ms = if std::mem::take(&mut self.pauses_are_unknown) { u64::MAX } else { PAUSE_UNKNOWN_MS };
             for account in &self.accounts {
                 Side::BOTH.into_iter().for_each(|side| account.apps[side].forgive_pause(within_ms));
             }
@@ -469,6 +469,7 @@ impl World {
             None => self.disk.set_failing(true),
         }
         self.sleep(for_ms).await;
+        self.pauses_are_unknown = true;
         // A person mends the disk and starts the process again.
         self.kill();
         Ok(())
@@ -496,7 +497,7 @@ impl World {
         match side {
             None => {
                 self.clock_skew_ms.fetch_add(by_ms, Ordering::Relaxed);
-                self.clock_was_stepped = true;
+                self.pauses_are_unknown = true;
             }
             Some(side) => {
                 let accounts = if side == Side::App { &self.accounts[..1] } else { &self.accounts[..] };

@@ -106,6 +106,8 @@ pub struct Bench<'s> {
     pub held_back: BTreeMap<(Side, RecordId), (Option<RawHash>, QuarantineKind, String)>,
     pub lost: BTreeSet<LostValue>,
     queue: Vec<News>,
+    /// What waits for the next run.
+    awaiting: Vec<News>,
     next_pair: u64,
     now_ms: i64,
     steps: usize,
@@ -139,6 +141,7 @@ impl<'s> Bench<'s> {
             held_back: BTreeMap::new(),
             lost: BTreeSet::new(),
             queue: Vec::new(),
+            awaiting: Vec::new(),
             next_pair: 1,
             now_ms: 1_700_000_000_000,
             steps: 0,
@@ -313,6 +316,13 @@ impl Bench<'_> {
         for (side, id) in all {
             self.look(News { force: true, by_id: true, ..News::listed(side, id, Stage::Prove, self.now_ms) })?;
         }
+        self.drain()?;
+        self.end_run()
+    }
+
+    /// What waited for a run is looked at after it.
+    fn end_run(&mut self) -> Checked {
+        self.queue.append(&mut self.awaiting);
         self.drain()
     }
 
@@ -329,7 +339,7 @@ impl Bench<'_> {
             }
             self.drain()?;
         }
-        Ok(())
+        self.end_run()
     }
 
     fn drain(&mut self) -> Checked {
@@ -347,6 +357,7 @@ impl Bench<'_> {
         let Some(entry) = self.sides[side].entry(&id, by_id) else { return Ok(()) };
         let mut case = Case::new(side, id, Some(Observation { entry, by_id, fields: None }), stage);
         case.force = force;
+        case.waited = by_id;
         case.attempts = attempts;
         case.pair = self.ids.get(&(side, case.id.clone())).copied();
         case.marker = case.pair.and_then(|pair| self.markers.get(&pair).cloned());
@@ -439,12 +450,17 @@ impl Bench<'_> {
                 let after_ms = match hold.due {
                     Due::Now => Some(0),
                     Due::AfterMs(after_ms) => Some(after_ms),
-                    // The next pass is the next run.
                     Due::AfterRun => None,
                     Due::WithOpenCreate => return Err("nothing is open here".to_owned()),
                 };
-                if let Some(after_ms) = after_ms {
-                    self.again(plan.origin, &plan.id, hold.reason, plan.attempts + failed, after_ms)?;
+                match after_ms {
+                    Some(after_ms) => {
+                        self.again(plan.origin, &plan.id, hold.reason, plan.attempts + failed, after_ms)?;
+                    }
+                    None => {
+                        let news = News::listed(plan.origin, plan.id.clone(), Stage::Create, self.now_ms);
+                        self.awaiting.push(News { by_id: true, attempts: plan.attempts, ..news });
+                    }
                 }
                 kept(marker.as_deref())
             }
