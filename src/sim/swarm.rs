@@ -213,7 +213,7 @@ impl Swarm {
 
 fn draw_behaviour(rng: &mut Rng, faults: &Faults, twins: bool) -> Behaviour {
     let granularity_ms = one_of(rng, &[1, 1_000, 60_000]);
-    let time = Cursors::Time { granularity_ms, inclusive: true, lookback_ms: 2 * MOST_STALE_MS };
+    let time = Cursors::Time { granularity_ms, inclusive: true, lookback_ms: granularity_ms + 2 * MOST_STALE_MS };
     let ordered = faults.truncated > 0 || !once_in(rng, 4);
     Behaviour {
         page_size: rng.usize(1..6),

@@ -137,7 +137,8 @@ fn cursor_of(world: &World, place: &Place, since: Option<&Cursor>, is_last: bool
         Cursors::Sequence if planted::is(Bug::NoHighWater) => furthest(since, "change:", reached.change),
         Cursors::Sequence => furthest(since, "change:", reached.change.min(place.horizon)),
         Cursors::Time { granularity_ms: _, inclusive: _, lookback_ms: _ } => {
-            furthest(since, "ms:", reached.modified_ms)
+            // What a page did not show yet may have changed since the read began.
+            furthest(since, "ms:", reached.modified_ms.min(place.begin.modified_ms))
         }
     })
 }
