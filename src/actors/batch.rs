@@ -47,7 +47,7 @@ const LEAST_BUSY_MS: u64 = 50;
 const MOST_BUSY_MS: u64 = 5_000;
 
 /// Records with the same match key that are looked up; more need not be told apart.
-const MAX_CANDIDATES: usize = 4;
+pub const MAX_CANDIDATES: usize = 4;
 
 /// Why a unit of work stopped.
 #[derive(Debug)]

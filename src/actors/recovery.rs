@@ -144,7 +144,7 @@ async fn ask(core: &Core, sync: &BoundSync, pair: PairNo, marker: &Marker, inten
         CreateRecovery::ClientId => {
             let id = RecordId::new(create.external_id.as_str());
             match found_by_id(core, sync, target, &id).await? {
-                Found::NotCreated => not_yet(core, sync, pair, intent, create, &source).await,
+                Found::NotCreated => not_yet(core, sync, pair, marker, intent, create, &source).await,
                 found => Ok(found),
             }
         }
@@ -152,7 +152,7 @@ async fn ask(core: &Core, sync: &BoundSync, pair: PairNo, marker: &Marker, inten
             let read = Read::ExternalId(create.external_id.clone());
             let page = core.fetch(sync, target, read, Lane::Manual).await.map_err(Stop::Connector)?;
             match oldest(live(page.entries)) {
-                Found::NotCreated => not_yet(core, sync, pair, intent, create, &source).await,
+                Found::NotCreated => not_yet(core, sync, pair, marker, intent, create, &source).await,
                 found => Ok(found),
             }
         }
@@ -185,6 +185,7 @@ async fn not_yet(
     core: &Core,
     sync: &BoundSync,
     pair: PairNo,
+    marker: &Marker,
     intent: &mut Intent,
     create: Create,
     source: &RecordId,
@@ -198,6 +199,9 @@ async fn not_yet(
     }
     if let Entry::Deleted { .. } = read_one(core, sync, intent.target.other(), source).await? {
         return Ok(Found::NotYet);
+    }
+    if has_rival(core, sync, pair, marker, intent).await? {
+        return Ok(Found::NotCreated);
     }
     // Before it leaves: this one may come late too.
     intent.opened_ms = core.env.now_ms();
@@ -227,6 +231,28 @@ async fn read_one(core: &Core, sync: &BoundSync, side: Side, id: &RecordId) -> R
             format!("reading {side} record {id} was answered with another record"),
         ))),
     }
+}
+
+/// Whether somebody else's record has taken the place of the one to be created: then
+/// the source is paired with that one.
+async fn has_rival(
+    core: &Core,
+    sync: &BoundSync,
+    pair: PairNo,
+    marker: &Marker,
+    intent: &Intent,
+) -> Result<bool, Stop> {
+    let target = intent.target;
+    if let IntentOperation::Create { match_key: Some(key), .. } = &intent.operation {
+        let snapshot = core.snapshot()?;
+        for other in snapshot.pairs_by_match(core.conn, sync.no, *key, target, batch::MAX_CANDIDATES)? {
+            let half = snapshot.marker(core.conn, sync.no, other)?.and_then(|marker| marker.known_half());
+            if other != pair && half == Some(target) {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(matches!(find_by_match(core, sync, pair, marker, target).await?, Found::Created(..)))
 }
 
 /// Sends the same create again. Its key or its id makes it the same one, not a second.
@@ -402,7 +428,9 @@ impl Recovery {
         marker.set_bases(bases);
         let state = &mut marker.sides[target];
         state.id = Some(record.id.clone());
-        state.version.clone_from(&record.version);
+        // A version whose content is another than the base may not stand for it: a write on
+        // trust would pass over that edit.
+        state.version = record.version.clone().filter(|_| !differs);
         state.raw_hash = (!differs).then(|| record.body.raw_hash());
         state.match_key = self.sync.mapping.match_key(&fields);
         state.written_at_ms = Some(self.intent.opened_ms);

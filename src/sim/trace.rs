@@ -28,9 +28,6 @@ impl Trace {
             None => std::borrow::Cow::Owned(what.to_string()),
         };
         self.events += 1;
-        if std::env::var("DBG").is_ok() {
-            eprintln!("{:>10.3} {text}", at_ms as f64 / 1_000.0);
-        }
         self.hash = xxhash_rust::xxh3::xxh3_64_with_seed(text.as_bytes(), self.hash ^ at_ms.rotate_left(32));
         if let Some(lines) = &mut self.lines {
             if lines.len() == LINES_KEPT {

@@ -266,9 +266,6 @@ impl World {
                     if self.came_too_late(&object, &create, due_ms) => {}
                 Put::Write { call, write, entry } => {
                     let applied = self.apply(&object, &write, &By { cause: Cause::LateCall(call), stale_ms: 0 });
-                    if std::env::var("DBG").is_ok() {
-                        eprintln!("late {write:?} -> {:?}", applied.outcome);
-                    }
                     if let Some(entry) = entry {
                         self.log[entry].applied = applied.changed;
                     }
@@ -343,9 +340,6 @@ impl World {
         self.calls += 1;
         if (self.pause_ms.0..self.pause_ms.1).contains(&now_ms) {
             self.impatient_calls += 1;
-            if std::env::var("DBG").is_ok() {
-                eprintln!("impatient at {now_ms} pause {:?}", self.pause_ms);
-            }
         }
         let refused = self.refused_credentials(now_ms).or_else(|| self.over_the_limit(now_ms));
         let fault = refused.map(|fault| (fault, None)).or_else(|| self.misfortune(call));
