@@ -10,7 +10,15 @@ mod harness;
 mod layering;
 mod lifecycle;
 mod merging;
+mod not_yet;
 mod planner;
 #[cfg(feature = "planted")]
 mod planted;
+#[cfg(feature = "simulate")]
+mod simulation;
 mod unknown_outcomes;
+
+/// As the program has it: the worlds allocate a lot.
+#[cfg(feature = "cli")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
