@@ -210,6 +210,9 @@ impl Fetched {
             self.cases.push(case);
         } else {
             // Another unit has it, or had it; look again when that one must be through.
+            if case.pair.is_none() {
+                self.core.note_unlisted(self.sync.no, side, case.id.clone());
+            }
             let after_ms = self.busy_for_ms(side, &case.id);
             let row = self.pending(side, &case.id, PendingReason::Requested, after_ms, case.attempts);
             self.keep_pending(row);
@@ -494,7 +497,12 @@ impl Fetched {
                 let shared = !planted::is(Bug::SameKeyCreatedTwice)
                     && creation.match_key.is_some_and(|key| keys.get(&key).is_some_and(|count| *count > 1));
                 let leased = creation.match_key.is_none_or(|key| self.leases.take(LeaseKey::Match(self.sync.no, key)));
-                if shared || twice || !leased {
+                let unlisted = self.core.has_unlisted(self.sync.no, creation.target);
+                let busy = !leased || unlisted;
+                if shared || twice || busy {
+                    let after_ms = self.busy_for_ms(plan.origin, &plan.id);
+                    let busy_hold = Hold { reason: PendingReason::Requested, due: Due::AfterMs(after_ms) };
+                    let hold = if busy { busy_hold } else { hold };
                     plan.effect = Effect::Hold(hold, Some(Box::new(creation.marker.clone())));
                 }
             } else if plan.pair.is_some_and(|pair| twice || !self.leases.take(LeaseKey::Pair(self.sync.no, pair)))
@@ -727,11 +735,13 @@ impl Intended {
     /// A record that was just made belongs to this unit until it is committed: others
     /// that see it already must not take it for one without a pair.
     async fn lease_what_was_made(&mut self, outcomes: &[PerSide<Option<Outcome>>]) {
-        let Planned { sync, plans, leases, .. } = &mut self.planned;
+        let Planned { core, sync, plans, leases, .. } = &mut self.planned;
         for (plan, outcomes) in plans.iter().zip(outcomes) {
             let Effect::Create(creation) = &plan.effect else { continue };
-            if let Some(Outcome::Written(stored)) = &outcomes[creation.target] {
-                leases.take_when_free(LeaseKey::Record(sync.no, creation.target, stored.id.clone())).await;
+            let Some(Outcome::Written(stored)) = &outcomes[creation.target] else { continue };
+            leases.take_when_free(LeaseKey::Record(sync.no, creation.target, stored.id.clone())).await;
+            if let Some(half) = half_of(core, sync.no, creation.target, &stored.id, plan.pair) {
+                leases.take_when_free(LeaseKey::Pair(sync.no, half)).await;
             }
         }
     }
@@ -896,6 +906,7 @@ impl Written {
             closed: Vec::new(),
             unknown: Vec::new(),
             echoes: Vec::new(),
+            listed: Vec::new(),
         };
         for (plan, outcome) in plans.into_iter().zip(outcomes) {
             settling.settle(plan, outcome);
@@ -913,6 +924,8 @@ pub struct Settled {
     closed: Vec<PairNo>,
     unknown: Vec<(PairNo, Intent)>,
     echoes: Vec<(PairNo, Side)>,
+    /// Records whose news is accounted for.
+    listed: Vec<(Side, RecordId)>,
     _leases: Leases,
 }
 
@@ -928,7 +941,7 @@ impl Settled {
     /// When the store refuses or cannot write; then the connection must be loaded anew,
     /// because its memory is ahead of its state.
     pub async fn commit(self) -> Result<Report, Stop> {
-        let Settled { core, commit, report, sync, closed, unknown, echoes, _leases } = self;
+        let Settled { core, commit, report, sync, closed, unknown, echoes, listed, _leases } = self;
         core.commit(commit).await?;
         {
             let mut intents = core.intents.borrow_mut();
@@ -942,6 +955,9 @@ impl Settled {
         for (pair, side) in echoes {
             core.note_written(sync, pair);
             core.expect_echo(sync, pair, side);
+        }
+        for (side, id) in listed {
+            core.note_listed(sync, side, &id);
         }
         core.held_back.set(core.held_back.get().saturating_add_signed(report.held_back));
         Ok(report)
@@ -958,6 +974,7 @@ struct Settling {
     closed: Vec<PairNo>,
     unknown: Vec<(PairNo, Intent)>,
     echoes: Vec<(PairNo, Side)>,
+    listed: Vec<(Side, RecordId)>,
 }
 
 impl Settling {
@@ -1015,6 +1032,9 @@ impl Settling {
                 finish::deleted((plan.origin, &plan.id), deletion, &outcome)
             }
         };
+        if !matches!(plan.effect, Effect::Hold(_, None)) {
+            self.listed.push((plan.origin, plan.id.clone()));
+        }
         self.keep(&mut plan, finished, now_ms);
         self.finish_row(&plan);
     }
@@ -1209,6 +1229,7 @@ impl Settling {
             since_ms: now_ms,
         };
         self.commit.put_quarantine(self.sync.no, plan.origin, plan.id.as_str(), &held);
+        self.listed.push((plan.origin, plan.id.clone()));
         if !plan.was_held_back {
             self.report.tally.quarantined += 1;
             self.report.held_back += 1;
@@ -1273,6 +1294,7 @@ impl Settling {
             closed: self.closed,
             unknown: self.unknown,
             echoes: self.echoes,
+            listed: self.listed,
             _leases: leases,
         }
     }
@@ -1321,6 +1343,13 @@ pub fn put_marker(commit: &mut Commit, sync: SyncNo, pair: PairNo, old: Option<&
     if old != Some(new) {
         commit.put_marker(sync, pair, new);
     }
+}
+
+/// The pair that a record was given as one that nobody knew, other than its own.
+#[must_use]
+pub fn half_of(core: &Core, sync: SyncNo, side: Side, id: &RecordId, own: Option<PairNo>) -> Option<PairNo> {
+    let filed = core.snapshot().and_then(|snapshot| snapshot.pair_by_id(core.conn, sync, side, id));
+    filed.ok().flatten().filter(|filed| Some(*filed) != own)
 }
 
 /// Gives up the half marker of a record that belongs to another pair.

@@ -56,6 +56,9 @@ pub struct Core {
     pub held_back: Cell<u64>,
     sides: PerSide<ReadSide>,
     children: RefCell<Children>,
+    /// Records without a pair that a list showed while another unit had them: nobody can
+    /// find them by match key yet, so nothing is created beside them meanwhile.
+    unlisted: RefCell<HashSet<(SyncNo, Side, RecordId)>>,
     leases: RefCell<HashSet<LeaseKey>>,
     /// Told whenever a lease is given back.
     lease_free: Notify,
@@ -172,6 +175,7 @@ impl Core {
             sides,
             children: RefCell::new(children),
             leases: RefCell::default(),
+            unlisted: RefCell::default(),
             lease_free: Notify::new(),
             next_pair: Cell::new(next_pair),
             next_seq: Cell::new(next_seq),
@@ -228,6 +232,25 @@ impl Core {
         let number = self.next_intent.get();
         self.next_intent.set(number.wrapping_add(1));
         number
+    }
+
+    /// A list showed a record without a pair which another unit has.
+    pub fn note_unlisted(&self, sync: SyncNo, side: Side, id: RecordId) {
+        self.unlisted.borrow_mut().insert((sync, side, id));
+    }
+
+    /// What became of a record is durable.
+    pub fn note_listed(&self, sync: SyncNo, side: Side, id: &RecordId) {
+        let mut unlisted = self.unlisted.borrow_mut();
+        if !unlisted.is_empty() {
+            unlisted.remove(&(sync, side, id.clone()));
+        }
+    }
+
+    /// Whether a side may have records of which nobody can find the match key yet.
+    #[must_use]
+    pub fn has_unlisted(&self, sync: SyncNo, side: Side) -> bool {
+        self.unlisted.borrow().iter().any(|(of, on, _)| *of == sync && *on == side)
     }
 
     /// An open write is sent now, for the first time or again.

@@ -99,11 +99,14 @@ pub async fn recover(core: &Rc<Core>, sync: &Arc<BoundSync>, pair: PairNo, mut i
         Found::Answered(_) | Found::NotCreated | Found::NotYet | Found::Gone | Found::Stands => None,
         Found::Undecidable(_) => None,
     };
-    if let Some(id) = made
-        && !leases.take(LeaseKey::Record(sync.no, intent.target, id))
-    {
-        // Another unit is looking at it, as at a record that it does not know.
-        return Ok(Report::default());
+    if let Some(id) = made {
+        let half = batch::half_of(core, sync.no, intent.target, &id, Some(pair));
+        let is_free = leases.take(LeaseKey::Record(sync.no, intent.target, id))
+            && half.is_none_or(|half| leases.take(LeaseKey::Pair(sync.no, half)));
+        if !is_free {
+            // Another unit is looking at it, as at a record that it does not know.
+            return Ok(Report::default());
+        }
     }
     let mut recovery = Recovery {
         core: Rc::clone(core),

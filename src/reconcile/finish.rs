@@ -309,7 +309,12 @@ pub fn deleted(origin: (Side, &RecordId), deletion: &Deletion, outcome: &Outcome
             finished.marker = Some(deletion.tomb.clone());
         }
         Outcome::Changed | Outcome::Written(_) | Outcome::Duplicate(_) => {
+            // From the record that was deleted: an edit of something that is not mapped
+            // does not show on the one that is left.
+            let gone = deletion.target.other();
+            let id = deletion.tomb.sides[gone].id.as_ref();
             finished.again.push(again(deletion.target, &deletion.id, PendingReason::Changed, true));
+            finished.again.extend(id.map(|id| again(gone, id, PendingReason::Changed, true)));
         }
         Outcome::Rejected { reason, path } => finished.fault = Some(rejected(deletion.target, reason, path.as_deref())),
         Outcome::NotSent(error) => {

@@ -120,8 +120,9 @@ impl State {
                 holds(Oracle::CursorBehindWork, !passed || self.accounts_for(side, &position), || {
                     let Position { id, change, value, .. } = &position;
                     let value = value.as_ref().map_or_else(|| "gone".to_owned(), |value| value.to_json());
+                    let marker = self.by_id.get(&(side, id.clone())).map(|pair| &self.markers[pair]);
                     format!(
-                        "account {}: {side} {id} (change {change}) is behind cursor {} and holds {value}",
+                        "account {}: {side} {id} (change {change}) is behind cursor {} and holds {value}; its marker is {marker:?}",
                         account.no,
                         cursor.as_str()
                     )
