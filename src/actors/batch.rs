@@ -285,6 +285,7 @@ impl Fetched {
     /// A record that another unit has, or another with its match key, is looked at again
     /// when that one must be through.
     fn busy(&self, side: Side, id: &RecordId) -> Effect {
+        self.core.note_unlisted(self.sync.no, side, id.clone());
         let due = Due::AfterMs(self.busy_for_ms(side, id));
         Effect::Hold(Hold { reason: PendingReason::Requested, due }, None)
     }
