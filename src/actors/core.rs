@@ -342,9 +342,13 @@ impl Core {
     /// Makes each pause that a side asks for outlive a restart. Never ends.
     pub async fn keep_pauses(&self, side: Side) {
         let mut pauses = self.calls[side].pauses();
-        while pauses.changed().await.is_ok() {
+        // One that was asked for before may not be kept yet: of an actor that has died.
+        loop {
             if let Some(pause) = self.calls[side].paused_for() {
-                self.keep_pause(side, u64::try_from(pause.as_millis()).unwrap_or(u64::MAX)).await;
+                self.keep_pause(side, millis(pause)).await;
+            }
+            if pauses.changed().await.is_err() {
+                return;
             }
         }
     }

@@ -177,7 +177,12 @@ impl Edge {
             self.note(format_args!("a{} {side}: {}", account.no, WriteLine(write)));
         }
         self.judge(self.look_at_writes(account, side, writes));
-        self.takes_off(account, side, writes.iter().map(write_key).collect())
+        // A create that is sent again, while the first is on its way for an actor that has
+        // died, is the same write.
+        let recovery = account.apps[side].capabilities(account.objects[side].clone()).create;
+        let again = crate::actors::recovery::sends_again(recovery);
+        let keys = writes.iter().filter(|write| !(again && matches!(write, Write::Create(_))));
+        self.takes_off(account, side, keys.map(write_key).collect())
     }
 
     fn takes_off(&self, account: &Account, side: Side, keys: Vec<String>) -> u64 {

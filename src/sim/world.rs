@@ -71,7 +71,7 @@ pub(super) struct World {
     disk: FaultyDisk,
     life: Arc<Life>,
     clock_skew_ms: Arc<AtomicI64>,
-    /// Our own clock was put right in this life, or the disk took no notes.
+    /// Something happened in this life that a kept pause cannot outlive.
     pauses_are_unknown: bool,
     env: Env,
     /// The next life ends after so many operations.
@@ -160,8 +160,8 @@ impl World {
         self.life.end();
         self.kernel.abort().await;
         for _ in 0..MOST_STARTS {
-            // Nobody can tell how long a pause still lasts that was not noted, or when the clock was put right
-            // meanwhile.
+            // Nobody can tell how long a pause still lasts that was asked of an actor which
+            // had died, that a bad disk did not keep, or that began before the clock was set.
             let within_ms = if std::mem::take(&mut self.pauses_are_unknown) { u64::MAX } else { PAUSE_UNKNOWN_MS };
             for account in &self.accounts {
                 Side::BOTH.into_iter().for_each(|side| account.apps[side].forgive_pause(within_ms));
@@ -306,7 +306,10 @@ impl World {
             }
             Event::Weather { side, faults } => self.set_faults(*side, faults),
             Event::DiskTrouble { room, for_ms } => return self.disk_trouble(*room, *for_ms).await,
-            Event::Panic { after } => PANIC_AFTER.set(i64::from(*after)),
+            Event::Panic { after } => {
+                PANIC_AFTER.set(i64::from(*after));
+                self.pauses_are_unknown = true;
+            }
             Event::Refuse { account, side, for_ms } => self.refuse(*account, *side, *for_ms).await,
             Event::Pause { account, for_ms } => self.pause(*account, *for_ms).await,
             Event::ClockStep { side, by_ms } => self.step_clock(*side, *by_ms),
