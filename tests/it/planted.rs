@@ -1,12 +1,15 @@
 //! Danger: a search for bugs that finds none because it is blind.
 //!
-//! The worlds of `convergence` are run with each planted bug. Those that they can show
-//! are listed with a world that does; for the others `src/planted.rs` says what a world
-//! would have to do.
+//! The worlds of `convergence` and of the simulator are run with each planted bug. Those
+//! that they can show are listed with a world that does; for the others
+//! `src/planted.rs` says what a world would have to do.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use std::sync::Mutex;
+
 use syncline::planted::{Bug, plant};
+use syncline::sim::{Case, EVENTS};
 
 use crate::convergence;
 
@@ -38,6 +41,9 @@ const SHOWN: &[(Bug, u64)] = &[
     (Bug::WakeSwallowed, 3),
 ];
 
+/// Bugs which simulated worlds show, each with the first seed that does.
+const CAUGHT: &[(Bug, u64)] = &[];
+
 /// How many worlds are tried for a bug when the listed one, after some change of the
 /// kernel, no longer shows it.
 const MORE_SEEDS: u64 = 300;
@@ -58,6 +64,49 @@ fn what_the_worlds_of_convergence_can_show_they_show() {
         let found = std::iter::once(seed).chain(0..MORE_SEEDS).any(|seed| wrong(Some(bug), seed).is_some());
         assert!(found, "{} ({}) is planted, and no world shows it", bug.name(), bug.invariant());
     }
+}
+
+/// What an oracle of the simulator says of a world with a bug planted.
+fn caught(bug: Option<Bug>, seed: u64) -> Option<String> {
+    let _planted = plant(bug);
+    Case::draw(seed, EVENTS).run(false).verdict.err().map(|violation| violation.to_string())
+}
+
+#[test]
+fn what_the_simulator_has_caught_it_catches() {
+    for &(bug, seed) in CAUGHT {
+        assert_eq!(caught(None, seed), None, "without a bug seed {seed} is well");
+        let found = std::iter::once(seed).chain(0..MORE_SEEDS).any(|seed| caught(Some(bug), seed).is_some());
+        assert!(found, "{} ({}) is planted, and no simulated world shows it", bug.name(), bug.invariant());
+    }
+}
+
+/// `SYNCLINE_BUG=tomb-dropped SYNCLINE_SEEDS=1000` narrows and widens it.
+#[test]
+#[ignore = "a search over all bugs; prints a table"]
+fn which_bugs_the_simulator_catches() {
+    let only = std::env::var("SYNCLINE_BUG").ok();
+    let seeds = std::env::var("SYNCLINE_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(MORE_SEEDS);
+    let bugs = Mutex::new(Bug::ALL.iter().filter(|bug| only.as_ref().is_none_or(|name| name == bug.name())));
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                loop {
+                    let next = bugs.lock().expect("nobody panics with it").next();
+                    let Some(&bug) = next else { return };
+                    let found = (0..seeds).find_map(|seed| Some((seed, caught(Some(bug), seed)?)));
+                    match found {
+                        Some((seed, text)) => println!(
+                            "| {bug:?} | {} | {seed} | {} |",
+                            bug.invariant(),
+                            text.chars().take(80).collect::<String>()
+                        ),
+                        None => println!("| {bug:?} | {} | | not shown by {seeds} worlds |", bug.invariant()),
+                    }
+                }
+            });
+        }
+    });
 }
 
 /// `SYNCLINE_BUG=tomb-dropped SYNCLINE_SEEDS=1000` narrows and widens it.
