@@ -653,11 +653,11 @@ impl Connection {
         let now_ms = self.core.env.now_ms();
         for index in 0..self.syncs.len() {
             let no = self.syncs[index].sync.no;
-            let settled = !self.queue.has_due(no, now_ms + SETTLE_MS, 3)
-                && !self.open_soon(index, now_ms + SETTLE_MS)
-                // A run that is under way for another reason is not waited for: where the
-                // schedule is tight there always is one.
-                && !(self.queue.awaits_run(no) && self.syncs[index].has_run());
+            let has_due = self.queue.has_due(no, now_ms + SETTLE_MS, 3) || self.open_soon(index, now_ms + SETTLE_MS);
+            // A run that is under way for another reason is not waited for: where the
+            // schedule is tight there always is one.
+            let awaits_run = self.queue.awaits_run(no) && self.syncs[index].has_run();
+            let settled = !(has_due || awaits_run);
             let over =
                 settled || !self.lifecycle.may_work() && self.lifecycle != (Lifecycle::BackingOff { failures: 1 });
             if over && !self.syncs[index].settling.is_empty() {
