@@ -192,6 +192,10 @@ impl Fetched {
         if core.held_back.get() > 0 {
             let held = snapshot.quarantined(core.conn, sync.no, side, case.id.as_str())?;
             case.held_back = held.map(|held| (held.raw_hash, held.kind));
+            if let Some(partner) = case.id_on(side.other()) {
+                case.partner_held_back =
+                    snapshot.quarantined(core.conn, sync.no, side.other(), partner.as_str())?.is_some();
+            }
         }
         case.unkeyed_create_open = core.intents.borrow().iter().any(|((no, _), intent)| {
             *no == sync.no
@@ -282,12 +286,15 @@ impl Fetched {
         u64::try_from(waited_ms / 2).unwrap_or(0).clamp(LEAST_BUSY_MS, MOST_BUSY_MS)
     }
 
-    /// A record that another unit has, or another with its match key, is looked at again
-    /// when that one must be through.
+    /// Looking again when the other unit must be through.
+    fn when_free(&self, side: Side, id: &RecordId) -> Hold {
+        Hold { reason: PendingReason::Requested, due: Due::AfterMs(self.busy_for_ms(side, id)) }
+    }
+
+    /// Another unit has a record, or another one with its match key.
     fn busy(&self, side: Side, id: &RecordId) -> Effect {
         self.core.note_unlisted(self.sync.no, side, id.clone());
-        let due = Due::AfterMs(self.busy_for_ms(side, id));
-        Effect::Hold(Hold { reason: PendingReason::Requested, due }, None)
+        Effect::Hold(self.when_free(side, id), None)
     }
 
     fn keep_pending(&mut self, pending: Pending) {
@@ -498,13 +505,12 @@ impl Fetched {
                 let shared = !planted::is(Bug::SameKeyCreatedTwice)
                     && creation.match_key.is_some_and(|key| keys.get(&key).is_some_and(|count| *count > 1));
                 let leased = creation.match_key.is_none_or(|key| self.leases.take(LeaseKey::Match(self.sync.no, key)));
-                let unlisted = self.core.has_unlisted(self.sync.no, creation.target);
-                let busy = !leased || unlisted;
-                if shared || twice || busy {
-                    let after_ms = self.busy_for_ms(plan.origin, &plan.id);
-                    let busy_hold = Hold { reason: PendingReason::Requested, due: Due::AfterMs(after_ms) };
-                    let hold = if busy { busy_hold } else { hold };
-                    plan.effect = Effect::Hold(hold, Some(Box::new(creation.marker.clone())));
+                let is_free = leased && !self.core.has_unlisted(self.sync.no, creation.target);
+                let marker = Some(Box::new(creation.marker.clone()));
+                if !is_free {
+                    plan.effect = Effect::Hold(self.when_free(plan.origin, &plan.id), marker);
+                } else if shared || twice {
+                    plan.effect = Effect::Hold(hold, marker);
                 }
             } else if plan.pair.is_some_and(|pair| twice || !self.leases.take(LeaseKey::Pair(self.sync.no, pair)))
                 || !self.may_name_partner(plan)

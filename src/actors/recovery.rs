@@ -15,7 +15,7 @@ use crate::model::ids::{PairNo, RecordId};
 use crate::model::marker::{BaseValue, LinkState, Marker};
 use crate::model::path::Path;
 use crate::model::record::{DeletionCause, Entry, Record};
-use crate::model::side::Side;
+use crate::model::side::{PerSide, Side};
 use crate::model::value::Value;
 use crate::model::work::{
     Intent, IntentOperation, IntentState, Lane, Pending, PendingReason, QuarantineKind, Quarantined,
@@ -96,8 +96,12 @@ pub async fn recover(core: &Rc<Core>, sync: &Arc<BoundSync>, pair: PairNo, mut i
     let made = match &found {
         Found::Created(record, _) => Some(record.id.clone()),
         Found::Made(id) => Some(id.clone()),
-        Found::Answered(_) | Found::NotCreated | Found::NotYet | Found::Gone | Found::Stands => None,
-        Found::Undecidable(_) => None,
+        Found::Answered(_)
+        | Found::NotCreated
+        | Found::NotYet
+        | Found::Gone
+        | Found::Stands
+        | Found::Undecidable(_) => None,
     };
     if let Some(id) = made {
         let half = batch::half_of(core, sync.no, intent.target, &id, Some(pair));
@@ -193,11 +197,8 @@ async fn not_yet(
     create: Create,
     source: &RecordId,
 ) -> Result<Found, Stop> {
-    if planted::is(Bug::LateCommitNotAwaited) {
-        return Ok(Found::NotCreated);
-    }
-    if intent.state == IntentState::GivenUp {
-        // Waited for long enough.
+    // What was given up has been waited for long enough.
+    if intent.state == IntentState::GivenUp || planted::is(Bug::LateCommitNotAwaited) {
         return Ok(Found::NotCreated);
     }
     if let Entry::Deleted { .. } = read_one(core, sync, intent.target.other(), source).await? {
@@ -360,13 +361,13 @@ impl Recovery {
         let target = self.intent.target;
         match found {
             Found::Created(record, others) => {
-                self.adopt(&record);
+                self.link(&record.id, Some(&record));
                 for id in others {
                     let reason = format!("possible duplicate of {target} record {}: both match one create", record.id);
                     self.hold_back(target, &id, QuarantineKind::Ambiguous, reason);
                 }
             }
-            Found::Made(id) => self.link_unseen(&id),
+            Found::Made(id) => self.link(&id, None),
             Found::Answered(Outcome::Unknown(_) | Outcome::NotSent(_)) => {
                 // Still unknown: it stays open, and is asked about again later.
                 self.intent.state = IntentState::Unknown;
@@ -401,71 +402,53 @@ impl Recovery {
         }
     }
 
-    /// Links the record that the create made. Its base is what was sent.
-    fn adopt(&mut self, record: &Record) {
+    /// Links the record that the create made; `None` where it cannot be seen. What was
+    /// sent is the base of both sides, so that an edit made there since is a change. A
+    /// value that the side only spells in its own way comes back once, and that is all.
+    fn link(&mut self, id: &RecordId, record: Option<&Record>) {
         let (target, source) = (self.intent.target, self.intent.target.other());
-        let old = self.marker.clone();
-        let mut marker = old.clone();
-        let Ok(fields) = self.sync.mapping.read(target, &record.body) else {
+        let Ok(fields) = record.map(|record| self.sync.mapping.read(target, &record.body)).transpose() else {
             self.look_again_at_source();
             return;
         };
-        let mut bases = crate::model::side::PerSide::<Vec<_>>::default();
-        let mut differs = false;
+        let old = self.marker.clone();
+        let mut marker = old.clone();
+        let mut bases = PerSide::<Vec<_>>::default();
+        let mut is_as_sent = record.is_some();
         for (index, field) in self.sync.mapping.fields.iter().enumerate() {
-            let own = old.base(source, field.no).cloned().unwrap_or(BaseValue::Absent);
-            let stored = match fields.get(index) {
-                FieldRead::Value(value) => value.as_ref(),
-                FieldRead::Fault(_) => None,
+            let sent = old.base(source, field.no).cloned().unwrap_or(BaseValue::Absent);
+            let stored = match fields.as_ref().map(|fields| fields.get(index)) {
+                Some(FieldRead::Value(value)) => value.as_ref(),
+                Some(FieldRead::Fault(_)) | None => None,
             };
-            // Somebody may have edited it since it was made. What was sent is its base,
-            // so that such an edit is a change; a value the side only spells in its own
-            // way comes back once, and that is all.
-            differs |= !own.same(stored);
-            let kept = if planted::is(Bug::AdoptedAsRead) { BaseValue::of(stored) } else { own.clone() };
+            is_as_sent &= sent.same(stored);
+            let kept = if planted::is(Bug::AdoptedAsRead) { BaseValue::of(stored) } else { sent.clone() };
             bases[target].push((field.no, kept));
-            bases[source].push((field.no, own));
+            bases[source].push((field.no, sent));
         }
-        self.give_up_half_of(target, &record.id);
+        self.give_up_half_of(target, id);
         marker.state = LinkState::Linked;
         marker.set_bases(bases);
         let state = &mut marker.sides[target];
-        state.id = Some(record.id.clone());
-        // A version whose content is another than the base may not stand for it: a write on
+        state.id = Some(id.clone());
+        // The version of another content than the base may not stand for it: a write on
         // trust would pass over that edit.
-        state.version = record.version.clone().filter(|_| !differs);
-        state.raw_hash = (!differs).then(|| record.body.raw_hash());
-        state.match_key = self.sync.mapping.match_key(&fields);
-        state.written_at_ms = Some(self.intent.opened_ms);
+        let accounted = record.filter(|_| is_as_sent);
+        state.version = accounted.and_then(|record| record.version.clone());
+        state.raw_hash = accounted.map(|record| record.body.raw_hash());
+        state.match_key = match &fields {
+            Some(fields) => self.sync.mapping.match_key(fields),
+            None => old.sides[source].match_key,
+        };
+        // One that cannot be seen may have been made just now.
+        let made_ms = if record.is_some() { self.intent.opened_ms } else { self.core.env.now_ms() };
+        state.written_at_ms = Some(made_ms);
         put_marker(&mut self.commit, self.sync.no, self.pair, Some(&old), &marker);
         self.report.tally.created[target] += 1;
-        if differs {
-            self.look_again(target, &record.id);
+        if accounted.is_none() {
+            self.look_again(target, id);
         }
         // The source may have changed since the create was decided.
-        if let Some(id) = old.sides[source].id.clone() {
-            self.look_again(source, &id);
-        }
-    }
-
-    /// Links a record that the create made and that cannot be seen. Looking at it again
-    /// shows it, or that it was deleted since.
-    fn link_unseen(&mut self, id: &RecordId) {
-        let (target, source) = (self.intent.target, self.intent.target.other());
-        let old = self.marker.clone();
-        let mut marker = old.clone();
-        let sent = |no| old.base(source, no).cloned().unwrap_or(BaseValue::Absent);
-        let base: Vec<_> = self.sync.mapping.fields.iter().map(|field| (field.no, sent(field.no))).collect();
-        self.give_up_half_of(target, id);
-        marker.state = LinkState::Linked;
-        marker.set_bases(crate::model::side::PerSide::from_fn(|_| base.clone()));
-        let state = &mut marker.sides[target];
-        state.id = Some(id.clone());
-        state.match_key = old.sides[source].match_key;
-        state.written_at_ms = Some(self.core.env.now_ms());
-        put_marker(&mut self.commit, self.sync.no, self.pair, Some(&old), &marker);
-        self.report.tally.created[target] += 1;
-        self.look_again(target, id);
         self.look_again_at_source();
     }
 

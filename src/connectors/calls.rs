@@ -15,7 +15,7 @@ use crate::planted::{self, Bug};
 /// Permission to call, in one lane. Cheap to clone.
 ///
 /// When several wait, the smaller lane goes first: a pending record overtakes a running
-/// backfill within one request. After [`MOST_OVERTAKES`] calls in a row that overtook
+/// backfill within one request. After 16 calls in a row that overtook
 /// somebody, who waits longest goes first: a side so slow that small lanes alone keep it
 /// busy would hold up a unit of work for ever, and with it the records that it leases.
 /// One budget may be shared by many connections on several arbiters.

@@ -48,6 +48,8 @@ pub struct Case {
     pub unkeyed_create_open: bool,
     /// The record is held back already; with which text and why.
     pub held_back: Option<(Option<crate::model::hash::RawHash>, QuarantineKind)>,
+    /// Its partner is held back, and so holds something else than its base says.
+    pub partner_held_back: bool,
 }
 
 impl Case {
@@ -72,6 +74,7 @@ impl Case {
             parked: false,
             unkeyed_create_open: false,
             held_back: None,
+            partner_held_back: false,
         }
     }
 

@@ -67,7 +67,8 @@ impl Plan {
             Some(Entry::Deleted { .. }) | None => None,
         };
         let was_held_back = case.held_back.is_some();
-        let released = was_held_back && !matches!(effect, Effect::Quarantine(..) | Effect::Hold(..));
+        let goes_on = !matches!(effect, Effect::Quarantine(..) | Effect::Hold(..));
+        let released = was_held_back && goes_on;
         Self {
             origin: case.origin,
             id: case.id.clone(),
@@ -82,7 +83,7 @@ impl Plan {
             tally: Totals { read: 1, ..Totals::default() },
             attempts: case.attempts,
             half: None,
-            nudged: if released { unread_partner(case).into_iter().collect() } else { Vec::new() },
+            nudged: if goes_on { maybe_released(case).into_iter().collect() } else { Vec::new() },
             again: case.stage == Stage::Again,
         }
     }
@@ -182,13 +183,16 @@ pub struct Fault {
     pub path: Option<String>,
 }
 
-/// The other record of a pair one of whose records is not held back any more: it may have
-/// been held back for what stood in this one, and its own text need not change again.
-fn unread_partner(case: &Case) -> Option<(Side, RecordId)> {
+/// The other record of a pair, where what it was held back for may be gone: it was held
+/// back for what stood in this one, or was read and decided about with it. Its own text
+/// need not change again.
+fn maybe_released(case: &Case) -> Option<(Side, RecordId)> {
     let other = case.origin.other();
-    let marker = case.marker.as_ref().filter(|marker| matches!(marker.state, LinkState::Linked))?;
-    let id = marker.sides[other].id.clone()?;
-    case.seen[other].is_none().then_some((other, id))
+    let is_linked = case.marker.as_ref().is_some_and(|marker| matches!(marker.state, LinkState::Linked));
+    let is_read = case.seen[other].is_some();
+    let looks = if is_read { case.partner_held_back } else { case.held_back.is_some() };
+    let id = case.id_on(other).filter(|_| is_linked && looks)?;
+    Some((other, id.clone()))
 }
 
 /// Takes a case one step on.
@@ -480,6 +484,7 @@ fn trusted(sync: &BoundSync, case: &Case, seen: PerSide<Seen>) -> bool {
     let Some(marker) = &case.marker else { return false };
     let capabilities = &sync.capabilities[unread];
     !case.force
+        && !case.partner_held_back
         && !capabilities.local
         && (capabilities.conditional || planted::is(Bug::TrustedUnguarded))
         && capabilities.update == UpdateStyle::Fields

@@ -72,7 +72,7 @@ struct EdgeState {
 struct Flight {
     no: u64,
     /// What is being written.
-    keys: Vec<String>,
+    keys: Vec<WriteKey>,
 }
 
 impl Edge {
@@ -177,20 +177,18 @@ impl Edge {
             self.note(format_args!("a{} {side}: {}", account.no, WriteLine(write)));
         }
         self.judge(self.look_at_writes(account, side, writes));
-        // A create that is sent again, while the first is on its way for an actor that has
-        // died, is the same write.
-        let recovery = account.apps[side].capabilities(account.objects[side].clone()).create;
-        let again = crate::actors::recovery::sends_again(recovery);
-        let keys = writes.iter().filter(|write| !(again && matches!(write, Write::Create(_))));
-        self.takes_off(account, side, keys.map(write_key).collect())
+        self.takes_off(account, side, writes.iter().map(WriteKey::of).collect())
     }
 
-    fn takes_off(&self, account: &Account, side: Side, keys: Vec<String>) -> u64 {
+    fn takes_off(&self, account: &Account, side: Side, keys: Vec<WriteKey>) -> u64 {
         let mut state = self.lock();
         state.next_flight += 1;
         let no = state.next_flight;
         let flights = state.in_flight.entry((account.no, side)).or_default();
-        let twice = keys.iter().find(|key| flights.iter().any(|flight| flight.keys.contains(key))).cloned();
+        let twice = keys
+            .iter()
+            .find(|key| flights.iter().any(|flight| flight.keys.iter().any(|other| key.collides(other))))
+            .map(|key| key.name.clone());
         flights.push(Flight { no, keys });
         let under_way = flights.len();
         drop(state);
@@ -237,11 +235,30 @@ impl Edge {
 }
 
 /// What a write is about, so that two of them can be told to be about one record.
-fn write_key(write: &Write) -> String {
-    match write {
-        Write::Create(create) => format!("create {}", create.external_id),
-        Write::Update(update) => format!("record {}", update.id),
-        Write::Delete(delete) => format!("record {}", delete.id),
+/// What a write is about.
+#[derive(Debug, Clone)]
+struct WriteKey {
+    name: String,
+    /// What a create sends.
+    created: Option<(String, Value)>,
+}
+
+impl WriteKey {
+    fn of(write: &Write) -> Self {
+        match write {
+            Write::Create(create) => Self {
+                name: format!("create {}", create.external_id),
+                created: Some((create.idempotency_key.clone(), create.record.clone())),
+            },
+            Write::Update(update) => Self { name: format!("record {}", update.id), created: None },
+            Write::Delete(delete) => Self { name: format!("record {}", delete.id), created: None },
+        }
+    }
+
+    /// Whether both are about one record. A create that is sent again, byte by byte, while
+    /// the first is on its way for an actor that has died, is the same write.
+    fn collides(&self, other: &Self) -> bool {
+        self.name == other.name && (self.created.is_none() || self.created != other.created)
     }
 }
 

@@ -81,47 +81,34 @@ fn what_the_simulator_has_caught_it_catches() {
     }
 }
 
-/// `SYNCLINE_BUG=tomb-dropped SYNCLINE_SEEDS=1000` narrows and widens it.
-#[test]
-#[ignore = "a search over all bugs; prints a table"]
-fn which_bugs_the_simulator_catches() {
+/// Prints for each bug the first world that shows it. `SYNCLINE_BUG=tomb-dropped
+/// SYNCLINE_SEEDS=1000` narrows and widens the search.
+fn search(shows: fn(Option<Bug>, u64) -> Option<String>) {
     let only = std::env::var("SYNCLINE_BUG").ok();
     let seeds = std::env::var("SYNCLINE_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(MORE_SEEDS);
     let bugs = Mutex::new(Bug::ALL.iter().filter(|bug| only.as_ref().is_none_or(|name| name == bug.name())));
-    std::thread::scope(|scope| {
-        for _ in 0..2 {
-            scope.spawn(|| {
-                loop {
-                    let next = bugs.lock().expect("nobody panics with it").next();
-                    let Some(&bug) = next else { return };
-                    let found = (0..seeds).find_map(|seed| Some((seed, caught(Some(bug), seed)?)));
-                    match found {
-                        Some((seed, text)) => println!(
-                            "| {bug:?} | {} | {seed} | {} |",
-                            bug.invariant(),
-                            text.chars().take(80).collect::<String>()
-                        ),
-                        None => println!("| {bug:?} | {} | | not shown by {seeds} worlds |", bug.invariant()),
-                    }
-                }
+    let work = || {
+        while let Some(bug) = bugs.lock().map_or(None, |mut bugs| bugs.next()) {
+            let found = (0..seeds).find_map(|seed| Some((seed, shows(Some(*bug), seed)?)));
+            let (seed, text) = found.map_or((String::new(), format!("not in {seeds} worlds")), |(seed, text)| {
+                (seed.to_string(), text.chars().take(100).collect())
             });
+            println!("| {bug:?} | {} | {seed} | {text} |", bug.invariant());
         }
-    });
+    };
+    std::thread::scope(|scope| (0..2).for_each(|_| drop(scope.spawn(work))));
 }
 
-/// `SYNCLINE_BUG=tomb-dropped SYNCLINE_SEEDS=1000` narrows and widens it.
 #[test]
-#[ignore = "a search over all bugs; prints a table"]
+#[ignore = "a search that takes many minutes; prints a table"]
+fn which_bugs_the_simulator_catches() {
+    search(caught);
+}
+
+#[test]
+#[ignore = "a search that takes many minutes; prints a table"]
 fn which_bugs_the_worlds_of_convergence_show() {
-    let only = std::env::var("SYNCLINE_BUG").ok();
-    let seeds = std::env::var("SYNCLINE_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(MORE_SEEDS);
-    for &bug in Bug::ALL.iter().filter(|bug| only.as_ref().is_none_or(|name| name == bug.name())) {
-        let found = (0..seeds).find_map(|seed| Some((seed, wrong(Some(bug), seed)?)));
-        match found {
-            Some((seed, text)) => println!("| {} | {} | {seed} | {text} |", bug.name(), bug.invariant()),
-            None => println!("| {} | {} | | not shown by {seeds} worlds |", bug.name(), bug.invariant()),
-        }
-    }
+    search(wrong);
 }
 
 #[test]

@@ -23,10 +23,16 @@ const FOUND: &[(u64, &str)] = &[
     (392, "a deletion told by a list older than our own create of that id was believed"),
     (695, "a pair put off because one side was read too early was passed over as unchanged"),
     (774, "a create that only a person could clear up was looked at four times a second"),
+    (780, "a delete that met an edit of something that is not mapped was forgotten"),
     (931, "a record was made again before its other side had been read since the deletion"),
     (1_274, "a record adopted with somebody's edit in it kept that version, and a write on trust passed over the edit"),
     (1_289, "a create was sent again where a person had entered the same record anew"),
     (1_709, "a time cursor of a slow read went past what its first page had shown too old"),
+    (2_149, "the half marker of a record that a create had made was written again after it was given up"),
+    (
+        2_699,
+        "a record whose match key another unit was deciding about could not be found, and had a partner made beside it",
+    ),
 ];
 
 fn number(name: &str) -> Option<u64> {

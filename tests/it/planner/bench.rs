@@ -362,6 +362,8 @@ impl Bench<'_> {
         case.pair = self.ids.get(&(side, case.id.clone())).copied();
         case.marker = case.pair.and_then(|pair| self.markers.get(&pair).cloned());
         case.held_back = self.held_back.get(&(side, case.id.clone())).map(|(hash, kind, _)| (*hash, *kind));
+        let partner = case.id_on(side.other()).map(|id| (side.other(), id.clone()));
+        case.partner_held_back = partner.is_some_and(|partner| self.held_back.contains_key(&partner));
         for _ in 0..MAX_ASKS {
             self.steps += 1;
             if self.steps > MAX_STEPS * self.scenario.things.len().max(1) {
@@ -479,7 +481,7 @@ impl Bench<'_> {
             }
             Effect::Create(creation) => {
                 // The promise: the source's half is kept before anything is sent.
-                let pair = plan.pair.unwrap_or_else(|| PairNo(self.next_pair));
+                let pair = plan.pair.unwrap_or(PairNo(self.next_pair));
                 if plan.pair.is_none() {
                     self.take_pair();
                 }
