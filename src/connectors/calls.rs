@@ -231,3 +231,29 @@ impl Drop for Permit {
         state.wake_first();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::budget::Window;
+
+    #[tokio::test(start_paused = true)]
+    async fn small_lanes_overtake_and_yet_nobody_waits_for_ever() {
+        let calls = Calls::new(&Limits { windows: vec![Window { requests: 1, per_ms: 600 }], ..Limits::default() });
+        drop(calls.permit().await);
+        let bulk = calls.in_lane(Lane::Backfill);
+        let mut bulk = std::pin::pin!(bulk.permit());
+        let mut overtaken = 0;
+        loop {
+            // Asks again at once, so that there always is a smaller lane that waits.
+            tokio::select! {
+                biased;
+                permit = &mut bulk => break drop(permit),
+                permit = calls.permit() => drop(permit),
+            }
+            overtaken += 1;
+            assert!(overtaken <= MOST_OVERTAKES + 1, "the bulk call waits for ever");
+        }
+        assert!(overtaken >= MOST_OVERTAKES, "overtaken only {overtaken} times");
+    }
+}
