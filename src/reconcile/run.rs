@@ -141,6 +141,10 @@ impl Run {
             // What was missed is not known, so no later step may take it for absent.
             self.drifted[side] = true;
             self.steps.clear();
+            if self.held > 0 && direction == Direction::TwoWay {
+                // What the first side held waits for its second reading, which is not coming.
+                self.reached.app = None;
+            }
             return true;
         }
         if page.next.is_some() {
@@ -271,6 +275,16 @@ mod tests {
         assert_eq!(sides(run(Direction::Out, true)), [(Side::Remote, Stage::Hold), (Side::App, Stage::Create)]);
         assert_eq!(sides(run(Direction::In, true)), [(Side::App, Stage::Hold), (Side::Remote, Stage::Create)]);
         assert_eq!(sides(run(Direction::Out, false)), [(Side::App, Stage::Create)]);
+    }
+
+    #[test]
+    fn a_run_that_ends_early_reads_what_it_held_once_more() {
+        let mut run = run(Direction::TwoWay, true);
+        assert!(!run.page_done(Direction::TwoWay, last(1)), "the app's new record is held");
+        let shifted = || PageDone { drifted: true, ..last(0) };
+        while !run.page_done(Direction::TwoWay, shifted()) {}
+        assert!(run.drifted.remote);
+        assert_eq!(run.reached.app, None, "the next run must see that record again");
     }
 
     #[test]
