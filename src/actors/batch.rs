@@ -614,7 +614,7 @@ impl Planned {
         }
         for plan in &mut self.plans {
             // Before the value is overwritten, so that a crash cannot lose it.
-            record_lost(&self.core, self.sync.no, plan, &mut commit);
+            record_lost(&self.core, self.sync.no, plan, &mut self.leases, &mut commit);
         }
         for row in self.rows.values().filter(|_| planted::is(Bug::PendingRemovedEarly)) {
             commit.delete_pending(row.sync, row.lane, row.seq, row.pending.side, &row.pending.id);
@@ -670,14 +670,28 @@ impl Planned {
     }
 }
 
-/// Keeps the values that lose.
-fn record_lost(core: &Core, sync: SyncNo, plan: &mut Plan, commit: &mut Commit) {
+/// Keeps the values that lose, each where the record that held it leads to. One that no
+/// marker knows yet gets its half marker now: whatever comes of the write, and of the
+/// record it is to be linked with, its loss can be found.
+fn record_lost(core: &Core, sync: SyncNo, plan: &mut Plan, leases: &mut Leases, commit: &mut Commit) {
     if plan.lost.is_empty() || planted::is(Bug::LoserNotRecorded) {
         return;
     }
+    if let Some(half) = plan.half.take() {
+        let own = core.take_pair();
+        leases.take(LeaseKey::Pair(sync, own));
+        put_marker(commit, sync, own, None, &half);
+        if plan.pair.is_none() {
+            (plan.pair, plan.old) = (Some(own), Some(*half));
+        } else {
+            plan.absorbed = Some((own, *half));
+        }
+    }
     let pair = *plan.pair.get_or_insert_with(|| core.take_pair());
-    let pair = if planted::is(Bug::HistoryOfNoPair) { core.take_pair() } else { pair };
+    let own = plan.absorbed.as_ref().map_or(pair, |(own, _)| *own);
     for lost in &plan.lost {
+        let holder = if lost.winner.other() == plan.origin { own } else { pair };
+        let holder = if planted::is(Bug::HistoryOfNoPair) { core.take_pair() } else { holder };
         let conflict = Conflict {
             at_ms: core.env.now_ms(),
             field: lost.field.clone(),
@@ -685,7 +699,7 @@ fn record_lost(core: &Core, sync: SyncNo, plan: &mut Plan, commit: &mut Commit) 
             lost: lost.lost.as_ref().map(Value::to_json),
             kept: lost.kept.as_ref().map(Value::to_json),
         };
-        commit.put_history(sync, pair, core.take_seq(), &conflict);
+        commit.put_history(sync, holder, core.take_seq(), &conflict);
     }
 }
 
@@ -1063,7 +1077,7 @@ impl Settling {
             let pair = *plan.pair.get_or_insert_with(|| self.core.take_pair());
             if let Some((absorbed, old)) = plan.absorbed.take() {
                 drop_marker(&mut self.commit, self.sync.no, absorbed, &old);
-                self.move_history(absorbed, pair);
+                move_history(&self.core, self.sync.no, absorbed, pair, &mut self.commit);
             }
             if let Effect::Create(creation) = &plan.effect {
                 self.give_up_half_of(creation.target, &marker, pair);
@@ -1252,21 +1266,6 @@ impl Settling {
         );
     }
 
-    /// What was lost under a pair that is given up is kept under the one that goes on.
-    fn move_history(&mut self, from: PairNo, to: PairNo) {
-        let history = self.core.snapshot().and_then(|snapshot| snapshot.history(self.core.conn, self.sync.no, from));
-        match history {
-            Ok(history) => {
-                for (seq, conflict) in history {
-                    self.commit.put_history(self.sync.no, to, seq, &conflict);
-                }
-            }
-            Err(error) => {
-                tracing::warn!(connection.id = %self.core.id, "history of a joined pair stays behind: {error}")
-            }
-        }
-    }
-
     /// The pending row this record came from is done with; what is still to do has got
     /// a row of its own.
     fn finish_row(&mut self, plan: &Plan) {
@@ -1378,8 +1377,21 @@ pub fn give_up_half(
         && half.known_half() == Some(side)
     {
         drop_marker(commit, sync, other, &half);
+        move_history(core, sync, other, pair, commit);
     }
     Ok(())
+}
+
+/// What was lost under a pair that is given up is kept under the one that goes on.
+fn move_history(core: &Core, sync: SyncNo, from: PairNo, to: PairNo, commit: &mut Commit) {
+    match core.snapshot().and_then(|snapshot| snapshot.history(core.conn, sync, from)) {
+        Ok(history) => {
+            for (seq, conflict) in history {
+                commit.put_history(sync, to, seq, &conflict);
+            }
+        }
+        Err(error) => tracing::warn!(connection.id = %core.id, "history of a joined pair stays behind: {error}"),
+    }
 }
 
 /// Gives a marker up with its index rows.

@@ -13,7 +13,7 @@ use super::world::{Seen, World, conn_no, connection};
 use crate::connectors::memory::Cursors;
 use crate::model::cursor::StreamNo;
 use crate::model::direction::Direction;
-use crate::model::ids::RecordId;
+use crate::model::ids::{PairNo, RecordId};
 use crate::model::marker::LinkState;
 use crate::model::record::Body;
 use crate::model::side::{PerSide, Side};
@@ -244,10 +244,14 @@ fn losers(world: &World, account: &Account) -> std::collections::BTreeSet<String
     else {
         return lost;
     };
-    for (_, conflict) in snapshot.histories(conn, sync).unwrap_or_default() {
-        let text = conflict.lost.and_then(|lost| Value::from_json(&lost).ok());
-        if let Some(text) = text.as_ref().and_then(Value::as_str) {
-            lost.insert(alike_text(&world.swarm, text));
+    // Only what a record leads to can be found by a person.
+    let pairs = snapshot.markers(conn, sync, PairNo(0), usize::MAX).unwrap_or_default();
+    for (pair, _) in pairs {
+        for (_, conflict) in snapshot.history(conn, sync, pair).unwrap_or_default() {
+            let text = conflict.lost.and_then(|lost| Value::from_json(&lost).ok());
+            if let Some(text) = text.as_ref().and_then(Value::as_str) {
+                lost.insert(alike_text(&world.swarm, text));
+            }
         }
     }
     lost

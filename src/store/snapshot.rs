@@ -315,20 +315,6 @@ impl Snapshot {
         })
     }
 
-    /// The conflicts of all pairs of a sync, also of those that were given up since, by
-    /// pair and oldest first.
-    ///
-    /// # Errors
-    /// When the file cannot be read.
-    pub fn histories(&self, conn: ConnNo, sync: SyncNo) -> Result<Vec<(PairNo, Conflict)>, StoreError> {
-        let range = keys::conn_sync(conn, sync).prefixed();
-        self.rows(Table::History, &range, usize::MAX, |parts, key, value| {
-            let conflict = decode(Table::History, key, value)?;
-            let pair = parts.conn().and(parts.sync()).and(parts.pair());
-            Ok(pair.filter(|_| parts.u64().is_some()).map(|pair| (pair, conflict)))
-        })
-    }
-
     /// What a sync has done; all zero before anything.
     pub fn totals(&self, conn: ConnNo, sync: SyncNo) -> Result<Totals, StoreError> {
         Ok(self.row(Table::Totals, &keys::conn_sync(conn, sync))?.unwrap_or_default())

@@ -202,7 +202,15 @@ impl World {
         let mut all = Vec::new();
         for (conn, _) in snapshot.connections().unwrap() {
             let sync = self.store.intern_sync(&"contacts".into()).unwrap();
-            all.extend(snapshot.histories(conn, sync).unwrap().into_iter().map(|(_, conflict)| conflict));
+            let mut from = syncline::model::ids::PairNo(0);
+            loop {
+                let markers = snapshot.markers(conn, sync, from, 1_000).unwrap();
+                let Some((last, _)) = markers.last() else { break };
+                from = syncline::model::ids::PairNo(last.0 + 1);
+                for (pair, _) in &markers {
+                    all.extend(snapshot.history(conn, sync, *pair).unwrap().into_iter().map(|(_, conflict)| conflict));
+                }
+            }
         }
         all
     }
