@@ -18,7 +18,7 @@ use crate::actors::recovery;
 use crate::connectors::Read;
 use crate::model::hash::Digest;
 use crate::model::ids::{PairNo, RecordId, SyncNo};
-use crate::model::marker::{LinkState, Marker};
+use crate::model::marker::{LinkState, Marker, SideState};
 use crate::model::path::Path;
 use crate::model::record::{DeletionCause, Entry};
 use crate::model::side::{PerSide, Side};
@@ -677,20 +677,31 @@ fn record_lost(core: &Core, sync: SyncNo, plan: &mut Plan, leases: &mut Leases, 
     if plan.lost.is_empty() || planted::is(Bug::LoserNotRecorded) {
         return;
     }
+    let mut file = |half: &Marker| {
+        let pair = core.take_pair();
+        leases.take(LeaseKey::Pair(sync, pair));
+        put_marker(commit, sync, pair, None, half);
+        pair
+    };
     if let Some(half) = plan.half.take() {
-        let own = core.take_pair();
-        leases.take(LeaseKey::Pair(sync, own));
-        put_marker(commit, sync, own, None, &half);
+        let own = file(&half);
         if plan.pair.is_none() {
             (plan.pair, plan.old) = (Some(own), Some(*half));
         } else {
             plan.absorbed = Some((own, *half));
         }
     }
+    if plan.absorbed.is_none()
+        && let Some(half) = new_partner(plan)
+    {
+        plan.absorbed = Some((file(&half), half));
+    }
     let pair = *plan.pair.get_or_insert_with(|| core.take_pair());
-    let own = plan.absorbed.as_ref().map_or(pair, |(own, _)| *own);
     for lost in &plan.lost {
-        let holder = if lost.winner.other() == plan.origin { own } else { pair };
+        let holder = match &plan.absorbed {
+            Some((own, half)) if half.known_half() == Some(lost.winner.other()) => *own,
+            Some(_) | None => pair,
+        };
         let holder = if planted::is(Bug::HistoryOfNoPair) { core.take_pair() } else { holder };
         let conflict = Conflict {
             at_ms: core.env.now_ms(),
@@ -701,6 +712,19 @@ fn record_lost(core: &Core, sync: SyncNo, plan: &mut Plan, leases: &mut Leases, 
         };
         commit.put_history(sync, holder, core.take_seq(), &conflict);
     }
+}
+
+/// The half marker of a record that a plan links with its own and that no marker knows
+/// yet, as one found by a search.
+fn new_partner(plan: &Plan) -> Option<Marker> {
+    let Effect::Update(updates) = &plan.effect else { return None };
+    let side = plan.origin.other();
+    let known = plan.old.as_ref().is_some_and(|old| old.sides[side].id.is_some());
+    let linked = &updates.marker.sides[side];
+    let id = linked.id.clone().filter(|_| !known)?;
+    let mut half = Marker::new(updates.marker.mapping_hash);
+    half.sides[side] = SideState { id: Some(id), match_key: linked.match_key, ..SideState::default() };
+    Some(half)
 }
 
 /// The source record's id of a create.

@@ -37,7 +37,6 @@ const SHOWN: &[(Bug, u64)] = &[
     (Bug::FirstSideCreates, 0),
     (Bug::HalfNotKept, 92),
     (Bug::PendingLostAtRestart, 23),
-    (Bug::PendingRemovedEarly, 200),
     (Bug::WakeSwallowed, 3),
 ];
 
@@ -83,6 +82,8 @@ const CAUGHT: &[(Bug, u64)] = &[
     (Bug::RetryAfterIgnored, 0),
     (Bug::BudgetStartsFull, 21),
     (Bug::CommitErrorSwallowed, 5),
+    (Bug::HistoryOfNoPair, 0),
+    (Bug::PendingRemovedEarly, 1_275),
 ];
 
 /// How many worlds are tried for a bug when the listed one, after some change of the
