@@ -96,7 +96,9 @@ pub fn decide(link: Link, app: Seen, remote: Seen, direction: Direction, trusted
     }
 }
 
-fn live(seen: Seen) -> bool {
+/// Whether a record is there.
+#[must_use]
+pub fn live(seen: Seen) -> bool {
     match seen {
         Seen::Same | Seen::Changed => true,
         Seen::NotRead | Seen::Absent => false,

@@ -15,7 +15,7 @@ use crate::planted::{self, Bug};
 use crate::reconcile::case::{Case, Due, Hold, Observation, Stage, Step};
 use crate::reconcile::compose::{self, Composed, Lost};
 use crate::reconcile::contact;
-use crate::reconcile::decide::{Decision, Link, Seen, decide};
+use crate::reconcile::decide::{Decision, Link, Seen, decide, live};
 use crate::reconcile::mapping::{FieldRead, Fields};
 use crate::reconcile::sync::BoundSync;
 
@@ -226,7 +226,11 @@ fn carry_out(sync: &BoundSync, case: &mut Case, seen: PerSide<Seen>, decision: D
     match decision {
         Decision::Nothing => nothing(sync, case, seen),
         Decision::ReadFirst(side) => read_first(case, side),
-        Decision::Contact(side) => contact::contact(sync, case, side),
+        // Once a candidate was read both sides are there: it is still the origin's record
+        // that looks for a partner, and the index was asked for it.
+        Decision::Contact(side) => {
+            contact::contact(sync, case, if live(seen[case.origin]) { case.origin } else { side })
+        }
         Decision::Merge => merge_linked(sync, case, seen),
         Decision::Delete(target) => delete(sync, case, target, now_ms),
         Decision::Recreate(target) => match need_read(case, target.other()) {

@@ -20,6 +20,7 @@ use crate::connectors::{Calls, ConnectorFactory};
 use crate::kernel::Kernel;
 use crate::model::document::DocumentError;
 use crate::model::ids::{ConnNo, ConnectionId, ObjectName, RecordId};
+use crate::model::marker::LinkState;
 use crate::model::path::Path;
 use crate::model::side::{PerSide, Side};
 use crate::model::value::Value;
@@ -294,7 +295,7 @@ impl World {
                     self.edit(*account, *side, pick.wrapping_add(u16::from(n)), *field, *style);
                 }
             }
-            Event::Delete { account, side, pick, again } => self.delete(*account, *side, *pick, *again),
+            Event::Delete { account, side, pick, again } => self.delete(*account, *side, *pick, *again).await,
             Event::Sync { account, patience_ms, full } => self.sync(*account, *patience_ms, *full).await,
             Event::Mark { account, side, pick, after_ms, bogus } => {
                 self.mark(*account, *side, *pick, after_ms, *bogus);
@@ -403,8 +404,12 @@ impl World {
         known.apps[side].patch(object, id.clone(), vec![change]);
     }
 
-    fn delete(&mut self, account: usize, side: Side, pick: u16, again: bool) {
-        let Some((id, fields)) = self.pick(account, side, pick) else { return };
+    async fn delete(&mut self, account: usize, side: Side, pick: u16, again: bool) {
+        // As with twins: while a run is between its two reads, only what is linked already
+        // may be entered anew.
+        let is_idle = again && self.is_idle().await;
+        let Some((id, fields)) = self.pick(account, side, pick).filter(|_| !self.is_dead()) else { return };
+        let again = again && (is_idle || self.is_linked(account, side, &id));
         let email = email_of(&fields);
         let known = &self.accounts[account];
         known.apps[side].delete(known.objects[side].clone(), id.clone());
@@ -414,6 +419,18 @@ impl World {
         if again && let Some(name) = name_of(&email) {
             self.create(account, side, name);
         }
+    }
+
+    /// Whether the store knows a record's partner.
+    fn is_linked(&self, account: usize, side: Side, id: &RecordId) -> bool {
+        let marker = || {
+            let snapshot = self.store.snapshot().ok()?;
+            let conn = snapshot.find_connection(&connection(account)).ok()??;
+            let sync = snapshot.find_sync(&SYNC.into()).ok()??;
+            let pair = snapshot.pair_by_id(conn, sync, side, id).ok()??;
+            snapshot.marker(conn, sync, pair).ok()?
+        };
+        marker().is_some_and(|marker| marker.state == LinkState::Linked)
     }
 
     async fn sync(&mut self, account: usize, patience_ms: u64, full: bool) {
