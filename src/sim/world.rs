@@ -12,7 +12,7 @@ use super::edge::{Account, Edge, Gate, SYNC, account_name};
 use super::ledger::{Edit, Ledger};
 use super::oracle::{Oracle, Verdict, Violation, holds};
 use super::script::{Event, Style};
-use super::swarm::{Swarm, TEXTS};
+use super::swarm::{Rules, Swarm, TEXTS};
 use crate::actors::env::Env;
 use crate::actors::spec::{ConnectionSpec, Schedule, SyncSpec};
 use crate::connectors::memory::{Faults, MemoryApp};
@@ -328,7 +328,12 @@ impl World {
             let coming = known.apps[side].creates_under_way(known.objects[side].clone());
             coming.iter().any(|value| email_of(&flat(side, value)) == email)
         });
-        if taken || awaited {
+        // And where nothing pairs two records, one entered anew stands beside one that a
+        // create under way brings back.
+        let brought_back = self.swarm.rules == Rules::Unpaired
+            && self.ledgers[account].names.contains(&email)
+            && self.has_open_writes(account);
+        if taken || awaited || brought_back {
             return;
         }
         // While a run is between its two reads, a record made on both sides at once is
@@ -431,6 +436,15 @@ impl World {
             snapshot.marker(conn, sync, pair).ok()?
         };
         marker().is_some_and(|marker| marker.state == LinkState::Linked)
+    }
+
+    fn has_open_writes(&self, account: usize) -> bool {
+        let open = || {
+            let snapshot = self.store.snapshot().ok()?;
+            let conn = snapshot.find_connection(&connection(account)).ok()??;
+            snapshot.intents(conn).ok()
+        };
+        open().is_some_and(|open| !open.is_empty())
     }
 
     async fn sync(&mut self, account: usize, patience_ms: u64, full: bool) {
