@@ -660,7 +660,7 @@ impl Planned {
             | Effect::Quarantine(..)
             | Effect::OutOfScope(_) => unreachable!("only creates and deletes are promised"),
         };
-        let opened_ms = core.env.now_ms();
+        let opened_ms = core.now().ms;
         let intent =
             Intent { number, target, operation, epoch: core.right.epoch(), opened_ms, state: IntentState::Open };
         if !planted::is(Bug::IntentNotDurable) {
@@ -1065,12 +1065,17 @@ impl Settling {
                 let marker = marker.as_deref().cloned();
                 Finished { fault: Some(fault.clone()), marker, ..Finished::default() }
             }
-            Effect::Update(updates) => {
-                finish::updated(&self.sync, (plan.origin, &plan.id), plan.old.as_ref(), updates, outcomes, now_ms)
-            }
+            Effect::Update(updates) => finish::updated(
+                &self.sync,
+                (plan.origin, &plan.id),
+                plan.old.as_ref(),
+                updates,
+                outcomes,
+                self.core.now().ms,
+            ),
             Effect::Create(creation) => {
                 let outcome = take_outcome(outcomes, creation.target);
-                finish::created(&self.sync, (plan.origin, &plan.id), creation, &outcome, now_ms)
+                finish::created(&self.sync, (plan.origin, &plan.id), creation, &outcome, self.core.now().ms)
             }
             Effect::Delete(deletion) => {
                 let outcome = take_outcome(outcomes, deletion.target);

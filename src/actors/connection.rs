@@ -237,7 +237,9 @@ impl Connection {
             return Some(job);
         }
         let run = self.next_run(slot, now_ms);
-        let run_lane = run.map(|(lane, _)| lane);
+        // A run that has not begun waits for what earlier ones left: where one follows the
+        // other without a pause, it would never get its turn.
+        let run_lane = run.filter(|(_, index)| self.syncs[*index].run.is_some()).map(|(lane, _)| lane);
         let syncs = &self.syncs;
         let last_run = |no: SyncNo| syncs.iter().find(|state| state.sync.no == no).map_or(0, |state| state.last_ended);
         let lanes = |lane: Lane| slot.takes(lane) && run_lane.is_none_or(|run| lane <= run);

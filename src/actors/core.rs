@@ -26,6 +26,7 @@ use crate::model::work::{Intent, Lane, Totals};
 use crate::model::write::{ConnectorError, NextStep, Outcome, Write};
 use crate::planted::{self, Bug};
 use crate::reconcile::case::Case;
+use crate::reconcile::now::Now;
 use crate::reconcile::sync::BoundSync;
 use crate::store::{Commit, CommitRight, Snapshot, Store, StoreError};
 
@@ -50,6 +51,7 @@ pub struct Core {
     /// When those that this process opened were opened or last sent.
     sent: RefCell<HashMap<(SyncNo, PairNo), Instant>>,
     started: Instant,
+    started_ms: i64,
     /// What each sync has done.
     pub totals: RefCell<HashMap<SyncNo, Totals>>,
     /// How many records are held back; while there are none, none is looked for.
@@ -101,9 +103,6 @@ pub struct Leases {
     core: Rc<Core>,
     held: Vec<LeaseKey>,
 }
-
-/// No clock is put right by more than this while the process is down, in milliseconds.
-const GREATEST_CLOCK_STEP_MS: u64 = 3_600_000;
 
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
@@ -158,6 +157,7 @@ impl Core {
                 calls[side].pause(pause.left(env.now_ms()));
             }
         }
+        let started_ms = env.now_ms();
         let children = Children::start(&sides, env.rng(u64::from(conn.0)));
         Ok(Self {
             id,
@@ -170,6 +170,7 @@ impl Core {
             intents: RefCell::new(intents),
             sent: RefCell::default(),
             started: Instant::now(),
+            started_ms,
             totals: RefCell::new(totals),
             held_back: Cell::new(held_back),
             sides,
@@ -185,6 +186,13 @@ impl Core {
             writes: Cell::new(0),
             written: RefCell::default(),
         })
+    }
+
+    /// The time, for decisions and for what is stamped to be compared with it later.
+    #[must_use]
+    pub fn now(&self) -> Now {
+        let up_ms = millis(self.started.elapsed());
+        Now { ms: self.started_ms.saturating_add_unsigned(up_ms), up_ms }
     }
 
     /// A short look at the store.
@@ -268,18 +276,15 @@ impl Core {
     #[must_use]
     pub fn age_ms(&self, sync: SyncNo, pair: PairNo, intent: &Intent) -> u64 {
         let since = self.sent.borrow().get(&(sync, pair)).map(|at| at.elapsed());
-        let by_wall = || u64::try_from(self.env.now_ms().saturating_sub(intent.opened_ms)).unwrap_or(0);
+        let by_wall = || u64::try_from(self.now().ms.saturating_sub(intent.opened_ms)).unwrap_or(0);
         since.map_or_else(by_wall, millis)
     }
 
-    /// How long an open write has been waited for beyond doubt, in milliseconds. What
-    /// the wall clock says of another life of the process counts only where the clock
-    /// cannot have been put forward by as much.
+    /// How long an open write has been waited for beyond doubt, in milliseconds.
     #[must_use]
     pub fn waited_ms(&self, sync: SyncNo, pair: PairNo, intent: &Intent) -> u64 {
-        let age_ms = self.age_ms(sync, pair, intent);
-        let is_own = self.sent.borrow().contains_key(&(sync, pair));
-        if is_own || age_ms > GREATEST_CLOCK_STEP_MS { age_ms } else { millis(self.started.elapsed()) }
+        let since = self.sent.borrow().get(&(sync, pair)).map(|at| at.elapsed());
+        since.map_or_else(|| self.now().since(intent.opened_ms), millis)
     }
 
     /// Leases for a unit of work, none yet.
@@ -378,8 +383,7 @@ impl Core {
     /// When the mapper died.
     pub async fn map(&self, sync: &Arc<BoundSync>, cases: Vec<Case>) -> Result<Vec<Mapped>, ConnectorError> {
         let mapper = self.children.borrow().mapper.clone();
-        let now_ms = self.env.now_ms();
-        mapper.send(Map { sync: Arc::clone(sync), cases, now_ms }).await.map_err(|_| {
+        mapper.send(Map { sync: Arc::clone(sync), cases, now: self.now() }).await.map_err(|_| {
             self.restart_dead_children();
             ConnectorError::new(NextStep::Retry, "the mapper crashed")
         })

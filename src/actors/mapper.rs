@@ -6,6 +6,7 @@ use actix::prelude::*;
 
 use crate::actors::message::{Map, Mapped};
 use crate::reconcile::case::{Case, Partner};
+use crate::reconcile::now::Now;
 use crate::reconcile::plan::plan;
 use crate::reconcile::sync::BoundSync;
 
@@ -21,13 +22,13 @@ impl Handler<Map> for Mapper {
     type Result = MessageResult<Map>;
 
     fn handle(&mut self, message: Map, _: &mut Context<Self>) -> Self::Result {
-        let Map { sync, cases, now_ms } = message;
-        MessageResult(cases.into_iter().map(|case| step(&sync, case, now_ms)).collect())
+        let Map { sync, cases, now } = message;
+        MessageResult(cases.into_iter().map(|case| step(&sync, case, now)).collect())
     }
 }
 
-fn step(sync: &BoundSync, mut case: Case, now_ms: i64) -> Mapped {
-    match catch_unwind(AssertUnwindSafe(|| plan(sync, &mut case, now_ms))) {
+fn step(sync: &BoundSync, mut case: Case, now: Now) -> Mapped {
+    match catch_unwind(AssertUnwindSafe(|| plan(sync, &mut case, now))) {
         Ok(step) => Mapped::Stepped(Box::new(case), step),
         Err(_) => {
             // Only its name and its marker are looked at again, and both are whole.

@@ -13,6 +13,7 @@ use crate::model::side::{PerSide, Side};
 use crate::model::work::{Lane, Quarantined, Totals};
 use crate::model::write::{ConnectorError, Outcome, Write};
 use crate::reconcile::case::{Case, Step};
+use crate::reconcile::now::Now;
 use crate::reconcile::run::Progress;
 use crate::reconcile::sync::BoundSync;
 
@@ -38,8 +39,8 @@ pub struct Map {
     pub sync: Arc<BoundSync>,
     /// The cases.
     pub cases: Vec<Case>,
-    /// The time, in milliseconds since 1970.
-    pub now_ms: i64,
+    /// The time.
+    pub now: Now,
 }
 
 /// What the mapper made of one case.

@@ -208,7 +208,7 @@ async fn not_yet(
         return Ok(Found::NotCreated);
     }
     // Before it leaves: this one may come late too.
-    intent.opened_ms = core.env.now_ms();
+    intent.opened_ms = core.now().ms;
     let mut commit = core.right.new_commit();
     commit.put_intent(sync.no, pair, intent);
     core.commit(commit).await?;
@@ -382,8 +382,7 @@ impl Recovery {
             }
             Found::Answered(_) | Found::NotCreated | Found::Stands => self.look_again_at_source(),
             Found::Gone => {
-                let now_ms = self.core.env.now_ms();
-                let tomb = bury(&self.marker, target.other(), true, DeletionCause::Kernel, now_ms);
+                let tomb = bury(&self.marker, target.other(), true, DeletionCause::Kernel, self.core.now().ms);
                 put_marker(&mut self.commit, self.sync.no, self.pair, Some(&self.marker), &tomb);
                 self.report.tally.deleted[target] += 1;
             }
@@ -441,7 +440,7 @@ impl Recovery {
             None => old.sides[source].match_key,
         };
         // One that cannot be seen may have been made just now.
-        let made_ms = if record.is_some() { self.intent.opened_ms } else { self.core.env.now_ms() };
+        let made_ms = if record.is_some() { self.intent.opened_ms } else { self.core.now().ms };
         state.written_at_ms = Some(made_ms);
         put_marker(&mut self.commit, self.sync.no, self.pair, Some(&old), &marker);
         self.report.tally.created[target] += 1;

@@ -22,6 +22,7 @@ mod lens;
 pub mod lifecycle;
 pub mod mapping;
 pub mod merge;
+pub mod now;
 pub mod plan;
 mod rules;
 pub mod run;

@@ -17,6 +17,7 @@ use crate::reconcile::compose::{self, Composed, Lost};
 use crate::reconcile::contact;
 use crate::reconcile::decide::{Decision, Link, Seen, decide, live};
 use crate::reconcile::mapping::{FieldRead, Fields};
+use crate::reconcile::now::Now;
 use crate::reconcile::sync::BoundSync;
 
 /// What to do with one record.
@@ -197,7 +198,7 @@ fn maybe_released(case: &Case) -> Option<(Side, RecordId)> {
 
 /// Takes a case one step on.
 #[must_use]
-pub fn plan(sync: &BoundSync, case: &mut Case, now_ms: i64) -> Step {
+pub fn plan(sync: &BoundSync, case: &mut Case, now: Now) -> Step {
     if case.parked {
         return left_held_back(case);
     }
@@ -210,7 +211,7 @@ pub fn plan(sync: &BoundSync, case: &mut Case, now_ms: i64) -> Step {
     if let Some(fault) = read_fields(sync, case) {
         return held_back(sync, case, fault);
     }
-    if let Some(step) = suspicious(sync, case, now_ms) {
+    if let Some(step) = suspicious(sync, case, now) {
         return step;
     }
     let seen = PerSide::from_fn(|side| classify(sync, case, side));
@@ -219,7 +220,7 @@ pub fn plan(sync: &BoundSync, case: &mut Case, now_ms: i64) -> Step {
     }
     let link = link(case.marker.as_ref());
     let decision = decide(link, seen.app, seen.remote, sync.direction, trusted(sync, case, seen));
-    carry_out(sync, case, seen, decision, now_ms)
+    carry_out(sync, case, seen, decision, now.ms)
 }
 
 fn carry_out(sync: &BoundSync, case: &mut Case, seen: PerSide<Seen>, decision: Decision, now_ms: i64) -> Step {
@@ -354,7 +355,7 @@ fn read_fields(sync: &BoundSync, case: &mut Case) -> Option<Fault> {
 
 /// Holds back from believing what may be stale: a buried record in a list, and a
 /// record that looks exactly as it did before our own last write.
-fn suspicious(sync: &BoundSync, case: &Case, now_ms: i64) -> Option<Step> {
+fn suspicious(sync: &BoundSync, case: &Case, now: Now) -> Option<Step> {
     let marker = case.marker.as_ref()?;
     for side in Side::BOTH {
         let Some(observation) = &case.seen[side] else { continue };
@@ -363,7 +364,7 @@ fn suspicious(sync: &BoundSync, case: &Case, now_ms: i64) -> Option<Step> {
             Entry::Deleted { .. } => {
                 // A replica that has not heard of our create yet says the same, and one
                 // made again under its old id looks as deleted as it was.
-                match lag_left_ms(sync, marker, side, now_ms) {
+                match lag_left_ms(sync, marker, side, now) {
                     Some(_) if planted::is(Bug::NotYetVisibleIsDeleted) => continue,
                     Some(left_ms) => {
                         let hold = Hold { reason: PendingReason::StaleRead, due: Due::AfterMs(left_ms) };
@@ -381,7 +382,7 @@ fn suspicious(sync: &BoundSync, case: &Case, now_ms: i64) -> Option<Step> {
         if buried && !observation.by_id && !planted::is(Bug::BuriedBelievedFromList) {
             return Some(Step::Read(side, record.id.clone()));
         }
-        if let Some(due) = looks_like_before(sync, marker, side, observation, record, now_ms) {
+        if let Some(due) = looks_like_before(sync, marker, side, observation, record, now) {
             return Some(quick(case, Effect::Hold(Hold { reason: PendingReason::StaleRead, due }, None)));
         }
     }
@@ -389,12 +390,10 @@ fn suspicious(sync: &BoundSync, case: &Case, now_ms: i64) -> Option<Step> {
 }
 
 /// How long a side's reads may still show the state before our last write, in
-/// milliseconds; `None` once that must have passed. Never longer than a whole lag, as
-/// the clock may have been put back since.
-fn lag_left_ms(sync: &BoundSync, marker: &Marker, side: Side, now_ms: i64) -> Option<u64> {
-    let lag_ms = i64::try_from(sync.capabilities[side].read_after_write_lag_ms).unwrap_or(i64::MAX);
-    let left_ms = marker.sides[side].written_at_ms?.saturating_add(lag_ms).saturating_sub(now_ms);
-    u64::try_from(left_ms.min(lag_ms)).ok().filter(|left_ms| *left_ms > 0)
+/// milliseconds; `None` once that must have passed.
+fn lag_left_ms(sync: &BoundSync, marker: &Marker, side: Side, now: Now) -> Option<u64> {
+    let passed_ms = now.since(marker.sides[side].written_at_ms?);
+    sync.capabilities[side].read_after_write_lag_ms.checked_sub(passed_ms).filter(|left_ms| *left_ms > 0)
 }
 
 fn looks_like_before(
@@ -403,11 +402,11 @@ fn looks_like_before(
     side: Side,
     observation: &Observation,
     record: &Record,
-    now_ms: i64,
+    now: Now,
 ) -> Option<Due> {
     let state = &marker.sides[side];
     let previous = state.previous.as_ref()?;
-    let left_ms = lag_left_ms(sync, marker, side, now_ms)?;
+    let left_ms = lag_left_ms(sync, marker, side, now)?;
     if record.version.is_some() && record.version == state.version || planted::is(Bug::StaleReadApplied) {
         return None;
     }

@@ -172,17 +172,17 @@ impl Swarm {
 impl SideSwarm {
     fn draw(rng: &mut Rng, side: Side, rules: Rules, twins: bool) -> Self {
         let faults = if once_in(rng, 4) { Faults::default() } else { draw_faults(rng, twins) };
-        let behaviour = draw_behaviour(rng, &faults, twins);
+        let mut behaviour = draw_behaviour(rng, &faults, twins);
         let windows = match rng.u8(0..6) {
             0 => vec![Window { requests: rng.u32(10..60), per_ms: 10_000 }],
             _ => Vec::new(),
         };
-        Self {
-            capabilities: draw_capabilities(rng, side, rules),
-            limits: Limits { windows, concurrency: rng.usize(1..5) },
-            behaviour,
-            faults,
+        let capabilities = draw_capabilities(rng, side, rules);
+        if matches!(capabilities.create, CreateRecovery::Find { .. }) {
+            // What an unknown create left there in another form cannot be told from an edit.
+            behaviour.normalise = Normalise::default();
         }
+        Self { capabilities, limits: Limits { windows, concurrency: rng.usize(1..5) }, behaviour, faults }
     }
 }
 

@@ -410,8 +410,8 @@ impl World {
     }
 
     async fn delete(&mut self, account: usize, side: Side, pick: u16, again: bool) {
-        // As with twins: while a run is between its two reads, only what is linked already
-        // may be entered anew.
+        // As with twins: while a run is between its two reads, only what is linked already,
+        // with a partner that still stands, may be entered anew.
         let is_idle = again && self.is_idle().await;
         let Some((id, fields)) = self.pick(account, side, pick).filter(|_| !self.is_dead()) else { return };
         let again = again && (is_idle || self.is_linked(account, side, &id));
@@ -426,7 +426,7 @@ impl World {
         }
     }
 
-    /// Whether the store knows a record's partner.
+    /// Whether the store knows a record's partner, and that is there.
     fn is_linked(&self, account: usize, side: Side, id: &RecordId) -> bool {
         let marker = || {
             let snapshot = self.store.snapshot().ok()?;
@@ -435,7 +435,13 @@ impl World {
             let pair = snapshot.pair_by_id(conn, sync, side, id).ok()??;
             snapshot.marker(conn, sync, pair).ok()?
         };
-        marker().is_some_and(|marker| marker.state == LinkState::Linked)
+        let other = side.other();
+        let partner = marker().filter(|marker| marker.state == LinkState::Linked).and_then(|marker| {
+            let PerSide { app, remote } = marker.sides;
+            if other == Side::App { app.id } else { remote.id }
+        });
+        let known = &self.accounts[account];
+        partner.is_some_and(|partner| known.apps[other].get(known.objects[other].clone(), partner).is_some())
     }
 
     fn has_open_writes(&self, account: usize) -> bool {

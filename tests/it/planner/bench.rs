@@ -19,6 +19,7 @@ use syncline::model::write::{Capabilities, Change, Outcome, Stored, UpdateStyle}
 use syncline::reconcile::case::{Candidate, Case, Due, Observation, Partner, Stage, Step};
 use syncline::reconcile::finish::{self, Finished};
 use syncline::reconcile::mapping::{FieldRead, Mapping};
+use syncline::reconcile::now::Now;
 use syncline::reconcile::plan::{Creation, Deletion, Effect, Plan, SideUpdate, plan};
 use syncline::reconcile::sync::BoundSync;
 
@@ -369,7 +370,7 @@ impl Bench<'_> {
             if self.steps > MAX_STEPS * self.scenario.things.len().max(1) {
                 return Err(format!("not settled after {MAX_STEPS} steps for each thing"));
             }
-            match plan(&self.sync, &mut case, self.now_ms) {
+            match plan(&self.sync, &mut case, Now { ms: self.now_ms, up_ms: u64::MAX }) {
                 Step::Read(side, id) => {
                     let entry = self.sides[side].entry(&id, true).ok_or_else(|| format!("{side} {id} never was"))?;
                     case.seen[side] = Some(Observation::by_id(entry));
