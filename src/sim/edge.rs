@@ -13,6 +13,7 @@ use super::oracle::{Oracle, Verdict, Violation, holds};
 use super::swarm::{Rules, TEXTS};
 use super::trace::Trace;
 use crate::connectors::memory::MemoryApp;
+use crate::connectors::memory::rest::RestApp;
 use crate::connectors::{Calls, Connector, ConnectorFactory, ConnectorScope, Read};
 use crate::model::direction::Direction;
 use crate::model::ids::{ConnNo, ObjectName, RecordId, SyncNo};
@@ -40,6 +41,8 @@ pub(super) struct Account {
     pub no: usize,
     /// The two apps it connects.
     pub apps: PerSide<MemoryApp>,
+    /// The API in front of the connected app, where there is one.
+    pub api: Option<RestApp>,
     /// What the apps call its object.
     pub objects: PerSide<ObjectName>,
     pub direction: Direction,

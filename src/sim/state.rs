@@ -109,7 +109,9 @@ impl State {
                 Direction::In => side == Side::Remote,
             };
             let cursor = snapshot.cursor(self.conn, self.sync, side, StreamNo::CHANGES).ok().flatten();
-            let Some(cursor) = cursor.filter(|_| is_source) else { continue };
+            // What a cursor of an API stands for is the API's own affair.
+            let is_known = swarm.sides[side].api.is_none();
+            let Some(cursor) = cursor.filter(|_| is_source && is_known) else { continue };
             let at = cursor.as_str().rsplit(':').next().and_then(|digits| digits.parse::<i64>().ok()).unwrap_or(0);
             for position in account.apps[side].positions(account.objects[side].clone()) {
                 let passed = match swarm.sides[side].behaviour.cursors {

@@ -6,6 +6,7 @@
 
 use fastrand::Rng;
 
+use crate::connectors::memory::rest::{ApiChanges, Dialect, RestFaults};
 use crate::connectors::memory::{Behaviour, Cursors, Faults, IdStyle, Normalise, Order, Paging};
 use crate::model::budget::{Limits, Window};
 use crate::model::direction::Direction;
@@ -58,6 +59,19 @@ pub struct SideSwarm {
     pub faults: Faults,
     /// How much it may be called.
     pub limits: Limits,
+    /// It is reached by the HTTP connector, through an API of this shape.
+    pub api: Option<Api>,
+}
+
+/// A REST API in front of a side.
+#[derive(Debug, Clone)]
+pub struct Api {
+    /// Its shape.
+    pub dialect: Dialect,
+    /// Draws what goes wrong on the way.
+    pub seed: u64,
+    /// How often what goes wrong on the way.
+    pub faults: RestFaults,
 }
 
 /// The field rules of a world.
@@ -135,9 +149,37 @@ fn once_in(rng: &mut Rng, many: u32) -> bool {
 }
 
 impl Swarm {
-    /// The world of a seed.
+    /// The world of a seed: in one of four the connected app is behind a REST API.
     #[must_use]
     pub fn draw(seed: u64) -> Self {
+        let world = Self::draw_in_memory(seed);
+        let mut rng = Rng::with_seed(seed ^ 0x5245_5354_4150_0003);
+        if once_in(&mut rng, 4) { world.behind_api(&mut rng) } else { world }
+    }
+
+    fn behind_api(mut self, rng: &mut Rng) -> Self {
+        let side = &mut self.sides.remote;
+        let seed = rng.u64(..);
+        let dialect = draw_dialect(seed, self.rules);
+        if matches!(dialect.create, CreateRecovery::Find { .. }) {
+            side.capabilities.find = vec![email_path(Side::Remote)];
+            side.behaviour.normalise = Normalise::default();
+        }
+        side.capabilities = dialect.capabilities(std::mem::take(&mut side.capabilities));
+        side.behaviour.cursors = dialect.cursors();
+        let mut faults = RestFaults::swarm(seed);
+        if dialect.bears_short_lists() {
+            faults.next_missing = if self.twins { 0 } else { one_of(rng, &[0, 0, 50]) };
+        } else {
+            side.faults.truncated = 0;
+        }
+        side.api = Some(Api { dialect, seed, faults });
+        self
+    }
+
+    /// The same world with both apps at hand.
+    #[must_use]
+    pub fn draw_in_memory(seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed ^ 0x5157_4152_4D00_0001);
         let rng = &mut rng;
         let twins = rng.bool();
@@ -182,7 +224,8 @@ impl SideSwarm {
             // What an unknown create left there in another form cannot be told from an edit.
             behaviour.normalise = Normalise::default();
         }
-        Self { capabilities, limits: Limits { windows, concurrency: rng.usize(1..5) }, behaviour, faults }
+        let limits = Limits { windows, concurrency: rng.usize(1..5) };
+        Self { capabilities, limits, behaviour, faults, api: None }
     }
 }
 
@@ -206,8 +249,11 @@ impl Swarm {
     pub(super) fn weather(&self, rng: &mut Rng, side: Side) -> Faults {
         let faults = draw_faults(rng, self.twins);
         let behaviour = &self.sides[side].behaviour;
-        let ordered = behaviour.order == Order::Changed && behaviour.paging == Paging::Keyset;
-        if ordered { faults } else { Faults { truncated: 0, ..faults } }
+        let bears_truncation = match &self.sides[side].api {
+            Some(api) => api.dialect.bears_short_lists(),
+            None => behaviour.order == Order::Changed && behaviour.paging == Paging::Keyset,
+        };
+        if bears_truncation { faults } else { Faults { truncated: 0, ..faults } }
     }
 }
 
@@ -241,11 +287,29 @@ fn draw_normalise(rng: &mut Rng) -> Normalise {
     Normalise { trim: rng.bool(), lowercase, drop_nulls: rng.bool(), defaults, ..Normalise::default() }
 }
 
-fn draw_capabilities(rng: &mut Rng, side: Side, rules: Rules) -> Capabilities {
-    let email = match side {
+/// A shape of an API in which what its reads hide for a while is found.
+fn draw_dialect(seed: u64, rules: Rules) -> Dialect {
+    let mut dialect = Dialect::draw(seed);
+    if let ApiChanges::Time { granularity_ms, lookback_ms, .. } = &mut dialect.changes {
+        let least_ms = granularity_ms.saturating_add(2 * MOST_STALE_MS).next_multiple_of(*granularity_ms);
+        *lookback_ms = least_ms.max(*lookback_ms);
+    }
+    if rules == Rules::Unpaired && matches!(dialect.create, CreateRecovery::Find { .. }) {
+        // There is nothing to find it by.
+        dialect.create = CreateRecovery::ExternalId;
+    }
+    dialect
+}
+
+fn email_path(side: Side) -> Path {
+    match side {
         Side::App => Path::key("email"),
         Side::Remote => "properties.email".parse().unwrap_or_else(|_| Path::key("email")),
-    };
+    }
+}
+
+fn draw_capabilities(rng: &mut Rng, side: Side, rules: Rules) -> Capabilities {
+    let email = email_path(side);
     let key = CreateRecovery::IdempotencyKey { life_ms: one_of(rng, &[600_000, 86_400_000]) };
     let mut create = one_of(
         rng,

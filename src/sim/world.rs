@@ -12,9 +12,10 @@ use super::edge::{Account, Edge, Gate, SYNC, account_name};
 use super::ledger::{Edit, Ledger};
 use super::oracle::{Oracle, Verdict, Violation, holds};
 use super::script::{Event, Style};
-use super::swarm::{Rules, Swarm, TEXTS};
+use super::swarm::{Api, Rules, Swarm, TEXTS};
 use crate::actors::env::Env;
 use crate::actors::spec::{ConnectionSpec, Schedule, SyncSpec};
+use crate::connectors::memory::rest::RestFaults;
 use crate::connectors::memory::{Faults, MemoryApp};
 use crate::connectors::{Calls, ConnectorFactory};
 use crate::kernel::Kernel;
@@ -79,6 +80,8 @@ pub(super) struct World {
     next_life: Option<u64>,
     /// The grown edition of the rules is in force.
     pub grown: bool,
+    /// Something panics here: what it was waiting for is not heard.
+    pub panics: bool,
     /// How often the process was started.
     pub starts: u64,
     epochs: BTreeMap<usize, u64>,
@@ -112,6 +115,7 @@ impl World {
             env,
             next_life: None,
             grown: false,
+            panics: Side::BOTH.into_iter().any(|side| panics(&swarm.sides[side].faults)),
             starts: 1,
             epochs: BTreeMap::new(),
             cursors: BTreeMap::new(),
@@ -202,6 +206,9 @@ impl World {
         for account in &self.accounts {
             for side in Side::BOTH {
                 account.apps[side].faults_off();
+            }
+            if let Some(api) = &account.api {
+                api.set_faults(RestFaults::default());
             }
         }
     }
@@ -310,6 +317,7 @@ impl World {
             Event::Panic { after } => {
                 PANIC_AFTER.set(i64::from(*after));
                 self.pauses_are_unknown = true;
+                self.panics = true;
             }
             Event::Refuse { account, side, for_ms } => self.refuse(*account, *side, *for_ms).await,
             Event::Pause { account, for_ms } => self.pause(*account, *for_ms).await,
@@ -497,7 +505,8 @@ impl World {
         }
     }
 
-    fn set_faults(&self, side: Side, faults: &Faults) {
+    fn set_faults(&mut self, side: Side, faults: &Faults) {
+        self.panics |= panics(faults);
         for account in &self.accounts {
             account.apps[side].set_faults(faults.clone());
         }
@@ -565,6 +574,10 @@ impl World {
     }
 }
 
+fn panics(faults: &Faults) -> bool {
+    faults.panic_in_read > 0 || faults.panic_in_write > 0
+}
+
 /// Opens the store and starts the kernel over it.
 async fn begin(
     swarm: &Swarm,
@@ -601,7 +614,10 @@ fn specification(
     let gate = |side: Side| -> Arc<dyn ConnectorFactory> {
         let inner: Arc<dyn ConnectorFactory> = match side {
             Side::App => Arc::new(account.apps.app.factory_by_scope()),
-            Side::Remote => Arc::new(account.apps.remote.factory()),
+            Side::Remote => match &account.api {
+                Some(api) => Arc::new(api.factory()),
+                None => Arc::new(account.apps.remote.factory()),
+            },
         };
         Arc::new(Gate { edge: Arc::clone(edge), life: Arc::clone(life), account: account.no, side, inner })
     };
@@ -661,7 +677,12 @@ fn make_accounts(swarm: &Swarm, seed: u64) -> Vec<Account> {
             apps[side].set_clock_skew_ms(swarm.sides[side].behaviour.clock_skew_ms);
             apps[side].set_capabilities(objects[side].clone(), swarm.sides[side].capabilities.clone());
         }
-        Account { no, apps, objects, direction: swarm.direction, rules: swarm.rules }
+        let api = swarm.sides.remote.api.as_ref().map(|Api { dialect, seed, faults }| {
+            let api = apps.remote.rest_as(objects.remote.clone(), dialect.clone(), *seed);
+            api.set_faults(faults.clone());
+            api
+        });
+        Account { no, apps, api, objects, direction: swarm.direction, rules: swarm.rules }
     };
     (0..swarm.accounts).map(make).collect()
 }

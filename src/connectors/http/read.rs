@@ -1,6 +1,8 @@
 //! Reading: lists page by page, records by id, records by a field's value.
 
-use futures_util::{StreamExt, TryStreamExt, stream};
+use std::cell::Cell;
+
+use futures_util::{StreamExt, stream};
 use serde_json::value::RawValue;
 use url::Url;
 
@@ -166,8 +168,20 @@ impl HttpConnector {
         let entries: Vec<Option<usize>> = entries.collect();
         // What an answer leaves out is looked at by its id: absence proves nothing.
         let absent = ids.iter().zip(&entries).filter(|(_, at)| at.is_none()).map(|(id, _)| id);
-        let reads = absent.map(|id| self.read_one(calls, object, read, id));
-        let singles: Vec<Entry> = stream::iter(reads).buffered(calls.concurrency().max(1)).try_collect().await?;
+        // After a failure no more requests leave, and those under way are waited for: what
+        // their answers ask for, such as a pause, must be heard.
+        let failed = Cell::new(false);
+        let reads = absent.map(|id| async {
+            if failed.get() {
+                return None;
+            }
+            let entry = self.read_one(calls, object, read, id).await;
+            failed.set(failed.get() || entry.is_err());
+            Some(entry)
+        });
+        let singles: Vec<Option<Result<Entry, ConnectorError>>> =
+            stream::iter(reads).buffered(calls.concurrency().max(1)).collect().await;
+        let singles: Vec<Entry> = singles.into_iter().flatten().collect::<Result<_, _>>()?;
         let mut singles = singles.into_iter();
         let mut take = |at: usize| std::mem::replace(&mut found[at], taken());
         let entries = entries.into_iter().filter_map(|at| at.map(&mut take).or_else(|| singles.next()));

@@ -13,21 +13,24 @@ use super::spec::ObjectSpec;
 impl HttpConnector {
     /// Carries out writes, in batches where declared; outcomes in the same order.
     pub(super) async fn write_all(&self, calls: &Calls, object: &ObjectSpec, writes: &[Write]) -> Vec<Outcome> {
-        let outcomes = match &object.batch {
-            Some(batch) if writes.len() > 1 => self.write_batched(calls, object, batch, writes).await,
-            Some(_) | None => self.write_singly(calls, object, writes).await,
-        };
-        for outcome in &outcomes {
-            if let Outcome::NotSent(error) = outcome {
-                self.pause(calls, error);
+        match &object.batch {
+            Some(batch) if writes.len() > 1 => {
+                let outcomes = self.write_batched(calls, object, batch, writes).await;
+                outcomes.iter().for_each(|outcome| self.pause_for(calls, outcome));
+                outcomes
             }
+            Some(_) | None => self.write_singly(calls, object, writes).await,
         }
-        outcomes
     }
 
     /// One request for each write, as many at once as the budget allows.
     pub(super) async fn write_singly(&self, calls: &Calls, object: &ObjectSpec, writes: &[Write]) -> Vec<Outcome> {
-        let requests = writes.iter().map(|write| self.write_one(calls, object, write));
+        let requests = writes.iter().map(|write| async move {
+            let outcome = self.write_one(calls, object, write).await;
+            // At once: the others of these writes must wait too.
+            self.pause_for(calls, &outcome);
+            outcome
+        });
         stream::iter(requests).buffered(calls.concurrency().max(1)).collect().await
     }
 
@@ -53,6 +56,12 @@ impl HttpConnector {
                 outcome(object, write, &composed.sent, &answer)
             }
             Err(error) => unanswered(error),
+        }
+    }
+
+    fn pause_for(&self, calls: &Calls, outcome: &Outcome) {
+        if let Outcome::NotSent(error) = outcome {
+            self.pause(calls, error);
         }
     }
 

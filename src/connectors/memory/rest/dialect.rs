@@ -282,7 +282,8 @@ impl Dialect {
     }
 
     /// What the app's cursors are made of, for how it stamps its records.
-    pub(super) fn cursors(&self) -> Cursors {
+    #[must_use]
+    pub fn cursors(&self) -> Cursors {
         match self.changes {
             ApiChanges::Time { unit: _, granularity_ms, lookback_ms } => {
                 Cursors::Time { granularity_ms, inclusive: self.inclusive, lookback_ms }
@@ -294,7 +295,8 @@ impl Dialect {
     }
 
     /// What the app takes, as the connector file declares it.
-    pub(super) fn capabilities(&self, of_app: Capabilities) -> Capabilities {
+    #[must_use]
+    pub fn capabilities(&self, of_app: Capabilities) -> Capabilities {
         let whole = matches!(self.updates, ApiUpdates::Put | ApiUpdates::Upsert);
         Capabilities {
             changes: self.changes != ApiChanges::None,
