@@ -5,7 +5,7 @@
 //! written cannot be committed, and no create or delete is sent whose intent is not
 //! durable.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -1172,7 +1172,7 @@ impl Settling {
     /// its place now.
     fn look_at_rivals(&mut self, pair: PairNo, new: Option<&Marker>, plan: &Plan) {
         let Some(old) = plan.old.as_ref().filter(|_| self.core.held_back.get() > 0) else { return };
-        let left: HashSet<Digest> = Side::BOTH
+        let left: BTreeSet<Digest> = Side::BOTH
             .into_iter()
             .filter(|side| new.and_then(|new| new.sides[*side].match_key) != old.sides[*side].match_key)
             .filter_map(|side| old.sides[side].match_key)

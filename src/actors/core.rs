@@ -2,7 +2,7 @@
 //! leases. Lives on one arbiter; no lock, and no borrow over an await.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,7 +47,7 @@ pub struct Core {
     /// The budgets.
     pub calls: PerSide<Calls>,
     /// Writes whose outcome is awaited or unknown.
-    pub intents: RefCell<HashMap<(SyncNo, PairNo), Intent>>,
+    pub intents: RefCell<BTreeMap<(SyncNo, PairNo), Intent>>,
     /// When those that this process opened were opened or last sent.
     sent: RefCell<HashMap<(SyncNo, PairNo), Instant>>,
     started: Instant,
