@@ -174,6 +174,7 @@ impl Fetched {
         if let Some(row) = self.rows.get(&(side, case.id.clone())) {
             case.attempts = row.pending.attempts;
             case.waited = true;
+            case.both = row.pending.reason == PendingReason::Changed;
             case.force = match row.pending.reason {
                 PendingReason::Changed
                 | PendingReason::Retry
@@ -1043,7 +1044,7 @@ impl Settling {
             if self.is_pending(side, &id) {
                 continue;
             }
-            self.look_again(side, &id, PendingReason::Requested, 1, Some(0), &plan);
+            self.look_again(side, &id, PendingReason::Changed, 1, Some(0), &plan);
         }
         let finished = match &plan.effect {
             Effect::Keep(marker) | Effect::OutOfScope(marker) => {

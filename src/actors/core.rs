@@ -276,8 +276,7 @@ impl Core {
     #[must_use]
     pub fn age_ms(&self, sync: SyncNo, pair: PairNo, intent: &Intent) -> u64 {
         let since = self.sent.borrow().get(&(sync, pair)).map(|at| at.elapsed());
-        let by_wall = || u64::try_from(self.now().ms.saturating_sub(intent.opened_ms)).unwrap_or(0);
-        since.map_or_else(by_wall, millis)
+        since.map_or_else(|| self.now().since_by_clock(intent.opened_ms), millis)
     }
 
     /// How long an open write has been waited for beyond doubt, in milliseconds.

@@ -64,7 +64,8 @@ pub enum PendingReason {
     Requested,
     /// Its last attempt failed in a way that may pass.
     Retry,
-    /// A write to it was refused because it had changed since it was read.
+    /// A write to it was refused because it had changed since it was read, or something
+    /// else about its pair has: both sides are looked at.
     Changed,
     /// It could be the record of an open create, whose outcome is awaited.
     OpenCreate,

@@ -35,6 +35,9 @@ pub struct Case {
     pub orphan_of: Option<Marker>,
     /// Neither side may be taken on trust: an earlier attempt found it changed.
     pub force: bool,
+    /// Something about its pair has changed: both sides are looked at, also where this
+    /// one is as it was.
+    pub both: bool,
     /// It was put off before, so that something about its pair is open.
     pub waited: bool,
     /// How often it has been tried before.
@@ -68,6 +71,7 @@ impl Case {
             stage,
             orphan_of: None,
             force: false,
+            both: false,
             waited: false,
             attempts: 0,
             open_write: false,

@@ -22,9 +22,16 @@ impl Now {
         match u64::try_from(self.ms.saturating_sub(then_ms)) {
             Ok(elapsed_ms) if elapsed_ms > GREATEST_CLOCK_STEP_MS => elapsed_ms,
             Ok(elapsed_ms) => elapsed_ms.min(self.up_ms),
-            // The clock was put back between two lives.
             Err(_) => self.up_ms,
         }
+    }
+
+    /// How long ago something was by the clock, in milliseconds: longer than in truth
+    /// where that was put forward between two lives.
+    #[must_use]
+    pub fn since_by_clock(self, then_ms: i64) -> u64 {
+        // If the clock was put back, this life is all that is known.
+        u64::try_from(self.ms.saturating_sub(then_ms)).unwrap_or(self.up_ms)
     }
 }
 
@@ -44,6 +51,7 @@ mod tests {
             (6_000_000, 4_000_000),
         ] {
             assert_eq!(now.since(then_ms), want, "{then_ms}");
+            assert!(now.since(then_ms) <= now.since_by_clock(then_ms), "{then_ms}");
         }
     }
 }

@@ -225,7 +225,10 @@ pub fn plan(sync: &BoundSync, case: &mut Case, now: Now) -> Step {
 
 fn carry_out(sync: &BoundSync, case: &mut Case, seen: PerSide<Seen>, decision: Decision, now_ms: i64) -> Step {
     match decision {
-        Decision::Nothing => nothing(sync, case, seen),
+        Decision::Nothing => match unread_partner(case, seen) {
+            Some(other) => read_first(case, other),
+            None => nothing(sync, case, seen),
+        },
         Decision::ReadFirst(side) => read_first(case, side),
         // Once a candidate was read both sides are there: it is still the origin's record
         // that looks for a partner, and the index was asked for it.
@@ -248,6 +251,14 @@ fn carry_out(sync: &BoundSync, case: &mut Case, seen: PerSide<Seen>, decision: D
         },
         Decision::Forget => quick(case, Effect::Forget),
     }
+}
+
+/// The side of a linked pair that nobody has looked at though something about the pair
+/// has changed: perhaps its record is gone.
+fn unread_partner(case: &Case, seen: PerSide<Seen>) -> Option<Side> {
+    let other = case.origin.other();
+    let is_linked = case.marker.as_ref().is_some_and(|marker| matches!(marker.state, LinkState::Linked));
+    (case.both && is_linked && seen[other] == Seen::NotRead).then_some(other)
 }
 
 /// Asks for a read by id, when the side has not been read that way.
