@@ -1038,13 +1038,17 @@ impl Settling {
             tally = Totals { read: 0, unchanged: 0, filtered: 0, ..tally };
         }
         self.report.tally.add(&tally);
-        // Before the plan's own row, so that they are looked at first; as tried once, so
-        // that two which accuse each other do not do so for ever.
+        // Before the plan's own row, so that they are looked at first.
         for (side, id) in std::mem::take(&mut plan.nudged) {
-            if self.is_pending(side, &id) {
+            let waiting = self.pending_row(side, &id);
+            // One that awaits its partner has no pair in which something could have changed.
+            let enough = [PendingReason::Changed, PendingReason::AwaitPartner];
+            if waiting.as_ref().is_some_and(|row| enough.contains(&row.reason)) {
                 continue;
             }
-            self.look_again(side, &id, PendingReason::Changed, 1, Some(0), &plan);
+            // Its count goes on, so that two which accuse each other do not do so for ever.
+            let attempts = waiting.map_or(1, |row| row.attempts.max(1));
+            self.look_again(side, &id, PendingReason::Changed, attempts, Some(0), &plan);
         }
         let finished = match &plan.effect {
             Effect::Keep(marker) | Effect::OutOfScope(marker) => {
@@ -1237,11 +1241,15 @@ impl Settling {
         mine.or_else(any).map_or(1_000, |left_ms| left_ms.saturating_add(250)).clamp(250, 60_000)
     }
 
-    /// Whether a record is to be looked at already, whatever comes of this unit.
-    fn is_pending(&self, side: Side, id: &RecordId) -> bool {
+    /// The row by which a record is to be looked at already, whatever comes of this unit.
+    fn pending_row(&self, side: Side, id: &RecordId) -> Option<Pending> {
+        if self.rows.contains_key(&(side, id.clone())) {
+            return None;
+        }
         let (conn, no) = (self.core.conn, self.sync.no);
-        let row = self.core.snapshot().and_then(|snapshot| snapshot.pending_by_id(conn, no, side, id));
-        !self.rows.contains_key(&(side, id.clone())) && row.is_ok_and(|row| row.is_some())
+        let snapshot = self.core.snapshot().ok()?;
+        let (lane, seq) = snapshot.pending_by_id(conn, no, side, id).ok()??;
+        snapshot.pending(conn, lane, seq).ok()?.map(|(_, row)| row)
     }
 
     fn look_again(

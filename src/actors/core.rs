@@ -8,13 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use crate::actors::env::Env;
 use crate::actors::mapper::Mapper;
 use crate::actors::message::{Carry, Fetch, Map, Mapped};
-use crate::actors::reader::{ReadSide, Reader};
+use crate::actors::reader::{Parent, ReadSide, Reader};
 use crate::actors::writer::Writer;
 use crate::connectors::{Calls, Read};
 use crate::model::cursor::{Cursor, CursorDelta, StreamNo};
@@ -58,6 +58,9 @@ pub struct Core {
     pub held_back: Cell<u64>,
     sides: PerSide<ReadSide>,
     children: RefCell<Children>,
+    parent: Parent,
+    /// Dropped with this: what calls are still under way end.
+    _alive: watch::Sender<()>,
     /// Records without a pair that a list showed while another unit had them: nobody can
     /// find them by match key yet, so nothing is created beside them meanwhile.
     unlisted: RefCell<HashSet<(SyncNo, Side, RecordId)>>,
@@ -158,7 +161,8 @@ impl Core {
             }
         }
         let started_ms = env.now_ms();
-        let children = Children::start(&sides, env.rng(u64::from(conn.0)));
+        let (alive, parent) = Parent::new();
+        let children = Children::start(&sides, &parent, env.rng(u64::from(conn.0)));
         Ok(Self {
             id,
             conn,
@@ -175,6 +179,8 @@ impl Core {
             held_back: Cell::new(held_back),
             sides,
             children: RefCell::new(children),
+            parent,
+            _alive: alive,
             leases: RefCell::default(),
             unlisted: RefCell::default(),
             lease_free: Notify::new(),
@@ -403,7 +409,7 @@ impl Core {
         let mut children = self.children.borrow_mut();
         if !(children.reader.connected() && children.mapper.connected() && children.writer.connected()) {
             tracing::error!(connection.id = %self.id, "a child actor died and was started again");
-            *children = Children::start(&self.sides, self.env.rng(u64::from(self.conn.0)));
+            *children = Children::start(&self.sides, &self.parent, self.env.rng(u64::from(self.conn.0)));
         }
     }
 }
@@ -425,11 +431,11 @@ impl KeptPause {
 }
 
 impl Children {
-    fn start(sides: &PerSide<ReadSide>, rng: fastrand::Rng) -> Self {
+    fn start(sides: &PerSide<ReadSide>, parent: &Parent, rng: fastrand::Rng) -> Self {
         Self {
-            reader: Reader::new(sides.clone(), rng).start(),
+            reader: Reader::new(sides.clone(), parent.clone(), rng).start(),
             mapper: Mapper.start(),
-            writer: Writer::new(sides.clone()).start(),
+            writer: Writer::new(sides.clone(), parent.clone()).start(),
         }
     }
 }

@@ -3,19 +3,45 @@
 use std::rc::Rc;
 
 use actix::prelude::*;
+use tokio::sync::watch;
 
 use crate::actors::message::Fetch;
 use crate::connectors::retry::{self, RetryPolicy};
 use crate::connectors::{Calls, Connector};
 use crate::model::record::Page;
 use crate::model::side::PerSide;
-use crate::model::write::ConnectorError;
+use crate::model::write::{ConnectorError, NextStep};
 
 /// Owns nothing: it is handed the connectors and the budgets. Reads are safe to
 /// repeat, so it repeats them a few times before it reports a failure.
 pub struct Reader {
     sides: PerSide<ReadSide>,
+    parent: Parent,
     rng: fastrand::Rng,
+}
+
+/// The connection whose calls these are, while it lives. A call that waits for the budget
+/// must not leave once nobody knows of it any more: the next life of the connection may
+/// have decided that it never did.
+#[derive(Clone)]
+pub struct Parent(watch::Receiver<()>);
+
+impl Parent {
+    /// The connection lives as long as what is returned with it is kept.
+    #[must_use]
+    pub fn new() -> (watch::Sender<()>, Self) {
+        let (alive, parent) = watch::channel(());
+        (alive, Self(parent))
+    }
+
+    /// What a call answers, unless the connection dies first.
+    pub async fn outlived_by<T>(mut self, call: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            biased;
+            _ = self.0.changed() => None,
+            answer = call => Some(answer),
+        }
+    }
 }
 
 /// What reading one side takes.
@@ -30,8 +56,8 @@ pub struct ReadSide {
 impl Reader {
     /// A reader of both sides.
     #[must_use]
-    pub fn new(sides: PerSide<ReadSide>, rng: fastrand::Rng) -> Self {
-        Self { sides, rng }
+    pub fn new(sides: PerSide<ReadSide>, parent: Parent, rng: fastrand::Rng) -> Self {
+        Self { sides, parent, rng }
     }
 }
 
@@ -46,11 +72,14 @@ impl Handler<Fetch> for Reader {
     fn handle(&mut self, message: Fetch, _: &mut Context<Self>) -> Self::Result {
         let Fetch { side, object, read, lane } = message;
         let ReadSide { connector, calls } = self.sides[side].clone();
-        let mut rng = self.rng.fork();
+        let (mut rng, parent) = (self.rng.fork(), self.parent.clone());
         Box::pin(async move {
             let calls = calls.in_lane(lane);
             let attempt = || connector.read(&calls, &object, read.clone());
-            retry::retrying(&RetryPolicy::default(), || rng.f64(), attempt).await
+            let policy = RetryPolicy::default();
+            let page = retry::retrying(&policy, || rng.f64(), attempt);
+            let nobody = || Err(ConnectorError::new(NextStep::Retry, "nobody waits for it any more"));
+            parent.outlived_by(page).await.unwrap_or_else(nobody)
         })
     }
 }

@@ -415,15 +415,23 @@ impl Recovery {
         let mut bases = PerSide::<Vec<_>>::default();
         let mut is_as_sent = record.is_some();
         for (index, field) in self.sync.mapping.fields.iter().enumerate() {
-            let sent = old.base(source, field.no).cloned().unwrap_or(BaseValue::Absent);
+            let known = old.base(source, field.no).cloned().unwrap_or(BaseValue::Absent);
+            let sent = match &known {
+                BaseValue::Inline(value) => self
+                    .sync
+                    .mapping
+                    .reads_back(target, index, value)
+                    .map_or(known.clone(), |sent| BaseValue::of(Some(&sent))),
+                BaseValue::Absent | BaseValue::Digest(_) => known.clone(),
+            };
             let stored = match fields.as_ref().map(|fields| fields.get(index)) {
                 Some(FieldRead::Value(value)) => value.as_ref(),
                 Some(FieldRead::Fault(_)) | None => None,
             };
             is_as_sent &= sent.same(stored);
-            let kept = if planted::is(Bug::AdoptedAsRead) { BaseValue::of(stored) } else { sent.clone() };
+            let kept = if planted::is(Bug::AdoptedAsRead) { BaseValue::of(stored) } else { sent };
             bases[target].push((field.no, kept));
-            bases[source].push((field.no, sent));
+            bases[source].push((field.no, known));
         }
         self.give_up_half_of(target, id);
         marker.state = LinkState::Linked;

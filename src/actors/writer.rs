@@ -3,7 +3,7 @@
 use actix::prelude::*;
 
 use crate::actors::message::Carry;
-use crate::actors::reader::ReadSide;
+use crate::actors::reader::{Parent, ReadSide};
 use crate::model::side::PerSide;
 use crate::model::write::Outcome;
 
@@ -11,13 +11,14 @@ use crate::model::write::Outcome;
 /// write: whether that is safe is decided from the outcome, with the marker in hand.
 pub struct Writer {
     sides: PerSide<ReadSide>,
+    parent: Parent,
 }
 
 impl Writer {
     /// A writer to both sides.
     #[must_use]
-    pub fn new(sides: PerSide<ReadSide>) -> Self {
-        Self { sides }
+    pub fn new(sides: PerSide<ReadSide>, parent: Parent) -> Self {
+        Self { sides, parent }
     }
 }
 
@@ -32,10 +33,12 @@ impl Handler<Carry> for Writer {
 
     fn handle(&mut self, message: Carry, _: &mut Context<Self>) -> Self::Result {
         let ReadSide { connector, calls } = self.sides[message.side].clone();
+        let parent = self.parent.clone();
         Box::pin(async move {
             let calls = calls.in_lane(message.lane);
             let wanted = message.writes.len();
-            let mut outcomes = connector.write(&calls, &message.object, message.writes).await;
+            let call = connector.write(&calls, &message.object, message.writes);
+            let mut outcomes = parent.outlived_by(call).await.unwrap_or_default();
             // A connector that answers short leaves the rest unknown, not unwritten.
             outcomes.truncate(wanted);
             outcomes.resize_with(wanted, || Outcome::Unknown("the connector gave no outcome for it".to_owned()));

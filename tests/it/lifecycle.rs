@@ -6,6 +6,7 @@ use syncline::Schedule;
 use syncline::connectors::memory::{Behaviour, Fault, Faults, On, Operation, Scripted};
 use syncline::model::side::Side;
 use syncline::model::value::Value;
+use syncline::model::write::CreateRecovery;
 
 use crate::harness::{OBJECT, Setup, World, edit, record, story};
 
@@ -257,5 +258,34 @@ fn a_page_read_before_a_live_write_does_not_take_it_back() {
         world.sync_well().await;
         assert_eq!(world.by_email(Side::App)["0@x.io"][0].1["note"], Value::string("new"));
         assert_eq!(world.fields(Side::Remote, remote.as_str())["note"], Value::string("new"));
+    });
+}
+
+#[test]
+fn a_connection_that_dies_takes_the_calls_with_it_that_wait_for_the_budget() {
+    story(|| async {
+        let mut world = World::new(Setup::default()).await;
+        let mut capabilities = world.apps.remote.capabilities(OBJECT);
+        capabilities.create = CreateRecovery::Find { settle_ms: 60_000 };
+        capabilities.find = vec!["properties.email".parse().unwrap()];
+        world.apps.remote.set_capabilities(OBJECT, capabilities);
+        world.kill().await;
+        world.sync_well().await;
+        for i in 0..8 {
+            world.apps.app.create(OBJECT, record(Side::App, &[("email", &format!("{i}@x.io")), ("name", "n")]));
+        }
+        // One create is told to wait, and the others wait with it.
+        let limited = Fault::RateLimited { retry_after_ms: 300_000 };
+        world.apps.remote.script(Scripted::new(On::Create, limited));
+        let _ = tokio::time::timeout(Duration::from_secs(5), world.sync()).await;
+        assert!(world.by_email(Side::Remote).len() < 8, "some creates wait");
+        world.kill().await;
+        for _ in 0..10 {
+            let _ = tokio::time::timeout(Duration::from_secs(100), world.sync()).await;
+            tokio::time::sleep(Duration::from_secs(100)).await;
+        }
+        let remotes = world.by_email(Side::Remote);
+        assert_eq!(remotes.len(), 8);
+        assert!(remotes.values().all(|records| records.len() == 1), "{remotes:?}");
     });
 }
