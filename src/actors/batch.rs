@@ -276,6 +276,7 @@ impl Fetched {
         let now_ms = self.core.env.now_ms();
         let since_ms = self.rows.get(&(side, id.clone())).map_or(now_ms, |row| row.pending.since_ms);
         let due_ms = now_ms.saturating_add(i64::try_from(after_ms).unwrap_or(i64::MAX));
+        let reason = reason.in_place_of(self.rows.get(&(side, id.clone())).map(|row| row.pending.reason));
         Pending { side, id: id.clone(), reason, due_ms, since_ms, attempts }
     }
 
@@ -1274,6 +1275,7 @@ impl Settling {
         let after_ms = after_ms.unwrap_or_else(|| backoff_ms(attempts));
         let since_ms = self.rows.get(&(side, id.clone())).map_or(now_ms, |row| row.pending.since_ms);
         let due_ms = now_ms.saturating_add(i64::try_from(after_ms).unwrap_or(i64::MAX));
+        let reason = reason.in_place_of(self.rows.get(&(side, id.clone())).map(|row| row.pending.reason));
         let pending = Pending { side, id: id.clone(), reason, due_ms, since_ms, attempts };
         let row = PendingRow { lane: self.lane, seq: self.core.take_seq(), sync: self.sync.no, pending, after_run: 0 };
         self.report.added.push(row);

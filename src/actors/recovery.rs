@@ -480,7 +480,7 @@ impl Recovery {
         let pending = Pending {
             side,
             id: id.clone(),
-            reason: PendingReason::OpenCreate,
+            reason: PendingReason::OpenCreate.in_place_of(waited.as_ref().map(|row| row.reason)),
             due_ms: now_ms,
             since_ms: waited.as_ref().map_or(now_ms, |row| row.since_ms),
             attempts: waited.map_or(0, |row| row.attempts),

@@ -76,6 +76,20 @@ pub enum PendingReason {
     AwaitPartner,
 }
 
+impl PendingReason {
+    /// The reason of a row that takes the place of one with an older reason. What is known
+    /// about the record's pair outlives whatever it is put off or asked for next.
+    #[must_use]
+    pub fn in_place_of(self, old: Option<PendingReason>) -> PendingReason {
+        match old {
+            Some(PendingReason::Changed | PendingReason::AwaitPartner) if self != PendingReason::AwaitPartner => {
+                PendingReason::Changed
+            }
+            Some(_) | None => self,
+        }
+    }
+}
+
 /// One durable row: this record, on this side, is to be looked at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pending {
