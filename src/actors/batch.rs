@@ -174,7 +174,7 @@ impl Fetched {
         if let Some(row) = self.rows.get(&(side, case.id.clone())) {
             case.attempts = row.pending.attempts;
             case.waited = true;
-            case.both = row.pending.reason == PendingReason::Changed;
+            case.both = matches!(row.pending.reason, PendingReason::Changed | PendingReason::AwaitPartner);
             case.force = match row.pending.reason {
                 PendingReason::Changed
                 | PendingReason::Retry

@@ -386,11 +386,7 @@ fn suspicious(sync: &BoundSync, case: &Case, now: Now) -> Option<Step> {
             }
             Entry::Bad(_) => continue,
         };
-        let buried = match &marker.state {
-            LinkState::Tomb { side: gone, both, .. } => *both || *gone == side,
-            LinkState::Half | LinkState::Linked => false,
-        };
-        if buried && !observation.by_id && !planted::is(Bug::BuriedBelievedFromList) {
+        if is_buried(marker, side) && !observation.by_id && !planted::is(Bug::BuriedBelievedFromList) {
             return Some(Step::Read(side, record.id.clone()));
         }
         if let Some(due) = looks_like_before(sync, marker, side, observation, record, now) {
@@ -398,6 +394,13 @@ fn suspicious(sync: &BoundSync, case: &Case, now: Now) -> Option<Step> {
         }
     }
     None
+}
+
+fn is_buried(marker: &Marker, side: Side) -> bool {
+    match &marker.state {
+        LinkState::Tomb { side: gone, both, .. } => *both || *gone == side,
+        LinkState::Half | LinkState::Linked => false,
+    }
 }
 
 /// How long a side's reads may still show the state before our last write, in
@@ -512,7 +515,8 @@ fn nothing(sync: &BoundSync, case: &Case, seen: PerSide<Seen>) -> Step {
     let refreshed = case.marker.as_ref().and_then(|old| {
         let mut marker = old.clone();
         for side in Side::BOTH {
-            if seen[side] == Seen::Same {
+            // A buried record that a stale read still shows is not there, and has no match key.
+            if seen[side] == Seen::Same && !is_buried(old, side) {
                 account(sync, &mut marker.sides[side], case, side);
             }
         }
