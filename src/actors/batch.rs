@@ -276,7 +276,7 @@ impl Fetched {
         let now_ms = self.core.env.now_ms();
         let since_ms = self.rows.get(&(side, id.clone())).map_or(now_ms, |row| row.pending.since_ms);
         let due_ms = now_ms.saturating_add(i64::try_from(after_ms).unwrap_or(i64::MAX));
-        let reason = reason.in_place_of(self.rows.get(&(side, id.clone())).map(|row| row.pending.reason));
+        let reason = reason.in_place_of(self.core.pending_row(self.sync.no, side, id).map(|row| row.reason));
         Pending { side, id: id.clone(), reason, due_ms, since_ms, attempts }
     }
 
@@ -1244,13 +1244,8 @@ impl Settling {
 
     /// The row by which a record is to be looked at already, whatever comes of this unit.
     fn pending_row(&self, side: Side, id: &RecordId) -> Option<Pending> {
-        if self.rows.contains_key(&(side, id.clone())) {
-            return None;
-        }
-        let (conn, no) = (self.core.conn, self.sync.no);
-        let snapshot = self.core.snapshot().ok()?;
-        let (lane, seq) = snapshot.pending_by_id(conn, no, side, id).ok()??;
-        snapshot.pending(conn, lane, seq).ok()?.map(|(_, row)| row)
+        let is_ours = self.rows.contains_key(&(side, id.clone()));
+        if is_ours { None } else { self.core.pending_row(self.sync.no, side, id) }
     }
 
     fn look_again(
@@ -1275,7 +1270,7 @@ impl Settling {
         let after_ms = after_ms.unwrap_or_else(|| backoff_ms(attempts));
         let since_ms = self.rows.get(&(side, id.clone())).map_or(now_ms, |row| row.pending.since_ms);
         let due_ms = now_ms.saturating_add(i64::try_from(after_ms).unwrap_or(i64::MAX));
-        let reason = reason.in_place_of(self.rows.get(&(side, id.clone())).map(|row| row.pending.reason));
+        let reason = reason.in_place_of(self.core.pending_row(self.sync.no, side, id).map(|row| row.reason));
         let pending = Pending { side, id: id.clone(), reason, due_ms, since_ms, attempts };
         let row = PendingRow { lane: self.lane, seq: self.core.take_seq(), sync: self.sync.no, pending, after_run: 0 };
         self.report.added.push(row);

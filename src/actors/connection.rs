@@ -1144,7 +1144,7 @@ impl Handler<MarkRecord> for Connection {
         }
         let replaced = waiting.cloned();
         let now_ms = self.core.env.now_ms();
-        let reason = PendingReason::Requested.in_place_of(waiting.map(|row| row.pending.reason));
+        let reason = PendingReason::Requested.in_place_of(self.core.pending_row(no, side, &id).map(|row| row.reason));
         let pending = Pending { side, id, reason, due_ms: now_ms, since_ms: now_ms, attempts: 0 };
         let row = PendingRow { lane, seq: self.core.take_seq(), sync: no, pending, after_run: 0 };
         let mut commit = self.core.right.new_commit();

@@ -22,7 +22,7 @@ use crate::model::hash::Digest;
 use crate::model::ids::{ConnNo, ConnectionId, Epoch, PairNo, RecordId, SyncNo};
 use crate::model::record::Page;
 use crate::model::side::{PerSide, Side};
-use crate::model::work::{Intent, Lane, Totals};
+use crate::model::work::{Intent, Lane, Pending, Totals};
 use crate::model::write::{ConnectorError, NextStep, Outcome, Write};
 use crate::planted::{self, Bug};
 use crate::reconcile::case::Case;
@@ -207,6 +207,14 @@ impl Core {
     /// When the store cannot be read.
     pub fn snapshot(&self) -> Result<Snapshot, StoreError> {
         self.store.snapshot()
+    }
+
+    /// The durable row by which a record is to be looked at, if there is one.
+    #[must_use]
+    pub fn pending_row(&self, sync: SyncNo, side: Side, id: &RecordId) -> Option<Pending> {
+        let snapshot = self.snapshot().ok()?;
+        let (lane, seq) = snapshot.pending_by_id(self.conn, sync, side, id).ok()??;
+        snapshot.pending(self.conn, lane, seq).ok()?.map(|(_, pending)| pending)
     }
 
     /// Commits, and waits until it is durable.

@@ -476,7 +476,7 @@ impl Recovery {
         let now_ms = self.core.env.now_ms();
         // A row that waited for this keeps its count, so that a create which is refused
         // each time is not tried for ever.
-        let waited = self.waiting_row(side, id);
+        let waited = self.core.pending_row(self.sync.no, side, id);
         let pending = Pending {
             side,
             id: id.clone(),
@@ -489,13 +489,6 @@ impl Recovery {
             PendingRow { lane: Lane::Schedule, seq: self.core.take_seq(), sync: self.sync.no, pending, after_run: 0 };
         self.commit.put_pending(row.sync, row.lane, row.seq, &row.pending);
         self.report.added.push(row);
-    }
-
-    fn waiting_row(&self, side: Side, id: &RecordId) -> Option<Pending> {
-        let (conn, no) = (self.core.conn, self.sync.no);
-        let snapshot = self.core.snapshot().ok()?;
-        let (lane, seq) = snapshot.pending_by_id(conn, no, side, id).ok()??;
-        snapshot.pending(conn, lane, seq).ok()?.map(|(_, pending)| pending)
     }
 
     fn hold_back(&mut self, side: Side, id: &RecordId, kind: QuarantineKind, reason: String) {
