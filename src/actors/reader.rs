@@ -22,7 +22,8 @@ pub struct Reader {
 
 /// The connection whose calls these are, while it lives. A call that waits for the budget
 /// must not leave once nobody knows of it any more: the next life of the connection may
-/// have decided that it never did.
+/// have decided that it never did. One that has left is heard to its end, as its answer
+/// may ask for a pause.
 #[derive(Clone)]
 pub struct Parent(watch::Receiver<()>);
 
@@ -34,12 +35,17 @@ impl Parent {
         (alive, Self(parent))
     }
 
-    /// What a call answers, unless the connection dies first.
-    pub async fn outlived_by<T>(mut self, call: impl Future<Output = T>) -> Option<T> {
+    /// What some calls of a budget come to, unless the connection dies first.
+    pub async fn outlived_by<T>(mut self, calls: &Calls, work: impl Future<Output = T>) -> Option<T> {
+        let in_vain = async {
+            // Nothing is ever sent: it changes when the sender is dropped.
+            let _ = self.0.changed().await;
+            calls.idle().await;
+        };
         tokio::select! {
             biased;
-            _ = self.0.changed() => None,
-            answer = call => Some(answer),
+            () = in_vain => None,
+            answer = work => Some(answer),
         }
     }
 }
@@ -79,7 +85,7 @@ impl Handler<Fetch> for Reader {
             let policy = RetryPolicy::default();
             let page = retry::retrying(&policy, || rng.f64(), attempt);
             let nobody = || Err(ConnectorError::new(NextStep::Retry, "nobody waits for it any more"));
-            parent.outlived_by(page).await.unwrap_or_else(nobody)
+            parent.outlived_by(&calls, page).await.unwrap_or_else(nobody)
         })
     }
 }

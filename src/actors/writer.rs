@@ -38,7 +38,7 @@ impl Handler<Carry> for Writer {
             let calls = calls.in_lane(message.lane);
             let wanted = message.writes.len();
             let call = connector.write(&calls, &message.object, message.writes);
-            let mut outcomes = parent.outlived_by(call).await.unwrap_or_default();
+            let mut outcomes = parent.outlived_by(&calls, call).await.unwrap_or_default();
             // A connector that answers short leaves the rest unknown, not unwritten.
             outcomes.truncate(wanted);
             outcomes.resize_with(wanted, || Outcome::Unknown("the connector gave no outcome for it".to_owned()));

@@ -23,6 +23,8 @@ use crate::planted::{self, Bug};
 pub struct Calls {
     shared: Arc<Shared>,
     lane: Lane,
+    /// How many permits this handle and its clones have lent.
+    lent: Arc<watch::Sender<usize>>,
 }
 
 #[derive(Debug)]
@@ -52,6 +54,7 @@ struct State {
 #[must_use = "the call lasts as long as its permit"]
 pub struct Permit {
     shared: Arc<Shared>,
+    lent: Arc<watch::Sender<usize>>,
 }
 
 impl Calls {
@@ -62,13 +65,19 @@ impl Calls {
         let state = State { budget, waiting: BTreeMap::new(), next_ticket: 0, overtakes: 0 };
         let (paused, _) = watch::channel(());
         let shared = Shared { state: Mutex::new(state), made: AtomicU64::new(0), paused, origin: Instant::now() };
-        Self { shared: Arc::new(shared), lane: Lane::Manual }
+        Self { shared: Arc::new(shared), lane: Lane::Manual, lent: Arc::default() }
     }
 
     /// The same budget, asked from another lane.
     #[must_use]
     pub fn in_lane(&self, lane: Lane) -> Self {
-        Self { shared: Arc::clone(&self.shared), lane }
+        Self { shared: Arc::clone(&self.shared), lane, lent: Arc::default() }
+    }
+
+    /// Waits until no call made through this handle or its clones is in flight.
+    pub async fn idle(&self) {
+        // Its sender is here, so that it does not end.
+        let _ = self.lent.subscribe().wait_for(|lent| *lent == 0).await;
     }
 
     /// Waits until one more call may be made. Call it right before each request,
@@ -85,7 +94,8 @@ impl Calls {
                         state.granted(place.key);
                         drop(state);
                         self.shared.made.fetch_add(1, Ordering::Relaxed);
-                        return Permit { shared: Arc::clone(&self.shared) };
+                        self.lent.send_modify(|lent| *lent += 1);
+                        return Permit { shared: Arc::clone(&self.shared), lent: Arc::clone(&self.lent) };
                     }
                     grant @ (Grant::At(_) | Grant::WhenOneEnds) => {
                         let (sender, receiver) = oneshot::channel();
@@ -229,6 +239,8 @@ impl Drop for Permit {
         let mut state = self.shared.lock();
         state.budget.finish();
         state.wake_first();
+        drop(state);
+        self.lent.send_modify(|lent| *lent -= 1);
     }
 }
 
