@@ -57,6 +57,8 @@ pub(super) struct World {
     pub credentials_until_ms: Option<u64>,
     pub blind_overwrites: u64,
     pub impatient_calls: u64,
+    /// The time, while something is carried out that came late.
+    as_of_ms: Option<u64>,
     pub expired_tokens: BTreeSet<String>,
     pub reads_begun: u64,
     objects: BTreeMap<ObjectName, Object>,
@@ -185,6 +187,7 @@ impl World {
             credentials_until_ms: None,
             blind_overwrites: 0,
             impatient_calls: 0,
+            as_of_ms: None,
             expired_tokens: BTreeSet::new(),
             reads_begun: 0,
             objects: BTreeMap::new(),
@@ -198,7 +201,7 @@ impl World {
     }
 
     pub fn now_ms(&self) -> u64 {
-        u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX)
+        self.as_of_ms.unwrap_or_else(|| u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX))
     }
 
     /// The app's own clock.
@@ -261,6 +264,8 @@ impl World {
         let now_ms = self.now_ms();
         while let Some(at) = self.late.iter().position(|late| late.due_ms <= now_ms) {
             let Late { object, what, due_ms } = self.late.remove(at);
+            // It happened then, though nobody has looked since.
+            self.as_of_ms = Some(due_ms);
             match what {
                 Put::Write { call: _, write: Write::Create(create), entry: _ }
                     if self.came_too_late(&object, &create, due_ms) => {}
@@ -274,6 +279,7 @@ impl World {
                     self.edit_as(&object, &id, edit, begun_ms, change);
                 }
             }
+            self.as_of_ms = None;
         }
     }
 
