@@ -87,6 +87,9 @@ bugs! {
     /// A read that shows the state before our own last write is taken for an edit back.
     /// Needs stale reads after writes of the kernel.
     StaleReadApplied: "stale-read-applied", "I1";
+    /// Only the state before our very last write is remembered. Needs two writes of one
+    /// record within the time that its side's reads may be stale.
+    OneStateBefore: "one-state-before", "I1";
     /// A page read before our own last write of the pair is applied after it. Needs
     /// latency in lists, several pages to a unit, and live work on the same records.
     OwnWriteNotNoticed: "own-write-not-noticed", "I1";

@@ -54,9 +54,10 @@ pub struct SideState {
     /// Hash of its text when it was last accounted for. Allows a skip only while
     /// nothing is pending for it and the mapping is the same.
     pub raw_hash: Option<RawHash>,
-    /// The state before our last write, by which a stale replica's answer is told
-    /// from somebody's edit back.
-    pub previous: Option<Previous>,
+    /// The states before our last writes, the newest first, by which a stale replica's
+    /// answer is told from somebody's edit back. Only such as a replica may still show;
+    /// at most [`MOST_PREVIOUS`].
+    pub previous: Vec<Previous>,
     /// When we last wrote it, in milliseconds since 1970.
     pub written_at_ms: Option<i64>,
     /// Hash of its match key, kept so that its index row can be found again.
@@ -67,7 +68,11 @@ pub struct SideState {
     pub base: Vec<(FieldNo, BaseValue)>,
 }
 
-/// A side's state before our last write to it.
+/// How many states before our own writes are kept: more writes of one record within the
+/// lag of its side's reads are rare, and then the oldest may look like an edit.
+pub const MOST_PREVIOUS: usize = 4;
+
+/// A side's state before a write of ours.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Previous {
     /// Digest of all its mapped fields.

@@ -1,7 +1,7 @@
 //! From outcomes to what is kept: the bases move only for what was really stored.
 
 use crate::model::ids::{FieldNo, RecordId};
-use crate::model::marker::{BaseValue, LinkState, Marker};
+use crate::model::marker::{BaseValue, LinkState, MOST_PREVIOUS, Marker};
 use crate::model::side::{PerSide, Side};
 use crate::model::work::{PendingReason, QuarantineKind, Totals};
 use crate::model::write::{ConnectorError, CreateRecovery, NextStep, Outcome, Stored};
@@ -98,6 +98,7 @@ pub fn updated(
             }
             Outcome::Unknown(reason) => {
                 failed[side] = true;
+                note_before(sync, &mut marker, side, update, now_ms);
                 finished.again.push(again(origin.0, origin.1, PendingReason::Retry, true));
                 finished.trouble = Some(ConnectorError::new(NextStep::Retry, reason.clone()));
             }
@@ -187,12 +188,26 @@ fn settle(
             }
         }
     }
+    note_before(sync, marker, side, update, now_ms);
     book(sync, marker, side, stored, fields.as_ref(), now_ms);
-    marker.sides[side].previous = Some(update.before.clone());
     if disturbed {
         marker.sides[side].raw_hash = None;
     }
     disturbed
+}
+
+/// What a replica may still show for a while after a write, also after one that was
+/// perhaps carried out.
+fn note_before(sync: &BoundSync, marker: &mut Marker, side: Side, update: &SideUpdate, now_ms: i64) {
+    let state = &mut marker.sides[side];
+    let lag_ms = sync.capabilities[side].read_after_write_lag_ms;
+    let all_show_the_last = state.written_at_ms.is_none_or(|at_ms| now_ms.saturating_sub_unsigned(lag_ms) > at_ms);
+    if all_show_the_last || planted::is(Bug::OneStateBefore) {
+        state.previous.clear();
+    }
+    state.previous.insert(0, update.before.clone());
+    state.previous.truncate(MOST_PREVIOUS);
+    state.written_at_ms = Some(now_ms);
 }
 
 fn book(sync: &BoundSync, marker: &mut Marker, side: Side, stored: &Stored, fields: Option<&Fields>, now_ms: i64) {

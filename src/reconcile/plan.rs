@@ -419,13 +419,15 @@ fn looks_like_before(
     now: Now,
 ) -> Option<Due> {
     let state = &marker.sides[side];
-    let previous = state.previous.as_ref()?;
     let left_ms = lag_left_ms(sync, marker, side, now)?;
     if record.version.is_some() && record.version == state.version || planted::is(Bug::StaleReadApplied) {
         return None;
     }
-    let fields = fields_of(observation)?;
-    (fields.digest() == previous.digest).then_some(Due::AfterMs(left_ms))
+    if state.previous.is_empty() {
+        return None;
+    }
+    let digest = fields_of(observation)?.digest();
+    state.previous.iter().any(|previous| previous.digest == digest).then_some(Due::AfterMs(left_ms))
 }
 
 pub(super) fn fields_of(observation: &Observation) -> Option<&Fields> {

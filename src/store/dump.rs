@@ -257,7 +257,7 @@ fn side_state(sync: SyncNo, state: &SideState, names: &Names, out: &mut String) 
     if let Some(hash) = raw_hash {
         put(out, format_args!(" raw={:032x}", hash.0));
     }
-    if let Some(Previous { digest, version }) = previous {
+    for Previous { digest, version } in previous {
         put(out, format_args!(" previous={digest}"));
         if let Some(version) = version {
             put(out, format_args!("@{:?}", version.as_str()));

@@ -116,7 +116,7 @@ fn populate(store: &Store) {
     linked.sides.remote.id = Some(id("r/7"));
     linked.sides.remote.version = Some(Version::from("\"e1\""));
     linked.sides.remote.raw_hash = Some(RawHash(0xABCD));
-    linked.sides.remote.previous = Some(Previous { digest: Digest::of(b"before"), version: Some("\"e0\"".into()) });
+    linked.sides.remote.previous = vec![Previous { digest: Digest::of(b"before"), version: Some("\"e0\"".into()) }];
     linked.sides.remote.written_at_ms = Some(1_000);
     linked.sides.app.match_key = Some(Digest::of(b"a@x"));
     linked.set_bases(PerSide {
