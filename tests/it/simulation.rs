@@ -33,6 +33,16 @@ const FOUND: &[(u64, &str)] = &[
         2_699,
         "a record whose match key another unit was deciding about could not be found, and had a partner made beside it",
     ),
+    (12_444, "a record entered anew in the place of a deleted one stayed held back after the two were linked"),
+    (20_867, "what a run had left waited for ever where one run followed the other without a pause"),
+    (22_797, "a clock put forward made a read that was behind our own create look like a deletion"),
+    (30_237, "a clock put back made an unknown create look as if its key had expired"),
+    (31_913, "that a partner was deleted was forgotten when its record's edit was taken back meanwhile"),
+    (34_089, "what an unknown create had stored in lower case was taken for an edit, and came back"),
+    (42_023, "the waiting calls of a connection that had died used up the next one's budget"),
+    (54_260, "a mark of a record that waited for a run took its place, and what that knew was forgotten"),
+    (54_329, "a stale read gave a buried record its match key back"),
+    (66_518, "a read that was behind two of our own writes was taken for an edit"),
 ];
 
 fn number(name: &str) -> Option<u64> {
