@@ -48,6 +48,12 @@ pub fn left_ms(core: &Core, sync: &BoundSync, pair: PairNo, intent: &Intent) -> 
         {
             settle_ms
         }
+        // From then on it is only looked for.
+        (IntentOperation::Create { .. }, CreateRecovery::IdempotencyKey { life_ms })
+            if !key_is_known(core, sync, pair, intent, life_ms) =>
+        {
+            DEFAULT_CREATE_SETTLE_MS
+        }
         (
             IntentOperation::Delete { .. } | IntentOperation::Create { .. },
             CreateRecovery::ClientId
@@ -58,6 +64,11 @@ pub fn left_ms(core: &Core, sync: &BoundSync, pair: PairNo, intent: &Intent) -> 
         ) => return SOON_MS.saturating_sub(core.age_ms(sync.no, pair, intent)),
     };
     settle_ms.saturating_sub(core.waited_ms(sync.no, pair, intent))
+}
+
+/// Whether the side still knows an open write's idempotency key, beyond doubt.
+fn key_is_known(core: &Core, sync: &BoundSync, pair: PairNo, intent: &Intent, life_ms: u64) -> bool {
+    core.age_ms(sync.no, pair, intent) < life_ms.saturating_sub(KEY_MARGIN_MS)
 }
 
 /// What was found out about an unknown write.
@@ -164,8 +175,7 @@ async fn ask(core: &Core, sync: &BoundSync, pair: PairNo, marker: &Marker, inten
             }
         }
         CreateRecovery::IdempotencyKey { life_ms } => {
-            let age_ms = core.age_ms(sync.no, pair, intent);
-            if age_ms < life_ms.saturating_sub(KEY_MARGIN_MS) {
+            if key_is_known(core, sync, pair, intent, life_ms) {
                 send_again(core, sync, target, create).await
             } else {
                 find_by_match(core, sync, pair, marker, target).await

@@ -336,12 +336,13 @@ impl World {
             let coming = known.apps[side].creates_under_way(known.objects[side].clone());
             coming.iter().any(|value| email_of(&flat(side, value)) == email)
         });
-        // And where nothing pairs two records, one entered anew stands beside one that a
-        // create under way brings back.
-        let brought_back = self.swarm.rules == Rules::Unpaired
-            && self.ledgers[account].names.contains(&email)
-            && self.has_open_writes(account);
-        if taken || awaited || brought_back {
+        if taken || awaited {
+            return;
+        }
+        // And where nothing pairs two records, one entered anew stands beside one that work
+        // under way may still bring back.
+        let used = self.swarm.rules == Rules::Unpaired && self.ledgers[account].names.contains(&email);
+        if used && !self.is_idle().await {
             return;
         }
         // While a run is between its two reads, a record made on both sides at once is
@@ -450,15 +451,6 @@ impl World {
         });
         let known = &self.accounts[account];
         partner.is_some_and(|partner| known.apps[other].get(known.objects[other].clone(), partner).is_some())
-    }
-
-    fn has_open_writes(&self, account: usize) -> bool {
-        let open = || {
-            let snapshot = self.store.snapshot().ok()?;
-            let conn = snapshot.find_connection(&connection(account)).ok()??;
-            snapshot.intents(conn).ok()
-        };
-        open().is_some_and(|open| !open.is_empty())
     }
 
     async fn sync(&mut self, account: usize, patience_ms: u64, full: bool) {
