@@ -13,6 +13,7 @@ pub mod embedded;
 pub mod http;
 pub mod memory;
 pub mod retry;
+pub mod webhook;
 
 use async_trait::async_trait;
 
