@@ -16,7 +16,7 @@ use super::swarm::{Api, Rules, Swarm, TEXTS};
 use crate::actors::env::Env;
 use crate::actors::spec::{ConnectionSpec, Schedule, SyncSpec};
 use crate::connectors::memory::rest::RestFaults;
-use crate::connectors::memory::{Faults, MemoryApp};
+use crate::connectors::memory::{Behaviour, Faults, MemoryApp};
 use crate::connectors::{Calls, ConnectorFactory};
 use crate::kernel::Kernel;
 use crate::model::document::DocumentError;
@@ -666,6 +666,9 @@ fn make_accounts(swarm: &Swarm, seed: u64) -> Vec<Account> {
             remote: ObjectName::from(OBJECT),
         };
         for side in Side::BOTH {
+            // Before the first read, whose cursor must be of the same kind as the later ones.
+            let cursors = swarm.sides[side].behaviour.cursors;
+            apps[side].set_behaviour(Behaviour { cursors, ..Behaviour::default() });
             apps[side].set_clock_skew_ms(swarm.sides[side].behaviour.clock_skew_ms);
             apps[side].set_capabilities(objects[side].clone(), swarm.sides[side].capabilities.clone());
         }
