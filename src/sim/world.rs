@@ -12,11 +12,11 @@ use super::edge::{Account, Edge, Gate, SYNC, account_name};
 use super::ledger::{Edit, Ledger};
 use super::oracle::{Oracle, Verdict, Violation, holds};
 use super::script::{Event, Style};
-use super::swarm::{Api, Rules, Swarm, TEXTS};
+use super::swarm::{Api, Swarm, TEXTS};
 use crate::actors::env::Env;
 use crate::actors::spec::{ConnectionSpec, Schedule, SyncSpec};
 use crate::connectors::memory::rest::RestFaults;
-use crate::connectors::memory::{Behaviour, Faults, MemoryApp};
+use crate::connectors::memory::{Faults, MemoryApp};
 use crate::connectors::{Calls, ConnectorFactory};
 use crate::kernel::Kernel;
 use crate::model::document::DocumentError;
@@ -93,6 +93,13 @@ impl World {
     pub async fn new(swarm: &Swarm, seed: u64, for_a_person: bool) -> Result<Self, Violation> {
         PANIC_AFTER.set(-1);
         let accounts = make_accounts(swarm, seed);
+        let ledgers = accounts.iter().map(|account| seed_records(swarm, account)).collect();
+        for account in &accounts {
+            for side in Side::BOTH {
+                account.apps[side].set_behaviour(swarm.sides[side].behaviour.clone());
+                account.apps[side].set_faults(swarm.sides[side].faults.clone());
+            }
+        }
         let edge = Edge::new(accounts.clone(), for_a_person);
         let clock_skew_ms = Arc::new(AtomicI64::new(swarm.clock_skew_ms));
         let env = environment(&clock_skew_ms, seed);
@@ -100,8 +107,7 @@ impl World {
         let life = Life::new();
         let (store, kernel) = begin(swarm, &accounts, &edge, &disk, &life, &env, false).await?;
         disk.settle();
-        let ledgers = accounts.iter().map(|_| Ledger::default()).collect();
-        let mut world = Self {
+        let world = Self {
             swarm: swarm.clone(),
             accounts,
             ledgers,
@@ -121,29 +127,7 @@ impl World {
             cursors: BTreeMap::new(),
         };
         world.edge.reborn(Some(world.store.clone()));
-        world.seed_records();
-        for account in 0..world.accounts.len() {
-            for side in Side::BOTH {
-                let app = &world.accounts[account].apps[side];
-                app.set_behaviour(swarm.sides[side].behaviour.clone());
-                app.set_faults(swarm.sides[side].faults.clone());
-            }
-        }
         Ok(world)
-    }
-
-    /// What both sides have before they meet: some records in common, some not, some
-    /// fields different.
-    fn seed_records(&mut self) {
-        for account in 0..self.accounts.len() {
-            for side in Side::BOTH {
-                let overlap = if side == Side::Remote && self.swarm.twins { 4 } else { 0 };
-                let from = if side == Side::App { 0 } else { self.swarm.seeded.app.saturating_sub(overlap) };
-                for name in from..from + self.swarm.seeded[side] {
-                    self.create(account, side, name);
-                }
-            }
-        }
     }
 
     // ---- lives ----
@@ -273,17 +257,28 @@ impl World {
         all
     }
 
+    /// The e-mails of creates that will be carried out later.
+    fn creates_under_way(&self, account: usize) -> Vec<String> {
+        let known = &self.accounts[account];
+        let on = |side: Side| {
+            let coming = known.apps[side].creates_under_way(known.objects[side].clone());
+            coming.into_iter().map(move |value| email_of(&flat(side, &value)))
+        };
+        Side::BOTH.into_iter().flat_map(on).collect()
+    }
+
     fn pick(&self, account: usize, side: Side, pick: u16) -> Option<Seen> {
         let known = &self.accounts[account];
         let (id, value) = known.apps[side].nth(known.objects[side].clone(), usize::from(pick))?;
         Some((id, flat(side, &value)))
     }
 
-    /// Notes which names are gone on both sides.
+    /// Notes which names are gone on both sides. One whose create is still to be carried
+    /// out is not gone: where it lands in another form, nobody can tell that from an edit.
     pub fn look_for_the_gone(&mut self) {
         for account in 0..self.accounts.len() {
-            let there: BTreeSet<String> =
-                Side::BOTH.into_iter().flat_map(|side| self.by_email(account, side).into_keys()).collect();
+            let there = Side::BOTH.into_iter().flat_map(|side| self.by_email(account, side).into_keys());
+            let there: BTreeSet<String> = there.chain(self.creates_under_way(account)).collect();
             let ledger = &mut self.ledgers[account];
             let gone = ledger.names.iter().filter(|name| !there.contains(*name));
             ledger.gone = gone.cloned().collect();
@@ -331,17 +326,13 @@ impl World {
         let taken = Side::BOTH.into_iter().any(|side| self.by_email(account, side).contains_key(&email));
         // Where an unknown create can only be looked up by its match key, one that comes
         // late cannot be told from one that a person made meanwhile.
-        let known = &self.accounts[account];
-        let awaited = Side::BOTH.into_iter().any(|side| {
-            let coming = known.apps[side].creates_under_way(known.objects[side].clone());
-            coming.iter().any(|value| email_of(&flat(side, value)) == email)
-        });
+        let awaited = self.creates_under_way(account).contains(&email);
         if taken || awaited {
             return;
         }
-        // And where nothing pairs two records, one entered anew stands beside one that work
-        // under way may still bring back.
-        let used = self.swarm.rules == Rules::Unpaired && self.ledgers[account].names.contains(&email);
+        // One entered anew beside what a run under way has read of the old one, or where
+        // nothing pairs two records what it may still bring back, is that window, too.
+        let used = self.ledgers[account].names.contains(&email);
         if used && !self.is_idle().await {
             return;
         }
@@ -358,22 +349,7 @@ impl World {
     }
 
     fn create(&mut self, account: usize, side: Side, name: u8) -> RecordId {
-        let email = email(account, name);
-        let ledger = &mut self.ledgers[account];
-        ledger.created(&email);
-        // A search compares texts as they are: what it must find is written as it asks.
-        let searched = !self.swarm.sides[side].capabilities.find.is_empty();
-        let shown = if name.is_multiple_of(3) && !searched { email.to_uppercase() } else { email.clone() };
-        let mut fields = vec![("email".to_owned(), Value::string(shown))];
-        for field in TEXTS {
-            let order = ledger.next();
-            let value = text_value(order, side, account, Style::Plain);
-            ledger.edited(Edit { order, email: email.clone(), field, value: Some(value.clone()) });
-            fields.push((field.to_owned(), Value::string(value)));
-        }
-        fields.push(("grade".to_owned(), grade(side, u64::from(name))));
-        let known = &self.accounts[account];
-        known.apps[side].create(known.objects[side].clone(), record(side, fields))
+        create(&self.swarm, &self.accounts[account], &mut self.ledgers[account], side, name)
     }
 
     fn edit(&mut self, account: usize, side: Side, pick: u16, field: u8, style: Style) {
@@ -666,9 +642,6 @@ fn make_accounts(swarm: &Swarm, seed: u64) -> Vec<Account> {
             remote: ObjectName::from(OBJECT),
         };
         for side in Side::BOTH {
-            // Before the first read, whose cursor must be of the same kind as the later ones.
-            let cursors = swarm.sides[side].behaviour.cursors;
-            apps[side].set_behaviour(Behaviour { cursors, ..Behaviour::default() });
             apps[side].set_clock_skew_ms(swarm.sides[side].behaviour.clock_skew_ms);
             apps[side].set_capabilities(objects[side].clone(), swarm.sides[side].capabilities.clone());
         }
@@ -680,6 +653,38 @@ fn make_accounts(swarm: &Swarm, seed: u64) -> Vec<Account> {
         Account { no, apps, api, objects, direction: swarm.direction, rules: swarm.rules }
     };
     (0..swarm.accounts).map(make).collect()
+}
+
+/// What both sides have before they meet: some records in common, some not, some fields
+/// different.
+fn seed_records(swarm: &Swarm, account: &Account) -> Ledger {
+    let mut ledger = Ledger::default();
+    for side in Side::BOTH {
+        let overlap = if side == Side::Remote && swarm.twins { 4 } else { 0 };
+        let from = if side == Side::App { 0 } else { swarm.seeded.app.saturating_sub(overlap) };
+        for name in from..from + swarm.seeded[side] {
+            create(swarm, account, &mut ledger, side, name);
+        }
+    }
+    ledger
+}
+
+/// Makes a record as a person does.
+fn create(swarm: &Swarm, account: &Account, ledger: &mut Ledger, side: Side, name: u8) -> RecordId {
+    let email = email(account.no, name);
+    ledger.created(&email);
+    // A search compares texts as they are: what it must find is written as it asks.
+    let searched = !swarm.sides[side].capabilities.find.is_empty();
+    let shown = if name.is_multiple_of(3) && !searched { email.to_uppercase() } else { email.clone() };
+    let mut fields = vec![("email".to_owned(), Value::string(shown))];
+    for field in TEXTS {
+        let order = ledger.next();
+        let value = text_value(order, side, account.no, Style::Plain);
+        ledger.edited(Edit { order, email: email.clone(), field, value: Some(value.clone()) });
+        fields.push((field.to_owned(), Value::string(value)));
+    }
+    fields.push(("grade".to_owned(), grade(side, u64::from(name))));
+    account.apps[side].create(account.objects[side].clone(), record(side, fields))
 }
 
 /// Our own time and chance. Looking at the clock may cause a panic that was asked for.
