@@ -17,8 +17,9 @@ use tokio::sync::oneshot;
 
 use crate::actors::batch::{self, Fetched, Report, Stop};
 use crate::actors::core::Core;
+use crate::actors::inbox::{Inbox, Mark, Sorted};
 use crate::actors::message::{
-    Abort, ConnectionStatus, Drain, GetStatus, MarkError, MarkRecord, QuarantineRow, Ran, RunReport, RunSync,
+    Abort, ConnectionStatus, Drain, GetStatus, InboxFilled, MarkError, MarkRecord, QuarantineRow, Ran, RunReport, RunSync,
     SetPaused, SyncStatus, Tick, Wake,
 };
 use crate::actors::queue::{PendingQueue, PendingRow};
@@ -65,6 +66,7 @@ pub struct Connection {
     core: Rc<Core>,
     syncs: Vec<SyncState>,
     queue: PendingQueue,
+    inbox: Inbox,
     lifecycle: Lifecycle,
     error: Option<String>,
     busy: [bool; 2],
@@ -187,6 +189,7 @@ impl Connection {
             core,
             syncs,
             queue,
+            inbox: Inbox::default(),
             lifecycle: if paused { Lifecycle::Paused } else { Lifecycle::Ready },
             error: None,
             busy: [false; 2],
@@ -314,6 +317,7 @@ impl Connection {
 
     fn begin_run(&mut self, index: usize, lane: Lane, now_ms: i64) {
         self.runs += 1;
+        self.inbox.run_begins(self.syncs[index].sync.no);
         let id = RunId { epoch: self.core.right.epoch(), n: self.runs };
         let state = &mut self.syncs[index];
         let full = state.wanted.is_some_and(|wanted| wanted.full);
@@ -417,7 +421,9 @@ impl Connection {
             Done::EndRun(index, Ok(missing)) => {
                 self.syncs[index].paging = false;
                 missing.into_iter().for_each(|row| self.queue.add(row));
-                self.end_run(index);
+                if self.end_run(index) && self.inbox.run_ended(self.syncs[index].sync.no) {
+                    self.empty_inbox(ctx);
+                }
             }
             Done::EndRun(index, Err(stop)) => {
                 self.syncs[index].paging = false;
@@ -583,7 +589,11 @@ impl Connection {
                 to: run.reached[side].clone(),
             });
         }
-        if !state.backfilled && !run.drifted.app && !run.drifted.remote {
+        let drifted = run.drifted.app || run.drifted.remote;
+        if !drifted {
+            self.inbox.done_with(state.sync.no).for_each(|seq| commit.delete_inbox(seq));
+        }
+        if !state.backfilled && !drifted {
             commit.move_cursor(CursorDelta {
                 sync: state.sync.no,
                 side: Side::App,
@@ -595,11 +605,12 @@ impl Connection {
         commit
     }
 
-    fn end_run(&mut self, index: usize) {
+    /// Takes a finished run into memory; `false` where it has to be done again.
+    fn end_run(&mut self, index: usize) -> bool {
         let report = self.run_report(index, None);
         let now_ms = self.core.env.now_ms();
         let state = &mut self.syncs[index];
-        let Some(run) = state.run.take() else { return };
+        let Some(run) = state.run.take() else { return false };
         for side in Side::BOTH {
             if !run.drifted[side]
                 && let Some(reached) = &run.reached[side]
@@ -614,7 +625,7 @@ impl Connection {
             state.not_before_ms = now_ms + backoff_ms;
             state.wanted.get_or_insert(Wanted { lane: run.lane, full: run.backfill && state.backfilled });
             state.waiting.append(&mut state.running);
-            return;
+            return false;
         }
         state.backfilled = true;
         // Only a run that has seen both sides whole shows that a record has no partner.
@@ -637,6 +648,7 @@ impl Connection {
         if let Some(ran) = &self.ran {
             ran.do_send(Ran { sync: state.sync.name.clone() });
         }
+        true
     }
 
     fn run_report(&self, index: usize, error: Option<String>) -> RunReport {
@@ -1044,6 +1056,7 @@ impl Actor for Connection {
             let core = Rc::clone(&self.core);
             ctx.spawn(async move { core.keep_pauses(side).await }.into_actor(self));
         }
+        self.empty_inbox(ctx);
         self.pump(ctx);
     }
 }
@@ -1124,6 +1137,71 @@ impl Handler<Wake> for Connection {
             }
         }
         self.pump(ctx);
+    }
+}
+
+impl Handler<InboxFilled> for Connection {
+    type Result = ();
+
+    fn handle(&mut self, _: InboxFilled, ctx: &mut Context<Self>) {
+        self.empty_inbox(ctx);
+    }
+}
+
+impl Connection {
+    /// Makes what stands in the inbox this connection's own work, some hints at a time:
+    /// records become pending rows in the commit that takes their hints out, objects are
+    /// read by a run at whose end theirs are taken out.
+    fn empty_inbox(&mut self, ctx: &mut Context<Self>) {
+        if let Some(again) = &mut self.inbox.emptying {
+            *again = true;
+            return;
+        }
+        let rows = match self.core.snapshot().and_then(|snapshot| self.inbox.next(&snapshot, self.core.conn)) {
+            Ok(rows) if rows.is_empty() => return,
+            Ok(rows) => rows,
+            Err(error) => return self.stopped(None, Stop::Store(error), ctx),
+        };
+        let bound: Vec<&BoundSync> = self.syncs.iter().map(|state| &*state.sync).collect();
+        let Sorted { marks, runs, done, unknown } = self.inbox.sort(rows, &self.queue, &bound);
+        for hint in unknown {
+            tracing::warn!(connection.id = %self.core.id, side = %hint.side, object = %hint.object, "a hint names an object that no sync has, and is let go");
+        }
+        for (no, lane) in runs {
+            if let Some(index) = self.index_of(no) {
+                self.want(index, lane, false);
+            }
+        }
+        let mut commit = self.core.right.new_commit();
+        done.into_iter().for_each(|seq| commit.delete_inbox(seq));
+        let rows: Vec<PendingRow> = marks.into_iter().map(|mark| self.row_of(mark)).collect();
+        for row in &rows {
+            commit.put_pending(row.sync, row.lane, row.seq, &row.pending);
+        }
+        if commit.is_empty() {
+            return self.pump(ctx);
+        }
+        self.inbox.emptying = Some(false);
+        let core = Rc::clone(&self.core);
+        let stored = async move { core.commit(commit).await };
+        ctx.spawn(stored.into_actor(self).map(move |result, act, ctx| {
+            let again = act.inbox.emptying.take().unwrap_or_default();
+            if let Err(error) = result {
+                return act.stopped(None, Stop::Store(error), ctx);
+            }
+            rows.into_iter().for_each(|row| act.queue.add(row));
+            if again || act.inbox.has_more {
+                act.empty_inbox(ctx);
+            }
+            act.pump(ctx);
+        }));
+    }
+
+    fn row_of(&self, mark: Mark) -> PendingRow {
+        let Mark { sync, side, id, lane, due_ms, since_ms, .. } = mark;
+        let reason = PendingReason::Requested.in_place_of(self.core.pending_row(sync, side, &id).map(|row| row.reason));
+        let pending = Pending { side, id, reason, due_ms, since_ms, attempts: 0 };
+        PendingRow { lane, seq: self.core.take_seq(), sync, pending, after_run: 0 }
     }
 }
 

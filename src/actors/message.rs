@@ -132,6 +132,12 @@ pub enum MarkError {
     Store(String),
 }
 
+/// Trigger to connection: something stands in your inbox. Only a wake-up: the actor looks
+/// there at its start, too.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct InboxFilled;
+
 /// Anybody to connection: an object of one side has changed. Only a wake-up: the
 /// change itself is in that side's change list.
 #[derive(Debug, Clone, Message)]

@@ -8,6 +8,7 @@ pub mod batch;
 pub mod connection;
 pub mod core;
 pub mod env;
+pub mod inbox;
 pub mod mapper;
 pub mod message;
 pub mod queue;

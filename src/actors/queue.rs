@@ -65,6 +65,13 @@ impl PendingQueue {
         self.rows.get(key).filter(|_| !self.taken.contains_key(key) || planted::is(Bug::MarkSwallowed))
     }
 
+    /// How many records of one side of a sync wait in a lane.
+    #[must_use]
+    pub fn waiting_in(&self, lane: Lane, sync: SyncNo, side: Side) -> usize {
+        let rows = self.rows.range((lane, 0)..=(lane, u64::MAX));
+        rows.filter(|(_, row)| row.sync == sync && row.pending.side == side).count()
+    }
+
     /// Takes due rows to work on: of the first lane that has any within `lanes`, of
     /// one sync and side, at most `most`. Rows that wait for a run are taken once a
     /// run of their sync that started after them has ended.

@@ -9,6 +9,7 @@ pub mod cursor;
 pub mod direction;
 pub mod document;
 pub mod hash;
+pub mod hint;
 pub mod ids;
 pub mod marker;
 pub mod path;

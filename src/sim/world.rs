@@ -16,7 +16,7 @@ use super::swarm::{Api, Swarm, TEXTS};
 use crate::actors::env::Env;
 use crate::actors::spec::{ConnectionSpec, Schedule, SyncSpec};
 use crate::connectors::memory::rest::RestFaults;
-use crate::connectors::memory::{Faults, MemoryApp};
+use crate::connectors::memory::{Faults, MemoryApp, Normalise};
 use crate::connectors::{Calls, ConnectorFactory};
 use crate::kernel::Kernel;
 use crate::model::document::DocumentError;
@@ -25,6 +25,7 @@ use crate::model::marker::LinkState;
 use crate::model::path::Path;
 use crate::model::side::{PerSide, Side};
 use crate::model::value::Value;
+use crate::model::work::IntentOperation;
 use crate::model::write::Change;
 use crate::store::faulty::{FaultyDisk, Honesty, Life};
 use crate::store::{Store, StoreOptions};
@@ -257,6 +258,20 @@ impl World {
         all
     }
 
+    /// The e-mails of creates whose outcome the kernel awaits, on sides that do not store
+    /// what they are sent.
+    fn promised_in_another_form(&self, account: usize) -> Vec<String> {
+        let Ok(snapshot) = self.store.snapshot() else { return Vec::new() };
+        let conn = snapshot.find_connection(&connection(account)).ok().flatten();
+        let intents = conn.and_then(|conn| snapshot.intents(conn).ok()).unwrap_or_default();
+        let creates = intents.into_iter().filter_map(|(_, _, intent)| match intent.operation {
+            IntentOperation::Create { create, .. } => Some((intent.target, create.record)),
+            IntentOperation::Delete { .. } => None,
+        });
+        let changes_form = |side: Side| self.swarm.sides[side].behaviour.normalise != Normalise::default();
+        creates.filter(|(side, _)| changes_form(*side)).map(|(side, record)| email_of(&flat(side, &record))).collect()
+    }
+
     /// The e-mails of creates that will be carried out later.
     fn creates_under_way(&self, account: usize) -> Vec<String> {
         let known = &self.accounts[account];
@@ -273,12 +288,12 @@ impl World {
         Some((id, flat(side, &value)))
     }
 
-    /// Notes which names are gone on both sides. One whose create is still to be carried
-    /// out is not gone: where it lands in another form, nobody can tell that from an edit.
+    /// Notes which names are gone on both sides. One whose create is not through is not
+    /// gone where it may land in another form: nobody can tell that from an edit.
     pub fn look_for_the_gone(&mut self) {
         for account in 0..self.accounts.len() {
             let there = Side::BOTH.into_iter().flat_map(|side| self.by_email(account, side).into_keys());
-            let there: BTreeSet<String> = there.chain(self.creates_under_way(account)).collect();
+            let there: BTreeSet<String> = there.chain(self.promised_in_another_form(account)).collect();
             let ledger = &mut self.ledgers[account];
             let gone = ledger.names.iter().filter(|name| !there.contains(*name));
             ledger.gone = gone.cloned().collect();

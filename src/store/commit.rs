@@ -205,6 +205,11 @@ impl Commit {
         self.changes.push(RowChange::DeletePending { place: (lane, seq), sync, side, id: id.clone() });
     }
 
+    /// Takes a hint out of the inbox.
+    pub fn delete_inbox(&mut self, seq: u64) {
+        self.delete(Table::Inbox, keys::inbox(self.conn, seq));
+    }
+
     /// Holds a record back; `id` may be synthetic where the record's own is unknown.
     pub fn put_quarantine(&mut self, sync: SyncNo, side: Side, id: &str, quarantined: &Quarantined) {
         self.put(Table::Quarantine, keys::side_id(self.conn, sync, side, id), quarantined);

@@ -13,6 +13,7 @@ use super::records;
 use super::snapshot::Snapshot;
 use super::tables::Table;
 use crate::model::cursor::Cursor;
+use crate::model::hint::Hint;
 use crate::model::ids::{ConnNo, FieldNo, PairNo, RecordId, SyncNo};
 use crate::model::marker::{BaseValue, LinkState, Marker, Previous, SideState};
 use crate::model::side::Side;
@@ -152,7 +153,7 @@ fn place(table: Table, key: &[u8], names: &Names) -> Option<Place> {
         Table::Cursor => format!("{} {} {}", in_sync(parts)?, parts.side()?, parts.stream()?.0),
         Table::Scan => format!("{} {} {} {:?}", in_sync(parts)?, parts.side()?, parts.u64()?, parts.text()?),
         Table::Inbox => format!("{} {}", names.conn(parts.conn()?), parts.u64()?),
-        Table::Dedup => format!("{} {:?}", names.conn(parts.conn()?), parts.text()?),
+        Table::Dedup => format!("{} {}", names.conn(parts.conn()?), parts.digest()?),
         Table::History => format!("{} {} {}", in_sync(parts)?, parts.pair()?, parts.u64()?),
         Table::Totals => in_sync(parts)?,
         Table::Record | Table::RecordGone => format!("{} {:?}", object(parts)?, parts.text()?),
@@ -166,6 +167,15 @@ fn place(table: Table, key: &[u8], names: &Names) -> Option<Place> {
 fn object(parts: &mut Parts<'_>) -> Option<String> {
     let (scope, object) = (parts.closed_text()?, parts.closed_text()?);
     Some(format!("{} {}", word(&scope), word(&object)))
+}
+
+fn hint(hint: &Hint, out: &mut String) {
+    let Hint { lane, side, object, id, at_ms, due_ms } = hint;
+    put(out, format_args!("{} {side} {}", lane.as_str(), word(object.as_str())));
+    if let Some(id) = id {
+        put(out, format_args!(" {:?}", id.as_str()));
+    }
+    put(out, format_args!(" at {at_ms} due {due_ms}"));
 }
 
 /// A value as text.
@@ -197,7 +207,9 @@ fn describe(
             put(out, format_args!("{} {seq}", lane.as_str()));
         }
         Table::Cursor => put(out, format_args!("{:?}", decode::<Cursor>(table, key, value)?.as_str())),
-        Table::Scan | Table::Inbox | Table::Dedup => put(out, format_args!("{} bytes", value.len())),
+        Table::Scan => put(out, format_args!("{} bytes", value.len())),
+        Table::Inbox => hint(&decode(table, key, value)?, out),
+        Table::Dedup => put(out, format_args!("until {}", decode::<i64>(table, key, value)?)),
         Table::History => conflict(&decode(table, key, value)?, out),
         Table::Quarantine => quarantined(&decode(table, key, value)?, out),
         Table::Totals => totals(&decode(table, key, value)?, out),

@@ -136,6 +136,16 @@ pub(crate) fn pending(no: ConnNo, lane_of: Lane, seq: u64) -> Key {
     lane(no, lane_of).bytes(&seq.to_be_bytes())
 }
 
+/// `inbox`.
+pub(crate) fn inbox(no: ConnNo, seq: u64) -> Key {
+    conn(no).bytes(&seq.to_be_bytes())
+}
+
+/// `dedup`.
+pub(crate) fn delivery(no: ConnNo, key: Digest) -> Key {
+    conn(no).bytes(&key.0)
+}
+
 /// `cursor`.
 pub(crate) fn cursor(no: ConnNo, sync: SyncNo, side: Side, stream: StreamNo) -> Key {
     conn_sync(no, sync).side(side).bytes(&[stream.0])

@@ -2,9 +2,10 @@
 //!
 //! The store knows keys, rows and commits: it keeps a commit whole, refuses it when its
 //! connection has started anew or a cursor has moved, and makes it durable before it
-//! says so. What the rows mean is for the layers above. Three rights write: a
-//! [`CommitRight`] (one connection's rows, in one epoch), a [`RecordsRight`] (the
-//! embedded store), and the handle itself (names, epochs, purges). A [`Snapshot`] reads.
+//! says so. What the rows mean is for the layers above. Four rights write: a
+//! [`CommitRight`] (one connection's rows, in one epoch), an [`InboxRight`] (appends what
+//! triggers accept), a [`RecordsRight`] (the embedded store), and the handle itself
+//! (names, epochs, purges). A [`Snapshot`] reads.
 //!
 //! The disk must honour a flush. On one that does not, a power cut can leave a file
 //! that does not open; it is refused then, never taken for an empty one.
@@ -18,6 +19,7 @@ mod dump;
 mod error;
 #[cfg(any(test, feature = "simulate"))]
 pub(crate) mod faulty;
+mod inbox;
 mod keys;
 mod records;
 mod snapshot;
@@ -38,6 +40,7 @@ use redb::{Database, DatabaseError, StorageBackend};
 pub use commit::{Commit, CommitDone, CommitRight};
 pub use committer::{CommitterKind, Done};
 pub use error::{Cause, StoreError};
+pub use inbox::{Appended, InboxRight, Once};
 pub use records::{RecordChange, RecordOp, RecordResult, RecordState, RecordsDone, RecordsRight, StoredRecord};
 pub use snapshot::{PendingRow, Snapshot, StoredConnection};
 
@@ -301,6 +304,12 @@ impl Store {
     #[must_use]
     pub fn records_right(&self) -> RecordsRight {
         RecordsRight::new(self.inner.clone())
+    }
+
+    /// The right to append to inboxes.
+    #[must_use]
+    pub fn inbox_right(&self) -> InboxRight {
+        InboxRight::new(self.inner.clone())
     }
 
     /// Forgets a connection: fences it off and frees its name at once, then takes away

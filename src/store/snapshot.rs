@@ -8,6 +8,7 @@ use super::records::{self, RecordChange, StoredRecord};
 use super::tables::{ReadTables, Table};
 use crate::model::cursor::{Cursor, StreamNo};
 use crate::model::hash::Digest;
+use crate::model::hint::Hint;
 use crate::model::ids::{ConnNo, ConnectionId, Epoch, FieldNo, ObjectName, PairNo, RecordId, Scope, SyncName, SyncNo};
 use crate::model::marker::Marker;
 use crate::model::side::Side;
@@ -204,6 +205,14 @@ impl Snapshot {
     /// All pending rows of a connection, by lane and place.
     pub fn pending_all(&self, conn: ConnNo) -> Result<Vec<PendingRow>, StoreError> {
         self.pending_rows(&keys::conn(conn).prefixed(), usize::MAX)
+    }
+
+    /// Up to `limit` hints of a connection's inbox, oldest first, with their numbers.
+    pub fn inbox(&self, conn: ConnNo, limit: usize) -> Result<Vec<(u64, Hint)>, StoreError> {
+        self.rows(Table::Inbox, &keys::conn(conn).prefixed(), limit, |parts, key, value| {
+            let hint = decode(Table::Inbox, key, value)?;
+            Ok(parts.conn().and_then(|_| parts.u64()).map(|seq| (seq, hint)))
+        })
     }
 
     /// Up to `limit` pending rows of a lane, beginning at place `from_seq`.

@@ -59,9 +59,9 @@ tables! {
     Cursor => "cursor",
     /// conn|sync|side|epoch|id; kept for proofs of absence, not written yet.
     Scan => "scan",
-    /// conn|seq; kept for payloads of webhooks, not written yet.
+    /// conn|seq → hint.
     Inbox => "inbox",
-    /// conn|key; kept for delivery ids of webhooks, not written yet.
+    /// conn|key of a delivery → until when it is remembered.
     Dedup => "dedup",
     /// conn|sync|pair|seq → conflict.
     History => "history",
