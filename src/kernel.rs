@@ -1,5 +1,6 @@
 //! The kernel: connections kept in agreement inside a running actix system.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,13 +10,20 @@ use tokio::sync::oneshot;
 use crate::actors::connection::Connection;
 use crate::actors::env::Env;
 use crate::actors::message::{ConnectionStatus, MarkError, MarkRecord, RunReport, RunSync, SetPaused, Wake};
-use crate::actors::spec::ConnectionSpec;
+use crate::actors::spec::{ConnectionSpec, Webhook};
 use crate::actors::supervisor::{AbortAll, Add, DrainAll, GetAllStatus, Remove, Routes, StartTriggers, Supervisor};
 use crate::model::ids::{ConnectionId, ObjectName, RecordId, Scope, SyncName};
-use crate::model::side::Side;
+use crate::model::side::{PerSide, Side};
 use crate::model::work::Lane;
 use crate::store::{Store, StoreError, StoreOptions};
+use crate::triggers::counts::Counts;
+use crate::triggers::event::{Accepted, EventError, EventTrigger, Fire};
+use crate::triggers::intake::{Intake, Known, KnownConnections};
+use crate::triggers::kept::Kept;
 use crate::triggers::schedule;
+use crate::triggers::webhook::{Entrances, GetCounts, WebhookTrigger};
+use crate::web::events::Events;
+use crate::web::webhooks::Webhooks;
 
 /// A running kernel. Cheap to clone; usable from any thread.
 ///
@@ -37,13 +45,10 @@ struct Inner {
     supervisors: Vec<Addr<Supervisor>>,
     arbiters: Vec<ArbiterHandle>,
     routes: Routes,
-    apps: dashmap::DashMap<ConnectionId, AppShare>,
-}
-
-/// Which of your app's records a connection touches.
-struct AppShare {
-    scope: Option<Scope>,
-    objects: Vec<ObjectName>,
+    known: KnownConnections,
+    entrances: Entrances,
+    webhooks: Arc<Kept<WebhookTrigger>>,
+    events: Arc<Kept<EventTrigger>>,
 }
 
 /// Why the kernel could not do something.
@@ -147,7 +152,16 @@ impl KernelBuilder {
             supervisors.push(Supervisor::start_in_arbiter(&arbiter, move |_| supervisor));
             arbiters.push(arbiter);
         }
-        let inner = Inner { store, supervisors, arbiters, routes, apps: dashmap::DashMap::new() };
+        let (known, entrances) = (KnownConnections::default(), Entrances::default());
+        let intake = Intake::new(store.inbox_right(), Arc::clone(&routes), Arc::clone(&known), self.env.clone());
+        let home = arbiters.first().cloned();
+        let webhooks = {
+            let (intake, entrances) = (intake.clone(), entrances.clone());
+            Kept::new(home.clone(), move || WebhookTrigger::new(intake.clone(), entrances.clone()))
+        };
+        let events = Kept::new(home, move || EventTrigger::new(intake.clone()));
+        let (webhooks, events) = (Arc::new(webhooks), Arc::new(events));
+        let inner = Inner { store, supervisors, arbiters, routes, known, entrances, webhooks, events };
         let kernel = Kernel { inner: Arc::new(inner) };
         for connection in self.connections {
             kernel.add(connection).await?;
@@ -186,28 +200,42 @@ impl Kernel {
     /// When there is one of that name, or it shares unscoped records with another.
     pub async fn add(&self, spec: ConnectionSpec) -> Result<(), KernelError> {
         let id = spec.id.clone();
-        let objects = spec.syncs.iter().map(|sync| sync.objects.app.clone()).collect();
-        let share = AppShare { scope: spec.scope.clone(), objects };
-        self.check_scope(&id, &share)?;
         let refuse = |reason: String| KernelError::Connection { id: id.clone(), reason };
+        let objects = PerSide::from_fn(|side| spec.syncs.iter().map(|sync| sync.objects[side].clone()).collect());
+        self.check_scope(&id, spec.scope.as_ref(), &objects)?;
+        if let Some(problem) = spec.webhook.as_ref().and_then(Webhook::problem) {
+            return Err(refuse(format!("its webhook cannot be used: {problem}")));
+        }
+        let (scope, webhook) = (spec.scope.clone(), spec.webhook.clone());
         let added = self.supervisor_of(&id).send(Add(spec)).await;
         added.map_err(|_| refuse("the supervisor is gone".to_owned()))?.map_err(refuse)?;
-        self.inner.apps.insert(id, share);
+        let conn = self.inner.store.intern_connection(&id)?;
+        self.inner.known.insert(id.clone(), Known { conn, scope, objects });
+        if let Some(webhook) = webhook
+            && let Err(reason) = self.inner.entrances.open(&id, &webhook)
+        {
+            self.remove(&id, false).await?;
+            return Err(refuse(reason));
+        }
         Ok(())
     }
 
     /// Two connections must not share your app's records: without a scope of its own,
     /// one customer's records would reach another's app.
-    fn check_scope(&self, id: &ConnectionId, share: &AppShare) -> Result<(), KernelError> {
-        let clash = self.inner.apps.iter().find(|other| {
-            let shared = share.objects.iter().any(|object| other.objects.contains(object));
-            other.key() != id && other.scope == share.scope && shared
+    fn check_scope(
+        &self,
+        id: &ConnectionId,
+        scope: Option<&Scope>,
+        objects: &PerSide<BTreeSet<ObjectName>>,
+    ) -> Result<(), KernelError> {
+        let clash = self.inner.known.iter().find(|other| {
+            other.key() != id && other.scope.as_ref() == scope && !objects.app.is_disjoint(&other.objects.app)
         });
         match clash {
             None => Ok(()),
             Some(other) => Err(KernelError::Connection {
                 id: id.clone(),
-                reason: match &share.scope {
+                reason: match scope {
                     Some(scope) => format!("its scope '{scope}' is also that of connection '{}'", other.key()),
                     None => format!("neither it nor connection '{}' has a scope; give each its own", other.key()),
                 },
@@ -223,7 +251,8 @@ impl Kernel {
     pub async fn remove(&self, id: &ConnectionId, purge: bool) -> Result<(), KernelError> {
         let removed = self.supervisor_of(id).send(Remove(id.clone())).await;
         removed.map_err(|_| MarkError::Restarting)??;
-        self.inner.apps.remove(id);
+        self.inner.entrances.close(id);
+        self.inner.known.remove(id);
         if purge {
             let conn = self.inner.store.intern_connection(id)?;
             self.inner.store.purge(conn).await?;
@@ -289,18 +318,41 @@ impl Kernel {
     /// Tells the connections of a scope that an object of your app has changed. Only a
     /// wake-up: the change is found in your app's change list.
     pub fn app_changed(&self, scope: &Scope, object: &ObjectName) {
-        let ids: Vec<ConnectionId> = self
-            .inner
-            .apps
-            .iter()
-            .filter(|app| app.scope.as_ref() == Some(scope))
-            .map(|app| app.key().clone())
-            .collect();
+        let of_scope = self.inner.known.iter().filter(|known| known.scope.as_ref() == Some(scope));
+        let ids: Vec<ConnectionId> = of_scope.map(|known| known.key().clone()).collect();
         for id in ids {
             if let Ok(connection) = self.connection(&id) {
                 connection.do_send(Wake { side: Side::App, object: object.clone() });
             }
         }
+    }
+
+    /// Says that records of your app have changed, been made or been deleted. Returns once
+    /// that is durable; the effect follows.
+    ///
+    /// # Errors
+    /// When something named is not there, there is no room, or it cannot be stored.
+    pub async fn fire(&self, fire: Fire) -> Result<Accepted, EventError> {
+        self.inner.events.send(fire).await.unwrap_or(Err(EventError::Stopped))
+    }
+
+    /// Where connected apps deliver their webhooks, to be mounted in an actix-web app under
+    /// any prefix: `App::new().configure(kernel.webhooks().configure())`.
+    #[must_use]
+    pub fn webhooks(&self) -> Webhooks {
+        Webhooks::new(Arc::clone(&self.inner.webhooks))
+    }
+
+    /// Where your backend fires events over HTTP, to be mounted as [`Kernel::webhooks`].
+    #[must_use]
+    pub fn events(&self) -> Events {
+        Events::new(Arc::clone(&self.inner.events))
+    }
+
+    /// What came in by webhooks and by events since the start.
+    pub async fn received(&self) -> (Counts, Counts) {
+        let webhooks = self.inner.webhooks.send(GetCounts).await.unwrap_or_default();
+        (webhooks, self.inner.events.send(GetCounts).await.unwrap_or_default())
     }
 
     /// How every connection is, by name.
@@ -315,7 +367,7 @@ impl Kernel {
     /// Names of all connections.
     #[must_use]
     pub fn connections(&self) -> Vec<ConnectionId> {
-        let mut ids: Vec<ConnectionId> = self.inner.apps.iter().map(|app| app.key().clone()).collect();
+        let mut ids: Vec<ConnectionId> = self.inner.known.iter().map(|known| known.key().clone()).collect();
         ids.sort();
         ids
     }
@@ -341,7 +393,7 @@ impl Kernel {
     fn connection(&self, id: &ConnectionId) -> Result<Addr<Connection>, MarkError> {
         match self.inner.routes.get(id) {
             Some(address) => Ok(address.clone()),
-            None if self.inner.apps.contains_key(id) => Err(MarkError::Restarting),
+            None if self.inner.known.contains_key(id) => Err(MarkError::Restarting),
             None => Err(MarkError::NoConnection(id.clone())),
         }
     }

@@ -3,6 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::connectors::webhook::payload::WebhookSpec;
+use crate::connectors::webhook::signature::{MOST_SECRETS, Scheme};
 use crate::connectors::{Calls, ConnectorFactory};
 use crate::model::budget::Limits;
 use crate::model::direction::Direction;
@@ -123,8 +127,54 @@ pub struct ConnectionSpec {
     pub shared_app_calls: Option<Calls>,
     /// What is kept in agreement.
     pub syncs: Vec<Arc<SyncSpec>>,
+    /// Where the connected app's webhooks come in.
+    pub webhook: Option<Webhook>,
     /// It is added paused.
     pub paused: bool,
+}
+
+/// Where a connected app's webhooks for one connection come in.
+#[derive(Debug, Clone)]
+pub struct Webhook {
+    /// What stands in the URL behind the scope, and nobody can guess.
+    pub path: SecretString,
+    /// The whole URL as the app knows it, without a query; for schemes that sign it.
+    pub url: String,
+    /// The live secrets, several while one takes the place of another.
+    pub secrets: Vec<SecretString>,
+    /// The account that events of this connection name, where several share a path.
+    pub account: Option<String>,
+    /// How deliveries are known and read.
+    pub spec: Arc<WebhookSpec>,
+}
+
+/// The shortest path that counts as one that nobody can guess, in bytes: 96 bits in
+/// base64.
+pub const LEAST_PATH_BYTES: usize = 16;
+
+impl Webhook {
+    /// What is wrong with it, if anything.
+    #[must_use]
+    pub fn problem(&self) -> Option<String> {
+        let path = self.path.expose_secret();
+        if path.len() < LEAST_PATH_BYTES {
+            return Some(format!("its path has fewer than {LEAST_PATH_BYTES} characters, so it can be guessed"));
+        }
+        if !path.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)) {
+            return Some("its path may hold letters, digits, '-', '.', '_' and '~' only".to_owned());
+        }
+        let scheme = &self.spec.scheme;
+        if self.secrets.is_empty() && *scheme != Scheme::Unsigned {
+            return Some("it has no secret, so nobody could show that a delivery is genuine".to_owned());
+        }
+        if self.secrets.len() > MOST_SECRETS {
+            return Some(format!("it has more than {MOST_SECRETS} secrets"));
+        }
+        if *scheme == Scheme::Unsigned && !self.secrets.is_empty() {
+            return Some("its connector declares no signature, so a secret would not be asked for".to_owned());
+        }
+        self.secrets.iter().find_map(|secret| Some(format!("a secret of it {}", scheme.secret_problem(secret)?)))
+    }
 }
 
 impl ConnectionSpec {
@@ -143,6 +193,7 @@ impl ConnectionSpec {
             limits: PerSide::default(),
             shared_app_calls: None,
             syncs: Vec::new(),
+            webhook: None,
             paused: false,
         }
     }
@@ -152,6 +203,12 @@ impl ConnectionSpec {
     pub fn sync(mut self, sync: SyncSpec) -> Self {
         self.syncs.push(Arc::new(sync));
         self
+    }
+
+    /// Takes the connected app's webhooks.
+    #[must_use]
+    pub fn webhook(self, webhook: Webhook) -> Self {
+        Self { webhook: Some(webhook), ..self }
     }
 
     /// Only these of your app's records are this customer's.

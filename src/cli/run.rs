@@ -3,13 +3,14 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use secrecy::ExposeSecret;
 
 use super::exit::{Exit, Failure};
 use super::output::Output;
 use super::{progress, target};
-use crate::config::{Config, EmbeddedApi as EmbeddedSettings};
+use crate::config::{Config, EmbeddedApi as EmbeddedSettings, Receive};
 use crate::control::{Control, MakeSpecs};
 use crate::kernel::Kernel;
 use crate::model::ids::{ObjectName, Scope};
@@ -41,7 +42,7 @@ pub(super) async fn execute(args: Args, out: &Output) -> Result<Exit, Failure> {
     }
     let kernel = builder.start().await?;
     let served = serve(&config, &kernel, specs);
-    let (control, embedded) = match served {
+    let Served { control, embedded, receive } = match served {
         Ok(served) => served,
         Err(failure) => {
             kernel.shutdown().await;
@@ -50,15 +51,18 @@ pub(super) async fn execute(args: Args, out: &Output) -> Result<Exit, Failure> {
     };
     let state = config.state.display().to_string();
     let listens = embedded.as_ref().map(|api| api.url.clone());
+    let receives = receive.as_ref().map(|receiver| receiver.url.clone());
     out.value(&serde_json::json!({
         "state": state,
         "control": control.path().display().to_string(),
         "embedded": listens,
+        "receive": receives,
         "connections": kernel.connections(),
     }));
     tracing::info!(
         state,
         embedded = listens,
+        receive = receives,
         connections = kernel.connections().len(),
         "running; end it with Ctrl-C or SIGTERM"
     );
@@ -67,7 +71,7 @@ pub(super) async fn execute(args: Args, out: &Output) -> Result<Exit, Failure> {
     tracing::info!("ending: what is in flight is finished, nothing new is taken; once more to end at once");
     progress.abort();
     tokio::select! {
-        () = end(&kernel, embedded, control) => tracing::info!("ended"),
+        () = end(&kernel, [receive, embedded], control) => tracing::info!("ended"),
         _ = told_to_end() => tracing::warn!("ended at once; what was in flight is taken up at the next start"),
     }
     Ok(Exit::Done)
@@ -82,23 +86,32 @@ fn default_threads(num_connections: usize) -> usize {
     }
 }
 
-/// The control socket, and the embedded store's API where it is wanted.
-fn serve(config: &Config, kernel: &Kernel, specs: MakeSpecs) -> Result<(Control, Option<Served>), Failure> {
-    let embedded = config.embedded.as_ref().map(|settings| serve_embedded(settings, kernel)).transpose()?;
-    let control = Control::start(kernel.clone(), &config.state, specs);
-    Ok((control.map_err(|error| Failure::state(error.to_string()))?, embedded))
+/// What the process listens with.
+struct Served {
+    control: Control,
+    embedded: Option<Listening>,
+    receive: Option<Listening>,
 }
 
-async fn end(kernel: &Kernel, embedded: Option<Served>, control: Control) {
-    if let Some(api) = embedded {
-        api.server.stop(true).await;
+/// The control socket, and the embedded store's API and the receiver where they are
+/// wanted.
+fn serve(config: &Config, kernel: &Kernel, specs: MakeSpecs) -> Result<Served, Failure> {
+    let embedded = config.embedded.as_ref().map(|settings| serve_embedded(settings, kernel)).transpose()?;
+    let receive = config.receive.as_ref().map(|settings| serve_receiver(settings, kernel)).transpose()?;
+    let control = Control::start(kernel.clone(), &config.state, specs);
+    Ok(Served { control: control.map_err(|error| Failure::state(error.to_string()))?, embedded, receive })
+}
+
+async fn end(kernel: &Kernel, listening: [Option<Listening>; 2], control: Control) {
+    for one in listening.into_iter().flatten() {
+        one.server.stop(true).await;
     }
     kernel.shutdown().await;
     control.stop().await;
 }
 
-/// The embedded store's REST API, listening.
-pub(super) struct Served {
+/// Something that listens for HTTP.
+pub(super) struct Listening {
     /// Where.
     pub url: String,
     /// To stop it by.
@@ -106,7 +119,7 @@ pub(super) struct Served {
 }
 
 /// Serves the embedded store at `/records/{scope}/{object}`.
-pub(super) fn serve_embedded(settings: &EmbeddedSettings, kernel: &Kernel) -> Result<Served, Failure> {
+pub(super) fn serve_embedded(settings: &EmbeddedSettings, kernel: &Kernel) -> Result<Listening, Failure> {
     let told = kernel.clone();
     let on_change = Arc::new(move |scope: &Scope, object: &ObjectName| told.app_changed(scope, object));
     let mut api = EmbeddedApi::new(kernel.store().clone(), on_change);
@@ -124,7 +137,43 @@ pub(super) fn serve_embedded(settings: &EmbeddedSettings, kernel: &Kernel) -> Re
     let server = server.run();
     let handle = server.handle();
     actix_web::rt::spawn(server);
-    Ok(Served { url: format!("http://{address}/records"), server: handle })
+    Ok(Listening { url: format!("http://{address}/records"), server: handle })
+}
+
+/// The most connections of the receiver at a time; the rest wait to be accepted.
+const MOST_RECEIVED_AT_ONCE: usize = 2_000;
+
+/// How long an idle connection to the receiver is kept.
+const RECEIVER_KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// Takes webhooks at `/webhooks/{path}`, and events at `/events` where a token guards it
+/// or nobody else can reach it.
+fn serve_receiver(settings: &Receive, kernel: &Kernel) -> Result<Listening, Failure> {
+    let (webhooks, mut events) = (kernel.webhooks(), kernel.events());
+    if let Some(token) = &settings.token {
+        events = events.with_token(token.expose_secret());
+    }
+    let takes_events = settings.token.is_some() || settings.listen.ip().is_loopback();
+    let app = move || {
+        let app = actix_web::App::new().configure(webhooks.configure());
+        app.configure(|config| {
+            if takes_events {
+                config.configure(events.configure());
+            }
+        })
+    };
+    let listen = settings.listen;
+    let refused = |error: std::io::Error| {
+        Failure::refused(format!("failed to listen on {listen} for webhooks and events ([receive] listen): {error}"))
+    };
+    let server = actix_web::HttpServer::new(app).workers(1).disable_signals().shutdown_timeout(5);
+    let server = server.keep_alive(RECEIVER_KEEP_ALIVE).max_connections(MOST_RECEIVED_AT_ONCE);
+    let server = server.bind(listen).map_err(refused)?;
+    let address = server.addrs().first().copied().unwrap_or(listen);
+    let server = server.run();
+    let handle = server.handle();
+    actix_web::rt::spawn(server);
+    Ok(Listening { url: format!("http://{address}"), server: handle })
 }
 
 /// Returns at SIGINT (Ctrl-C) or SIGTERM.

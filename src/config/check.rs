@@ -5,11 +5,14 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::declared::{Connection, Sync};
+use secrecy::ExposeSecret;
+
+use super::declared::{Connection, DeclaredWebhook, Sync};
 use super::files::Outside;
 use super::http::HttpSide;
 use super::keys::{shown, unknown};
-use super::{AppSide, ConfiguredConnection, HttpSideFactory};
+use super::{AppSide, ConfiguredConnection, HttpSideFactory, Receive};
+use crate::actors::spec::Webhook;
 use crate::connectors::http::{HttpConnectorFile, HttpFactory, HttpSettings};
 use crate::model::budget::Limits;
 use crate::model::document::{Located, Problems, line_and_column};
@@ -24,6 +27,9 @@ pub(super) struct Declared<'d> {
     pub text: &'d str,
     /// `None` for the embedded store.
     pub app: Option<HttpSide>,
+    pub receive: Option<Receive>,
+    /// Whether `[receive]` is there, readable or not.
+    pub has_receive: bool,
     pub connections: Vec<Connection>,
     pub syncs: Vec<Sync>,
 }
@@ -51,6 +57,7 @@ impl Declared<'_> {
         checker.scopes();
         checker.shared_records(&syncs);
         checker.shared_accounts();
+        checker.webhooks();
         if !problems.is_empty() {
             return None;
         }
@@ -321,15 +328,58 @@ impl<'c> Checker<'c> {
             }
         };
         let remote = self.factory(&connection.remote, connection.remote.settings.clone()?)?;
+        let webhook = match &connection.webhook {
+            Some(declared) => Some(self.webhook(connection, declared)?),
+            None => None,
+        };
         Some(ConfiguredConnection {
             id: ConnectionId::new(connection.id.as_ref()?.value.as_str()),
             scope,
             app,
             remote,
             limits: PerSide { app: app_limits, remote: connection.remote.limits.clone() },
+            webhook,
             paused: connection.paused,
             syncs: syncs.iter().map(|sync| sync.spec.clone()).collect::<Option<_>>()?,
         })
+    }
+
+    /// A connection's webhook, which needs somewhere to come in and a connector that says
+    /// how it is known and read.
+    fn webhook(&self, connection: &Connection, declared: &DeclaredWebhook) -> Option<Webhook> {
+        let receive = self.declared.receive.as_ref()?;
+        let file = connection.remote.file.as_ref()?;
+        let path = declared.path.clone()?;
+        let webhook = Webhook {
+            url: format!("{}/webhooks/{}", receive.url, path.expose_secret()),
+            path,
+            secrets: declared.secrets.clone()?,
+            account: declared.account.clone(),
+            spec: Arc::clone(file.value.webhook()?),
+        };
+        if let Some(problem) = webhook.problem() {
+            self.problems.add(declared.span.clone(), format!("'webhook' cannot be used: {problem}"));
+            return None;
+        }
+        Some(webhook)
+    }
+
+    /// What a webhook needs and is not there.
+    fn webhooks(&self) {
+        for connection in &self.declared.connections {
+            let Some(declared) = &connection.webhook else { continue };
+            if !self.declared.has_receive {
+                let help = "add [receive] with listen = \"127.0.0.1:8090\" and the url under which others reach it";
+                self.problems.add_with_help(declared.span.clone(), "there is no [receive] for webhooks to come in", help);
+            }
+            if let Some(file) = &connection.remote.file
+                && file.value.webhook().is_none()
+            {
+                let message = format!("connector '{}' declares no [webhook]", shown(file.value.name()));
+                let help = "add [webhook] with signature, type, objects and id to the connector file";
+                self.problems.add_with_help(declared.span.clone(), message, help);
+            }
+        }
     }
 
     /// The connector's own last word on its settings; they were checked before, so it

@@ -5,9 +5,11 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::EmbeddedApi;
+use secrecy::SecretString;
+
+use super::{EmbeddedApi, Receive};
 use super::files::Outside;
-use super::http::{HttpSide, http_side, secret};
+use super::http::{HttpSide, http_side, secret, secrets};
 use super::keys::{name, non_empty, shown, word};
 use crate::actors::spec::{Schedule, SyncSpec};
 use crate::model::direction::Direction;
@@ -31,7 +33,16 @@ pub(super) struct Connection {
     pub id: Option<Located<String>>,
     pub scope: Option<Located<Scope>>,
     pub remote: HttpSide,
+    pub webhook: Option<DeclaredWebhook>,
     pub paused: bool,
+}
+
+/// A connection's `webhook`.
+pub(super) struct DeclaredWebhook {
+    pub span: Range<usize>,
+    pub path: Option<SecretString>,
+    pub secrets: Option<Vec<SecretString>>,
+    pub account: Option<String>,
 }
 
 /// A `[[sync]]`.
@@ -54,9 +65,61 @@ pub(super) fn connection(table: Table<'_>, outside: &Outside<'_>) -> Connection 
     let scope = table.item("scope").and_then(|_| scope(&table));
     let remote = http_side(&table, false, outside);
     let paused = table.boolean("paused").is_some_and(|paused| paused.value);
+    let webhook = table.table("webhook").map(|table| webhook(table, outside));
     let span = table.span();
     table.finish();
-    Connection { span, id, scope, remote, paused }
+    Connection { span, id, scope, remote, webhook, paused }
+}
+
+fn webhook(table: Table<'_>, outside: &Outside<'_>) -> DeclaredWebhook {
+    let path = secret(&table, "path", outside);
+    let account = table.item("account").and_then(|_| name(&table, "account")).map(|account| account.value);
+    let secrets = match (table.item("secret"), table.item("secrets")) {
+        (None, None) => Some(Vec::new()),
+        (Some(_), None) => secret(&table, "secret", outside).map(|secret| vec![secret]),
+        (None, Some(_)) => secrets(&table, "secrets", outside),
+        (Some(item), Some(_)) => {
+            table.problems().add(item.span(), "'secret' stands beside 'secrets': keep one of the two");
+            let _ = (table.text("secret"), table.texts("secrets"));
+            None
+        }
+    };
+    let span = table.span();
+    table.finish();
+    DeclaredWebhook { span, path, secrets, account }
+}
+
+/// Reads `[receive]`.
+pub(super) fn receive(table: Table<'_>, outside: &Outside<'_>) -> Option<Receive> {
+    let listen = listen(&table, "127.0.0.1:8090");
+    let url = table.item("url").and_then(|_| non_empty(&table, "url"));
+    let token = table.item("token").and_then(|_| secret(&table, "token", outside));
+    if let Some(url) = &url {
+        let parsed = url::Url::parse(&url.value).ok();
+        let fits = parsed.is_some_and(|url| {
+            matches!(url.scheme(), "http" | "https") && url.query().is_none() && url.fragment().is_none()
+        });
+        if !fits {
+            let message = format!("'url' is not where others reach this kernel: '{}'", shown(&url.value));
+            table.problems().add_with_help(url.span.clone(), message, "for example https://sync.example.com");
+        }
+    }
+    table.finish();
+    let (_, listen) = listen?;
+    let url = url.map_or_else(|| format!("http://{listen}"), |url| url.value.trim_end_matches('/').to_owned());
+    Some(Receive { listen, url, token })
+}
+
+fn listen(table: &Table<'_>, example: &str) -> Option<(Located<String>, SocketAddr)> {
+    let text = non_empty(table, "listen")?;
+    match text.value.parse::<SocketAddr>() {
+        Ok(address) => Some((text, address)),
+        Err(_) => {
+            let message = format!("'listen' is not an address with a port: '{}'", shown(&text.value));
+            table.problems().add_with_help(text.span, message, format!("for example {example}"));
+            None
+        }
+    }
 }
 
 fn scope(table: &Table<'_>) -> Option<Located<Scope>> {
@@ -80,25 +143,17 @@ pub(super) fn app(table: Table<'_>, outside: &Outside<'_>) -> HttpSide {
 pub(super) fn embedded(table: Table<'_>, outside: &Outside<'_>) -> Option<EmbeddedApi> {
     let problems = table.problems();
     let before = problems.len();
-    let listen = non_empty(&table, "listen");
-    let address = listen.as_ref().and_then(|text| match text.value.parse::<SocketAddr>() {
-        Ok(address) => Some(address),
-        Err(_) => {
-            let message = format!("'listen' is not an address with a port: '{}'", shown(&text.value));
-            problems.add_with_help(text.span.clone(), message, "for example 127.0.0.1:8080");
-            None
-        }
-    });
+    let listen = listen(&table, "127.0.0.1:8080");
     let token = table.item("token").and_then(|_| secret(&table, "token", outside));
-    if let (Some(listen), Some(address), true) = (listen, address, problems.len() == before)
+    if let (Some((listen, address)), true) = (&listen, problems.len() == before)
         && token.is_none()
         && !address.ip().is_loopback()
     {
         let help = "add token = \"${APP_TOKEN}\", or listen on 127.0.0.1";
-        problems.add_with_help(listen.span, "'listen' is open to other machines, and no 'token' is asked for", help);
+        problems.add_with_help(listen.span.clone(), "'listen' is open to other machines, and no 'token' is asked for", help);
     }
     table.finish();
-    Some(EmbeddedApi { listen: address?, token })
+    Some(EmbeddedApi { listen: listen?.1, token })
 }
 
 pub(super) fn sync(table: Table<'_>, outside: &Outside<'_>) -> Sync {

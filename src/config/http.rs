@@ -187,6 +187,20 @@ pub(super) fn secret(table: &Table<'_>, key: &str, outside: &Outside<'_>) -> Opt
     Some(filled.text.into())
 }
 
+/// A list of secrets at a key that is there.
+pub(super) fn secrets(table: &Table<'_>, key: &str, outside: &Outside<'_>) -> Option<Vec<SecretString>> {
+    let mut secrets = Vec::new();
+    for text in table.texts(key)? {
+        let filled: Filled = fill(key, &text, outside.env, table.problems())?;
+        if filled.is_literal() {
+            let help = "write \"${NAME}\" and set that environment variable";
+            outside.warnings.add_with_help(text.span, format!("'{key}' holds a secret that stands in this file"), help);
+        }
+        secrets.push(filled.text.into());
+    }
+    Some(secrets)
+}
+
 /// Whether the credentials are of the kind that the connector file declares.
 fn check_credentials(file: &HttpConnectorFile, given: &Given, problems: &Problems) {
     let kind = file.auth_kind();

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use secrecy::SecretString;
 
-use crate::actors::spec::{ConnectionSpec, SyncSpec};
+use crate::actors::spec::{ConnectionSpec, SyncSpec, Webhook};
 use crate::connectors::http::HttpFactory;
 use crate::connectors::{Calls, ConnectorFactory};
 use crate::model::budget::Limits;
@@ -47,6 +47,8 @@ pub struct Config {
     pub state: PathBuf,
     /// The REST API of the embedded store; `None` where it is not served.
     pub embedded: Option<EmbeddedApi>,
+    /// Where webhooks and events come in; `None` where they do not.
+    pub receive: Option<Receive>,
     /// The connections, in the order of the file.
     pub connections: Vec<ConfiguredConnection>,
     warnings: Vec<String>,
@@ -60,6 +62,19 @@ pub struct EmbeddedApi {
     /// token.
     pub listen: SocketAddr,
     /// Asked for as a bearer token; `None` where nothing is asked for.
+    pub token: Option<SecretString>,
+}
+
+/// Where webhooks and events come in.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Receive {
+    /// The address to listen on.
+    pub listen: SocketAddr,
+    /// Where others reach it, without a slash at the end: `https://sync.example.com`.
+    pub url: String,
+    /// Asked for as a bearer token by `/events`; without it events are taken where
+    /// `listen` is reached from this machine only.
     pub token: Option<SecretString>,
 }
 
@@ -78,6 +93,8 @@ pub struct ConfiguredConnection {
     pub remote: HttpSideFactory,
     /// How much each side may be called; the app's budget is shared by all connections.
     pub limits: PerSide<Limits>,
+    /// Where the connected app's webhooks come in.
+    pub webhook: Option<Webhook>,
     /// It is added paused.
     pub paused: bool,
     /// What is kept in agreement.
@@ -184,6 +201,9 @@ impl Config {
             problems.add_with_help(table.span(), "[embedded] stands beside [app]", help);
         }
         let embedded = embedded_table.and_then(|table| declared::embedded(table, &outside));
+        let receive_table = top.table("receive");
+        let has_receive = receive_table.is_some();
+        let receive = receive_table.and_then(|table| declared::receive(table, &outside));
         let connections: Vec<_> =
             top.tables("connection").into_iter().map(|table| declared::connection(table, &outside)).collect();
         let syncs: Vec<_> = top.tables("sync").into_iter().map(|table| declared::sync(table, &outside)).collect();
@@ -193,13 +213,14 @@ impl Config {
             }
         }
         top.finish();
-        let checked = check::Declared { text, app, connections, syncs }.check(&problems, &outside);
+        let checked = check::Declared { text, app, receive: receive.clone(), has_receive, connections, syncs }.check(&problems, &outside);
         let (mut connector_lines, warnings) = outside.finish();
         match (checked, state) {
             (Some(connections), Some(state)) if problems.is_empty() && connector_lines.is_empty() => Ok(Self {
                 path: PathBuf::from(file_name),
                 state: base_dir.join(state),
                 embedded,
+                receive,
                 connections,
                 warnings: DocumentError::new(file_name, text, warnings.into_sorted()).lines,
             }),
@@ -243,6 +264,7 @@ impl Config {
                     limits: connection.limits.clone(),
                     shared_app_calls,
                     syncs: connection.syncs.clone(),
+                    webhook: connection.webhook.clone(),
                     paused: connection.paused,
                 }
             })

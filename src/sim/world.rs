@@ -611,6 +611,7 @@ fn specification(
         limits: PerSide::from_fn(|side| swarm.sides[side].limits.clone()),
         shared_app_calls: None,
         syncs: vec![Arc::new(sync_spec(swarm, grown)?)],
+        webhook: None,
         paused: false,
     })
 }

@@ -14,12 +14,24 @@ pub struct ApiError {
     status: u16,
     code: &'static str,
     message: String,
+    retry_after_s: Option<u32>,
+    closes: bool,
 }
 
 impl ApiError {
     /// A refusal with an HTTP status.
     pub(crate) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status: status.as_u16(), code, message: message.into() }
+        Self { status: status.as_u16(), code, message: message.into(), retry_after_s: None, closes: false }
+    }
+
+    /// Asks to come back after so many seconds.
+    pub(crate) fn retry_after(self, seconds: u32) -> Self {
+        Self { retry_after_s: Some(seconds), ..self }
+    }
+
+    /// Closes the connection: the rest of the request is not wanted.
+    pub(crate) fn closing(self) -> Self {
+        Self { closes: true, ..self }
     }
 
     pub(crate) fn bad_request(code: &'static str, message: impl Into<String>) -> Self {
@@ -65,6 +77,12 @@ impl ResponseError for ApiError {
         let mut response = HttpResponse::build(self.status_code());
         if self.status_code() == StatusCode::UNAUTHORIZED {
             response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
+        }
+        if let Some(seconds) = self.retry_after_s {
+            response.insert_header((header::RETRY_AFTER, seconds.to_string()));
+        }
+        if self.closes {
+            response.force_close();
         }
         response.content_type("application/json").body(body.to_json())
     }

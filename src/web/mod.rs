@@ -1,10 +1,13 @@
 //! Edge in: actix-web scopes that a host program may mount, or the kernel serves.
 //!
 //! A scope takes a request apart, refuses what is not well-formed, makes one durable
-//! change through the store and only then tells the kernel. It decides nothing about
-//! syncing.
+//! change through the store, or has a trigger make it, and only then tells the kernel. It
+//! decides nothing about syncing.
 
+mod bearer;
 pub mod embedded;
 mod error;
+pub mod events;
+pub mod webhooks;
 
 pub use error::ApiError;

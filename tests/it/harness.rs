@@ -20,6 +20,7 @@ use syncline::reconcile::mapping::Mapping;
 use syncline::reconcile::merge::Initial;
 use syncline::reconcile::spec::MappingSpec;
 use syncline::store::{Store, StoreOptions};
+use syncline::actors::spec::Webhook;
 use syncline::{ConnectionSpec, Env, Kernel, RunReport, Schedule, SyncSpec};
 
 /// Runs a story on one thread with paused time.
@@ -50,6 +51,8 @@ pub struct Setup {
     pub seed: u64,
     /// The connected app stands behind a REST API of the shape that this seed draws.
     pub rest: Option<u64>,
+    /// The connected app's webhooks come in here.
+    pub webhook: Option<Webhook>,
 }
 
 impl Default for Setup {
@@ -62,6 +65,7 @@ impl Default for Setup {
             schedule: None,
             seed: 1,
             rest: None,
+            webhook: None,
         }
     }
 }
@@ -133,6 +137,7 @@ impl World {
             limits: PerSide::default(),
             shared_app_calls: None,
             syncs: vec![Arc::new(sync)],
+            webhook: self.setup.webhook.clone(),
             paused: false,
         };
         let kernel = Kernel::builder().store(self.store.clone()).env(self.env.clone()).connection(spec).start().await;
@@ -148,9 +153,14 @@ impl World {
 
     /// Kills the kernel where it stands and starts it again over what was durable.
     pub async fn kill(&mut self) {
+        self.abort().await;
+        self.start().await;
+    }
+
+    /// Kills the kernel where it stands.
+    pub async fn abort(&mut self) {
         self.kernel().abort().await;
         self.kernel = None;
-        self.start().await;
     }
 
     pub fn kernel(&self) -> &Kernel {

@@ -11,8 +11,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("store", &["model"]),
     ("connectors", &["model", "store"]),
     ("actors", &["model", "reconcile", "store", "connectors"]),
-    ("triggers", &["model", "actors", "store"]),
-    ("web", &["model", "actors", "connectors", "store"]),
+    ("triggers", &["model", "actors", "connectors", "store"]),
+    ("web", &["model", "actors", "connectors", "store", "triggers"]),
     ("sandbox", &["model"]),
 ];
 

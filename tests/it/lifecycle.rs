@@ -209,6 +209,7 @@ fn spec_again(world: &World) -> syncline::ConnectionSpec {
         limits: syncline::model::side::PerSide::default(),
         shared_app_calls: None,
         syncs: Vec::new(),
+        webhook: None,
         paused: false,
     }
 }

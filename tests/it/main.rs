@@ -16,6 +16,7 @@ mod planner;
 mod planted;
 #[cfg(feature = "simulate")]
 mod simulation;
+mod triggers;
 mod unknown_outcomes;
 
 /// As the program has it: the worlds allocate a lot.

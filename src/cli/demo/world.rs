@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::Args;
 use crate::cli::exit::Failure;
-use crate::cli::run::{Served, serve_embedded};
+use crate::cli::run::{Listening, serve_embedded};
 use crate::cli::target;
 use crate::config::Config;
 use crate::connectors::embedded::{Embedded, RecordWrite};
@@ -47,7 +47,7 @@ pub(super) struct World {
     pub store: Store,
     specs: MakeSpecs,
     kernel: Option<Kernel>,
-    api: Option<Served>,
+    api: Option<Listening>,
     control: Option<Control>,
     // Removed when dropped, after the store is closed.
     folder: TemporaryFolder,

@@ -8,7 +8,7 @@ use super::spec::{Endpoint, PathTemplate, Piece};
 use super::transport::Method;
 
 /// A table under its full name, so that a message tells which of many it means.
-pub(super) fn sub<'d>(table: &Table<'d>, key: &str, name: &str) -> Option<Table<'d>> {
+pub(in crate::connectors) fn sub<'d>(table: &Table<'d>, key: &str, name: &str) -> Option<Table<'d>> {
     let item = table.item(key)?;
     match item.table(name) {
         Ok(table) => Some(table),
@@ -20,7 +20,7 @@ pub(super) fn sub<'d>(table: &Table<'d>, key: &str, name: &str) -> Option<Table<
 }
 
 /// A path within a record or an answer.
-pub(super) fn path(table: &Table<'_>, key: &str) -> Option<Path> {
+pub(in crate::connectors) fn path(table: &Table<'_>, key: &str) -> Option<Path> {
     to_path(table, &table.text(key)?)
 }
 
@@ -89,7 +89,7 @@ pub(super) fn headers(table: &Table<'_>, key: &str) -> Vec<(String, String)> {
 }
 
 /// The name of a header.
-pub(super) fn header_name(table: &Table<'_>, key: &str) -> Option<String> {
+pub(in crate::connectors) fn header_name(table: &Table<'_>, key: &str) -> Option<String> {
     let text = table.text(key)?;
     if is_token(&text.value) {
         return Some(text.value);
@@ -103,7 +103,7 @@ fn is_token(name: &str) -> bool {
 }
 
 /// One of a few words.
-pub(super) fn word<T: Clone>(table: &Table<'_>, key: &str, words: &[(&str, T)]) -> Option<T> {
+pub(in crate::connectors) fn word<T: Clone>(table: &Table<'_>, key: &str, words: &[(&str, T)]) -> Option<T> {
     let text = table.text(key)?;
     if let Some((_, value)) = words.iter().find(|(word, _)| *word == text.value) {
         return Some(value.clone());

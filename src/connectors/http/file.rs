@@ -1,7 +1,10 @@
 //! The connector file: one TOML text that describes one kind of app.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use crate::connectors::webhook::declared::webhook;
+use crate::connectors::webhook::payload::WebhookSpec;
 use crate::model::budget::{Limits, Window};
 use crate::model::document::{DocumentError, Problems, Table, parse};
 use crate::model::ids::ObjectName;
@@ -23,6 +26,7 @@ pub struct HttpConnectorFile {
     pub(super) limited_pause_ms: u64,
     pub(super) statuses: Statuses,
     objects: BTreeMap<ObjectName, ObjectSpec>,
+    webhook: Option<Arc<WebhookSpec>>,
 }
 
 impl HttpConnectorFile {
@@ -57,6 +61,12 @@ impl HttpConnectorFile {
         &self.limits
     }
 
+    /// How the app's webhooks are known and read; `None` where it declares none.
+    #[must_use]
+    pub fn webhook(&self) -> Option<&Arc<WebhookSpec>> {
+        self.webhook.as_ref()
+    }
+
     /// What it declares about one object.
     pub(super) fn object(&self, name: &ObjectName) -> Option<&ObjectSpec> {
         self.objects.get(name)
@@ -83,8 +93,10 @@ fn file(top: Table<'_>) -> Option<HttpConnectorFile> {
             }
         }
     }
+    let names: Vec<&ObjectName> = objects.keys().collect();
+    let webhook = top.table("webhook").and_then(|table| webhook(table, &names)).map(Arc::new);
     top.finish();
-    Some(HttpConnectorFile { name: name?, auth, headers, limits, limited_pause_ms, statuses, objects })
+    Some(HttpConnectorFile { name: name?, auth, headers, limits, limited_pause_ms, statuses, objects, webhook })
 }
 
 /// How long to pause after a 429 that does not say how long.

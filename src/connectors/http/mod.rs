@@ -35,6 +35,8 @@
 //! | `recovery` | `find` (`settle`), `idempotency_key` (`header`, `life`), `external_id` (`field`), `client_id` (`field`), `park`. Without it `find` where `[find]` is declared, else `park` |
 //! | `[object.x.update]` | an endpoint with `{id}`: PUT sends the whole record, PATCH and POST what changes (or `whole`); `body`, `if_match`, `makes_missing`, `absent` (`null` or `omit`), `keep_id`, `content_type`, `answer`, `missing`, `changed` |
 //! | `[object.x.delete]` | an endpoint with `{id}`, `if_match`, `missing`, `changed` |
+//! | `[webhook]` | `signature` (required; below), `events` (where a list of them stands), `object` for all events, or `type` with `objects = { "contact.*" = "contacts" }`, `id`, `account`, `handshake = { query = "param" }` or `{ body = "path" }` |
+//! | `signature` | `standard-webhooks`, `stripe`, `github`, `hubspot-v3`, `shopify`, `slack`, `basic`, `none`; `{ token = "header", prefix }`; or `hmac` (`sha256`, `sha512`) with `header`, `encoding` (`hex`, `base64`), `prefix` or `list = { separator, between, name }`, `secret` (`text`, `whsec`), `timestamp` (a header) or `timestamp_entry` (of the list) with `timestamp_unit` and `tolerance`, `id` (a header), `signed`: a list of texts, `"{body}"`, `"{timestamp}"`, `"{id}"`, `"{method}"`, `"{url}"` |
 //! | `[object.x.batch]` | `kind = "requests"`: an endpoint, `requests`, `responses`; `kind = "records"`: `create`, `update`, `delete`, each an endpoint with `records`, `item`, `results`, `status`, `error`, `record`. With it `size` |
 //!
 //! A `body` is a path (an envelope around the record) or a tree; in a tree and in `item`
@@ -47,7 +49,7 @@ mod compose;
 mod cursor;
 mod declared;
 mod entry;
-mod fields;
+pub(in crate::connectors) mod fields;
 mod file;
 mod guard;
 mod net;

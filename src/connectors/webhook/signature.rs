@@ -202,6 +202,21 @@ pub enum Refused {
     Mismatch,
 }
 
+impl Refused {
+    /// A word for logs and counts.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Refused::Unsigned => "no signature",
+            Refused::Headers => "missing or doubled header",
+            Refused::Stamp => "unreadable time",
+            Refused::TooOld => "too old",
+            Refused::TooNew => "dated ahead",
+            Refused::Mismatch => "wrong signature",
+        }
+    }
+}
+
 impl Scheme {
     /// Checks a delivery against the live secrets; what is beyond [`MOST_SECRETS`] is not
     /// tried.

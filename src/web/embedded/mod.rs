@@ -39,7 +39,7 @@ mod tests;
 use std::fmt;
 use std::sync::Arc;
 
-use actix_web::http::header::{self, HeaderMap};
+use actix_web::http::header;
 use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpRequest, HttpResponse, web};
 
@@ -50,6 +50,7 @@ use crate::model::value::Value;
 use crate::model::write::{ConnectorError, NextStep, Outcome, Stored};
 use crate::store::Store;
 use crate::web::ApiError;
+use crate::web::bearer::Bearer;
 
 use merge::merge_patch;
 use request::{Condition, MAX_BODY_BYTES, Query, Tail, Target};
@@ -68,13 +69,13 @@ const MOST_ATTEMPTS: usize = 16;
 pub struct EmbeddedApi {
     store: Store,
     on_change: OnChange,
-    token: Option<blake3::Hash>,
+    bearer: Bearer,
     clock: Clock,
 }
 
 impl fmt::Debug for EmbeddedApi {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EmbeddedApi").field("token", &self.token.is_some()).finish_non_exhaustive()
+        f.debug_struct("EmbeddedApi").field("bearer", &self.bearer).finish_non_exhaustive()
     }
 }
 
@@ -82,14 +83,14 @@ impl EmbeddedApi {
     /// An API over a store that takes requests without a token.
     #[must_use]
     pub fn new(store: Store, on_change: OnChange) -> Self {
-        Self { store, on_change, token: None, clock: system_clock() }
+        Self { store, on_change, bearer: Bearer::nobody(), clock: system_clock() }
     }
 
     /// Asks every request for `Authorization: Bearer …`. Only a hash of the token is
     /// kept.
     #[must_use]
     pub fn with_token(self, token: &str) -> Self {
-        Self { token: Some(blake3::hash(token.as_bytes())), ..self }
+        Self { bearer: Bearer::of(token), ..self }
     }
 
     /// Takes the time from another clock.
@@ -118,21 +119,6 @@ impl EmbeddedApi {
         }
     }
 
-    fn authorise(&self, headers: &HeaderMap) -> Result<(), ApiError> {
-        let Some(token) = &self.token else { return Ok(()) };
-        let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let given = match given.split_once(' ') {
-            Some((scheme, given)) if scheme.eq_ignore_ascii_case("bearer") => given.trim(),
-            Some(_) | None => "",
-        };
-        // Comparing two hashes of this type takes the same time wherever they differ.
-        if blake3::hash(given.as_bytes()) == *token {
-            return Ok(());
-        }
-        let message = "send the token as 'Authorization: Bearer …'";
-        Err(ApiError::new(StatusCode::UNAUTHORIZED, "unauthorised", message))
-    }
-
     fn records(&self, target: &Target) -> Embedded {
         Embedded::new(self.store.clone(), target.scope.clone()).with_clock(Arc::clone(&self.clock))
     }
@@ -148,7 +134,7 @@ async fn wrong_method(request: HttpRequest) -> Answer {
 // ---- reading ----
 
 async fn list(request: HttpRequest, api: web::Data<EmbeddedApi>) -> Answer {
-    api.authorise(request.headers())?;
+    api.bearer.check(request.headers())?;
     let target = request::object_target(request.uri().path())?;
     let query = Query::read(request.query_string(), &["limit", "cursor"])?;
     let (records, next) =
@@ -159,7 +145,7 @@ async fn list(request: HttpRequest, api: web::Data<EmbeddedApi>) -> Answer {
 }
 
 async fn read(request: HttpRequest, api: web::Data<EmbeddedApi>) -> Answer {
-    api.authorise(request.headers())?;
+    api.bearer.check(request.headers())?;
     match request::record_target(request.uri().path())? {
         (target, Tail::Changes) => changes(&request, &api, &target),
         (target, Tail::Record(id)) => {
@@ -187,7 +173,7 @@ fn changes(request: &HttpRequest, api: &EmbeddedApi, target: &Target) -> Answer 
 // ---- writing ----
 
 async fn create(request: HttpRequest, payload: web::Payload, api: web::Data<EmbeddedApi>) -> Answer {
-    api.authorise(request.headers())?;
+    api.bearer.check(request.headers())?;
     let target = request::object_target(request.uri().path())?;
     request::must_be_json(request.headers())?;
     let record = request::json_object(&body(payload).await?)?;
@@ -208,7 +194,7 @@ async fn create(request: HttpRequest, payload: web::Payload, api: web::Data<Embe
 }
 
 async fn write(request: HttpRequest, payload: web::Payload, api: web::Data<EmbeddedApi>) -> Answer {
-    api.authorise(request.headers())?;
+    api.bearer.check(request.headers())?;
     let (target, Tail::Record(id)) = request::record_target(request.uri().path())? else {
         return wrong_method(request).await;
     };

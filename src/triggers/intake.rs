@@ -1,0 +1,95 @@
+//! How triggers hand over what they have accepted: durably first, then a wake-up.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use dashmap::DashMap;
+
+use crate::actors::env::Env;
+use crate::actors::message::InboxFilled;
+use crate::actors::supervisor::Routes;
+use crate::model::hint::Hint;
+use crate::model::ids::{ConnNo, ConnectionId, ObjectName, Scope};
+use crate::model::side::PerSide;
+use crate::store::{Appended, InboxRight, Once, StoreError};
+
+/// What triggers need to know of a connection.
+#[derive(Debug, Clone)]
+pub struct Known {
+    /// Its number in the store.
+    pub conn: ConnNo,
+    /// Which of your app's records it touches.
+    pub scope: Option<Scope>,
+    /// The objects of its syncs.
+    pub objects: PerSide<BTreeSet<ObjectName>>,
+}
+
+/// All connections, for any thread.
+pub type KnownConnections = Arc<DashMap<ConnectionId, Known>>;
+
+/// The one way from a trigger to a connection. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Intake {
+    inbox: InboxRight,
+    routes: Routes,
+    known: KnownConnections,
+    env: Env,
+}
+
+impl Intake {
+    /// Appends to the inboxes of these connections and wakes their actors.
+    #[must_use]
+    pub fn new(inbox: InboxRight, routes: Routes, known: KnownConnections, env: Env) -> Self {
+        Self { inbox, routes, known, env }
+    }
+
+    /// A connection, if there is one of that name.
+    #[must_use]
+    pub fn find(&self, id: &ConnectionId) -> Option<Known> {
+        self.known.get(id).map(|known| known.clone())
+    }
+
+    /// The connections of a scope, by name.
+    #[must_use]
+    pub fn of_scope(&self, scope: &Scope) -> Vec<ConnectionId> {
+        let of_scope = self.known.iter().filter(|known| known.scope.as_ref() == Some(scope));
+        let mut ids: Vec<ConnectionId> = of_scope.map(|known| known.key().clone()).collect();
+        ids.sort();
+        ids
+    }
+
+    /// Milliseconds since 1970.
+    #[must_use]
+    pub fn now_ms(&self) -> i64 {
+        self.env.now_ms()
+    }
+
+    /// Makes hints durable and wakes the connection. Needs no actor: one that is down
+    /// finds them when it comes back.
+    ///
+    /// # Errors
+    /// [`StoreError::NoConnection`] where there is none of that name, or what the disk
+    /// says; then nothing was accepted.
+    pub async fn accept(
+        &self,
+        id: &ConnectionId,
+        known: &Known,
+        hints: Vec<Hint>,
+        once: Option<Once>,
+    ) -> Result<Appended, StoreError> {
+        let appended = self.inbox.append(known.conn, hints, once, self.now_ms()).await?;
+        if appended == Appended::Accepted
+            && let Some(connection) = self.routes.get(id)
+        {
+            connection.do_send(InboxFilled);
+        }
+        Ok(appended)
+    }
+
+    /// Forgets the names of deliveries that can no longer be repeated.
+    pub async fn forget(&self, known: &Known) {
+        if let Err(error) = self.inbox.forget(known.conn, self.now_ms()).await {
+            tracing::warn!("old deliveries could not be forgotten: {error}");
+        }
+    }
+}
