@@ -11,6 +11,7 @@ use futures_util::StreamExt;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use syncline::actors::spec::Webhook;
+use syncline::Kernel;
 use syncline::connectors::http::HttpConnectorFile;
 use syncline::connectors::memory::Behaviour;
 use syncline::model::hint::Hint;
@@ -79,8 +80,12 @@ fn headed(id: &str, at_s: &str, signature: &str, body: &str) -> TestRequest {
 
 /// Sends requests one after the other to the world's receiver; their statuses.
 async fn post(world: &World, requests: impl IntoIterator<Item = TestRequest>) -> Vec<u16> {
-    let app = App::new().configure(world.kernel().webhooks().configure());
-    let app = init_service(app.configure(world.kernel().events().with_token("t0ken").configure())).await;
+    post_to(world.kernel(), requests).await
+}
+
+async fn post_to(kernel: &Kernel, requests: impl IntoIterator<Item = TestRequest>) -> Vec<u16> {
+    let app = App::new().configure(kernel.webhooks().configure());
+    let app = init_service(app.configure(kernel.events().with_token("t0ken").configure())).await;
     let mut statuses = Vec::new();
     for request in requests {
         statuses.push(call_service(&app, request.to_request()).await.status().as_u16());
@@ -194,7 +199,7 @@ fn deliveries_that_are_not_genuine_are_refused_and_leave_nothing() {
         assert_eq!(hints(&world), 0);
         let (counts, _) = world.kernel().received().await;
         assert_eq!((counts.accepted, counts.refused.values().sum::<u64>()), (0, names.len() as u64), "{counts:?}");
-        assert_eq!(counts.refused["wrong signature"], 7, "{counts:?}");
+        assert_eq!(counts.refused["wrong signature"], 8, "{counts:?}");
     });
 }
 
@@ -350,6 +355,7 @@ fn while_a_connection_is_paused_or_down_its_hints_are_taken() {
         rest(5).await;
         assert_eq!(world.fields(Side::App, &app)["phone"], Value::string("1"));
         // Without an actor the inbox fills up to its bound, and not beyond.
+        let dead = world.kernel().clone();
         world.abort().await;
         let conn = world.store.intern_connection(&"acme".into()).unwrap();
         let hint = |id: u64| Hint {
@@ -362,7 +368,9 @@ fn while_a_connection_is_paused_or_down_its_hints_are_taken() {
         };
         let right = world.store.inbox_right();
         assert_eq!(right.append(conn, (0..10_000).map(hint).collect(), None, 0).await.unwrap(), Appended::Accepted);
-        assert_eq!(right.append(conn, vec![hint(1)], None, 0).await.unwrap(), Appended::Full);
+        assert_eq!(post_to(&dead, [delivery("m2", NOW_S, &updated("7"))]).await, [503]);
+        assert_eq!(dead.fire(event(&["7"])).await, Err(EventError::Full(2)));
+        drop(dead);
         world.apps.remote.clear_log();
         world.start().await;
         rest(60).await;
@@ -373,15 +381,12 @@ fn while_a_connection_is_paused_or_down_its_hints_are_taken() {
 }
 
 #[test]
-fn a_full_inbox_asks_to_come_back_and_loses_nothing() {
+fn what_cannot_be_stored_is_asked_to_come_back() {
     story(|| async {
         let mut world = World::new(signed()).await;
         linked(&world, "a@x.io").await;
-        // An inbox that nobody empties: another connection of the file, without an actor.
-        let conn = world.store.intern_connection(&"acme".into()).unwrap();
-        world.kernel().pause(&"acme".into()).await.unwrap();
         world.store.close().await;
-        assert_eq!(post(&world, [delivery("m1", NOW_S, &updated("7"))]).await, [503], "{conn}");
+        assert_eq!(post(&world, [delivery("m1", NOW_S, &updated("7"))]).await, [503]);
         let fired = world.kernel().fire(event(&["7"])).await;
         assert!(matches!(fired, Err(EventError::Store(_))), "{fired:?}");
         world.abort().await;
