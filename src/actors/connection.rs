@@ -19,8 +19,8 @@ use crate::actors::batch::{self, Fetched, Report, Stop};
 use crate::actors::core::Core;
 use crate::actors::inbox::{Inbox, Mark, Sorted};
 use crate::actors::message::{
-    Abort, ConnectionStatus, Drain, GetStatus, InboxFilled, MarkError, MarkRecord, QuarantineRow, Ran, RunReport, RunSync,
-    SetPaused, SyncStatus, Tick, Wake,
+    Abort, ConnectionStatus, Drain, GetStatus, InboxFilled, MarkError, MarkRecord, QuarantineRow, Ran, RunReport,
+    RunSync, SetPaused, SyncStatus, Tick, Wake,
 };
 use crate::actors::queue::{PendingQueue, PendingRow};
 use crate::actors::recovery;

@@ -151,9 +151,10 @@ impl Inbox {
     /// The hints for which nothing is left to do once the present run of a sync has
     /// ended.
     pub fn done_with(&self, sync: SyncNo) -> impl Iterator<Item = u64> {
-        let done = self.objects.iter().filter(move |(_, waiting)| {
-            waiting.syncs.len() == 1 && waiting.syncs.get(&sync) == Some(&true)
-        });
+        let done = self
+            .objects
+            .iter()
+            .filter(move |(_, waiting)| waiting.syncs.len() == 1 && waiting.syncs.get(&sync) == Some(&true));
         done.map(|(seq, _)| *seq)
     }
 

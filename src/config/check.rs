@@ -370,7 +370,11 @@ impl<'c> Checker<'c> {
             let Some(declared) = &connection.webhook else { continue };
             if !self.declared.has_receive {
                 let help = "add [receive] with listen = \"127.0.0.1:8090\" and the url under which others reach it";
-                self.problems.add_with_help(declared.span.clone(), "there is no [receive] for webhooks to come in", help);
+                self.problems.add_with_help(
+                    declared.span.clone(),
+                    "there is no [receive] for webhooks to come in",
+                    help,
+                );
             }
             if let Some(file) = &connection.remote.file
                 && file.value.webhook().is_none()

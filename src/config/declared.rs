@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use secrecy::SecretString;
 
-use super::{EmbeddedApi, Receive};
 use super::files::Outside;
 use super::http::{HttpSide, http_side, secret, secrets};
 use super::keys::{name, non_empty, shown, word};
+use super::{EmbeddedApi, Receive};
 use crate::actors::spec::{Schedule, SyncSpec};
 use crate::model::direction::Direction;
 use crate::model::document::{Located, Problems, Table};
@@ -150,7 +150,11 @@ pub(super) fn embedded(table: Table<'_>, outside: &Outside<'_>) -> Option<Embedd
         && !address.ip().is_loopback()
     {
         let help = "add token = \"${APP_TOKEN}\", or listen on 127.0.0.1";
-        problems.add_with_help(listen.span.clone(), "'listen' is open to other machines, and no 'token' is asked for", help);
+        problems.add_with_help(
+            listen.span.clone(),
+            "'listen' is open to other machines, and no 'token' is asked for",
+            help,
+        );
     }
     table.finish();
     Some(EmbeddedApi { listen: listen?.1, token })

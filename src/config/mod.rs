@@ -213,7 +213,8 @@ impl Config {
             }
         }
         top.finish();
-        let checked = check::Declared { text, app, receive: receive.clone(), has_receive, connections, syncs }.check(&problems, &outside);
+        let checked = check::Declared { text, app, receive: receive.clone(), has_receive, connections, syncs }
+            .check(&problems, &outside);
         let (mut connector_lines, warnings) = outside.finish();
         match (checked, state) {
             (Some(connections), Some(state)) if problems.is_empty() && connector_lines.is_empty() => Ok(Self {

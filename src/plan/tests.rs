@@ -41,6 +41,7 @@ fn spec(apps: &PerSide<MemoryApp>) -> ConnectionSpec {
         limits: PerSide { app: Limits::default(), remote: Limits::default() },
         shared_app_calls: None,
         syncs: vec![Arc::new(sync)],
+        webhook: None,
         paused: false,
     }
 }

@@ -6,12 +6,12 @@
 
 use std::sync::Arc;
 
-use super::codec::{decode, encode};
+use super::codec::{bad_row, decode, encode};
 use super::commit::Effects;
 use super::committer::{Done, Work};
 use super::connections::ConnectionRow;
 use super::error::StoreError;
-use super::keys::{self, Parts};
+use super::keys::{self, Key, Parts};
 use super::tables::{Table, WriteTables};
 use super::{Inner, submit};
 use crate::model::hash::Digest;
@@ -92,38 +92,36 @@ impl Work for Append {
         if let Some(once) = self.once {
             let key = keys::delivery(self.conn, once.key);
             let known = tables.get(Table::Dedup, &key)?;
-            let until_ms: Option<i64> =
-                known.map(|bytes| decode(Table::Dedup, key.as_bytes(), &bytes)).transpose()?;
+            let until_ms: Option<i64> = known.map(|bytes| decode(Table::Dedup, key.as_bytes(), &bytes)).transpose()?;
             if until_ms.is_some_and(|until_ms| until_ms > self.now_ms) {
                 return Ok((effects, Appended::Repeated));
             }
             effects.put(Table::Dedup, key, encode(&once.until_ms));
         }
-        let mut next = match tables.last(Table::Inbox, &keys::conn(self.conn).prefixed())? {
-            None => 0,
-            Some((key, _)) => {
-                let mut parts = Parts::new(key.as_bytes());
-                let last = parts.conn().and_then(|_| parts.u64());
-                last.ok_or_else(|| super::codec::bad_row(Table::Inbox, key.as_bytes(), "it holds no number"))? + 1
+        let all = keys::conn(self.conn).prefixed();
+        let first = tables.keys(Table::Inbox, &all, 1)?.first().map(seq_of).transpose()?;
+        let last = tables.last(Table::Inbox, &all)?.map(|(key, _)| seq_of(&key)).transpose()?;
+        let next = last.map_or(0, |last| last + 1);
+        // Numbers may have gaps, as hints for whole objects stay until they have been read:
+        // the rows themselves are counted only where their span could be too long.
+        let num_new = self.hints.len() as u64;
+        if next - first.unwrap_or(next) + num_new > MOST_WAITING {
+            let most = usize::try_from(MOST_WAITING).unwrap_or(usize::MAX);
+            if tables.keys(Table::Inbox, &all, most)?.len() as u64 + num_new > MOST_WAITING {
+                return Ok((Effects::default(), Appended::Full));
             }
-        };
-        // Rows of whole objects stay until they have been read, so the numbers may have
-        // gaps; those who ask are refused too early then, never too late.
-        let first = tables.keys(Table::Inbox, &keys::conn(self.conn).prefixed(), 1)?;
-        let first = first.first().and_then(|key| {
-            let mut parts = Parts::new(key.as_bytes());
-            parts.conn().and_then(|_| parts.u64())
-        });
-        let waiting = next - first.unwrap_or(next);
-        if waiting + self.hints.len() as u64 > MOST_WAITING {
-            return Ok((Effects::default(), Appended::Full));
         }
-        for hint in &self.hints {
-            effects.put(Table::Inbox, keys::inbox(self.conn, next), encode(hint));
-            next += 1;
+        for (seq, hint) in (next..).zip(&self.hints) {
+            effects.put(Table::Inbox, keys::inbox(self.conn, seq), encode(hint));
         }
         Ok((effects, Appended::Accepted))
     }
+}
+
+fn seq_of(key: &Key) -> Result<u64, StoreError> {
+    let mut parts = Parts::new(key.as_bytes());
+    let seq = parts.conn().and_then(|_| parts.u64());
+    seq.ok_or_else(|| bad_row(Table::Inbox, key.as_bytes(), "it holds no number"))
 }
 
 struct Forget {
@@ -240,6 +238,12 @@ mod tests {
         // What was refused is not taken for a repetition when it is sent again.
         assert_eq!(ready(inbox.append(conn, two, Some(once), 5)).unwrap(), Appended::Accepted);
         assert_eq!(ready(inbox.append(conn, vec![hint("d")], None, 5)).unwrap(), Appended::Full);
+        // One that stays does not take the room of those that have gone.
+        let mut commit = right.new_commit();
+        (2..MOST_WAITING).for_each(|seq| commit.delete_inbox(seq));
+        ready(right.commit(commit)).unwrap();
+        assert_eq!(ready(inbox.append(conn, vec![hint("e"); room], None, 5)).unwrap(), Appended::Full);
+        assert_eq!(ready(inbox.append(conn, vec![hint("e"); room - 2], None, 5)).unwrap(), Appended::Accepted);
     }
 
     #[test]

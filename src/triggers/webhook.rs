@@ -161,7 +161,8 @@ impl WebhookTrigger {
             return Looked::Refused(refused.map_or("unknown path", |_| "unknown path"), Answer::Unauthorised);
         };
         if let Some(Handshake::Query { param }) = &entrance.spec.handshake
-            && let Some((_, value)) = url::form_urlencoded::parse(delivery.query.as_bytes()).find(|(name, _)| name == param)
+            && let Some((_, value)) =
+                url::form_urlencoded::parse(delivery.query.as_bytes()).find(|(name, _)| name == param)
         {
             return challenge(value.into_owned());
         }

@@ -116,7 +116,8 @@ fn read(body: &[u8]) -> Result<Fire, ApiError> {
         match key.as_str() {
             "settle" => {
                 let duration = value.as_str().and_then(parse_duration_ms).filter(|ms| *ms <= MOST_SETTLE_MS);
-                settle_ms = duration.ok_or_else(|| bad("'settle' is a duration up to 1h, such as \"2s\"".to_owned()))?;
+                settle_ms =
+                    duration.ok_or_else(|| bad("'settle' is a duration up to 1h, such as \"2s\"".to_owned()))?;
             }
             "events" => list = Some(value),
             _ => event.push((key, value)),
@@ -202,7 +203,8 @@ mod tests {
         let whose = Whose::Connection("acme".into());
         assert_eq!(fire.events, [Event { whose, object: "contacts".into(), ids: vec![id] }]);
         assert_eq!(fire.settle_ms, 2_000);
-        let fire = read(br#"{"events":[{"scope":"a","object":"x","ids":["1","2"]},{"scope":"a","object":"y"}]}"#).unwrap();
+        let fire =
+            read(br#"{"events":[{"scope":"a","object":"x","ids":["1","2"]},{"scope":"a","object":"y"}]}"#).unwrap();
         assert_eq!(fire.events.iter().map(|event| event.ids.len()).collect::<Vec<_>>(), [2, 0]);
     }
 

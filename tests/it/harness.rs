@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::DateTime;
+use syncline::actors::spec::Webhook;
 use syncline::connectors::ConnectorFactory;
 use syncline::connectors::memory::MemoryApp;
 use syncline::connectors::memory::rest::RestApp;
@@ -20,7 +21,6 @@ use syncline::reconcile::mapping::Mapping;
 use syncline::reconcile::merge::Initial;
 use syncline::reconcile::spec::MappingSpec;
 use syncline::store::{Store, StoreOptions};
-use syncline::actors::spec::Webhook;
 use syncline::{ConnectionSpec, Env, Kernel, RunReport, Schedule, SyncSpec};
 
 /// Runs a story on one thread with paused time.

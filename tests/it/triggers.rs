@@ -10,8 +10,8 @@ use base64::engine::general_purpose::STANDARD;
 use futures_util::StreamExt;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
-use syncline::actors::spec::Webhook;
 use syncline::Kernel;
+use syncline::actors::spec::Webhook;
 use syncline::connectors::http::HttpConnectorFile;
 use syncline::connectors::memory::Behaviour;
 use syncline::model::hint::Hint;
@@ -121,7 +121,8 @@ fn a_webhook_has_its_record_read_and_nothing_else_of_it_is_believed() {
         let world = World::new(signed()).await;
         let (app, remote) = linked(&world, "a@x.io").await;
         edit(&world.apps, Side::Remote, &remote, "phone", Some("555"));
-        let body = format!(r#"{{"type":"contact.updated","data":{{"id":"{remote}","phone":"666","email":"evil@x.io"}}}}"#);
+        let body =
+            format!(r#"{{"type":"contact.updated","data":{{"id":"{remote}","phone":"666","email":"evil@x.io"}}}}"#);
         assert_eq!(post(&world, [delivery("m1", NOW_S, &body)]).await, [200]);
         rest(5).await;
         let fields = world.fields(Side::App, &app);
@@ -425,9 +426,8 @@ fn webhooks_of_several_accounts_share_a_path_and_reach_their_own() {
         let world = World::new(Setup { webhook: Some(shared), ..Setup::default() }).await;
         let (app, remote) = linked(&world, "a@x.io").await;
         edit(&world.apps, Side::Remote, &remote, "phone", Some("1"));
-        let about = |account: &str| {
-            format!(r#"{{"type":"contact.updated","account":{account},"data":{{"id":"{remote}"}}}}"#)
-        };
+        let about =
+            |account: &str| format!(r#"{{"type":"contact.updated","account":{account},"data":{{"id":"{remote}"}}}}"#);
         let stranger = about("63");
         assert_eq!(post(&world, [delivery("m1", NOW_S, &stranger)]).await, [401]);
         assert_eq!(hints(&world), 0);
@@ -440,7 +440,8 @@ fn webhooks_of_several_accounts_share_a_path_and_reach_their_own() {
 #[test]
 fn handshakes_are_answered_by_those_who_are_known() {
     story(|| async {
-        let asks = "signature = \"none\"\nobject = \"contacts\"\nid = \"id\"\nhandshake = { query = \"validationToken\" }";
+        let asks =
+            "signature = \"none\"\nobject = \"contacts\"\nid = \"id\"\nhandshake = { query = \"validationToken\" }";
         let open = Webhook { secrets: Vec::new(), ..webhook(asks) };
         let world = World::new(Setup { webhook: Some(open), ..Setup::default() }).await;
         let app = init_service(App::new().configure(world.kernel().webhooks().configure())).await;
@@ -485,7 +486,8 @@ fn the_event_route_wants_its_token_and_answers_in_its_own_words() {
         let world = World::new(Setup::default()).await;
         let body = r#"{"connection":"acme","object":"contacts","id":7}"#;
         let to = |token: &str, body: &str| {
-            let request = TestRequest::post().uri("/events").insert_header(("authorization", format!("Bearer {token}")));
+            let request =
+                TestRequest::post().uri("/events").insert_header(("authorization", format!("Bearer {token}")));
             request.set_payload(body.to_owned())
         };
         let anonymous = TestRequest::post().uri("/events").set_payload(body);

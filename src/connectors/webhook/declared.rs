@@ -182,7 +182,8 @@ fn stamp(table: &Table<'_>) -> Option<Stamp> {
     let tolerance_s = tolerance.as_ref().map_or(DEFAULT_TOLERANCE_S, |tolerance| tolerance.value.div_ceil(1_000));
     let place = header.map(StampPlace::Header).or(entry.map(StampPlace::Entry));
     if let (None, Some(tolerance)) = (&place, &tolerance) {
-        let help = "add timestamp = \"X-Timestamp\", or timestamp_entry = \"t\" where it stands in the signature's list";
+        let help =
+            "add timestamp = \"X-Timestamp\", or timestamp_entry = \"t\" where it stands in the signature's list";
         table.problems().add_with_help(tolerance.span.clone(), "'tolerance' needs a time that is signed", help);
     }
     Some(Stamp { place: place?, millis, tolerance_s })

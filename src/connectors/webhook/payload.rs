@@ -180,8 +180,7 @@ fn record_id(value: &Value) -> Option<RecordId> {
     };
     let is_number = matches!(value, Value::Number(_));
     let is_whole = text.strip_prefix('-').unwrap_or(text).bytes().all(|byte| byte.is_ascii_digit()) && text != "-0";
-    let is_usable =
-        !text.is_empty() && text.len() <= MAX_RECORD_ID_BYTES && !text.chars().any(char::is_control);
+    let is_usable = !text.is_empty() && text.len() <= MAX_RECORD_ID_BYTES && !text.chars().any(char::is_control);
     (is_usable && (is_whole || !is_number)).then(|| RecordId::from(text))
 }
 
