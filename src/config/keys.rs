@@ -19,7 +19,7 @@ pub(super) fn non_empty(table: &Table<'_>, key: &str) -> Option<Located<String>>
 pub(super) fn name(table: &Table<'_>, key: &str) -> Option<Located<String>> {
     let text = non_empty(table, key)?;
     if text.value.contains("${") {
-        let help = "variables stand for secrets: in base_url, auth and token";
+        let help = "variables stand for secrets: in base_url, auth, token and webhook";
         table.problems().add_with_help(text.span, format!("no variable is filled in in '{key}'"), help);
         return None;
     }

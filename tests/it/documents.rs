@@ -110,3 +110,29 @@ fn the_configuration_of_the_readme_is_well_formed() {
     assert_eq!((config.connections.len(), config.connections[0].syncs.len()), (1, 1));
     assert!(config.warnings().is_empty(), "{:?}", config.warnings());
 }
+
+#[test]
+fn the_webhook_of_the_readme_is_well_formed() {
+    let files = |path: &Path| match path.to_str() {
+        Some("connectors/crm.toml") => {
+            let added = block("README.md", "# also in connectors/crm.toml");
+            Ok(format!("{}{added}", block("README.md", "# connectors/crm.toml")))
+        }
+        Some(_) | None => Err(std::io::ErrorKind::NotFound.into()),
+    };
+    let env = |name: &str| match name {
+        "CRM_TOKEN" | "EVENT_TOKEN" => Some("secret".to_owned()),
+        "ACME_HOOK" => Some("0123456789abcdef".to_owned()),
+        "ACME_HOOK_SECRET" => Some("whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=".to_owned()),
+        _ => None,
+    };
+    let added = block("README.md", "# also in syncline.toml");
+    let (receive, webhook) = added.split_once("[[connection]]").unwrap();
+    let webhook = webhook.lines().find(|line| line.starts_with("webhook")).unwrap();
+    let text = block("README.md", "# syncline.toml").replace("[[connection]]", &format!("[[connection]]\n{webhook}"));
+    let text = format!("{text}\n{receive}");
+    let config = syncline::config::Config::parse("syncline.toml", &text, Path::new(""), &env, &files);
+    let config = config.unwrap_or_else(|error| panic!("{error}"));
+    let webhook = config.connections[0].webhook.as_ref().unwrap();
+    assert_eq!(webhook.url, "https://sync.example.com/webhooks/0123456789abcdef");
+}
