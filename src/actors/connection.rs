@@ -1299,7 +1299,9 @@ impl Handler<Abort> for Connection {
     type Result = ();
 
     fn handle(&mut self, _: Abort, ctx: &mut Context<Self>) {
-        ctx.terminate();
+        // Not `terminate`: where a timer was cancelled in the same poll, actix 0.13 would
+        // look for it for ever.
+        ctx.stop();
     }
 }
 
