@@ -111,6 +111,16 @@ impl BaseValue {
         }
     }
 
+    /// Adds it to what is hashed of a whole state: the same from a value as from what is
+    /// kept of it.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        match self {
+            BaseValue::Absent => out.push(b'-'),
+            BaseValue::Inline(value) => value.write_canonical(out),
+            BaseValue::Digest(digest) => out.extend_from_slice(&digest.0),
+        }
+    }
+
     /// Whether a value means the same as the one kept.
     #[must_use]
     pub fn same(&self, value: Option<&Value>) -> bool {

@@ -384,11 +384,7 @@ fn mapped_only(sync: &BoundSync, side: Side, record: &Record) -> Body {
 fn digest_base(sync: &BoundSync, marker: &Marker, side: Side) -> crate::model::hash::Digest {
     let mut bytes = Vec::with_capacity(256);
     for field in &sync.mapping.fields {
-        match marker.base(side, field.no) {
-            Some(BaseValue::Inline(value)) => value.write_canonical(&mut bytes),
-            Some(BaseValue::Absent) | None => bytes.push(b'-'),
-            Some(BaseValue::Digest(digest)) => bytes.extend_from_slice(&digest.0),
-        }
+        marker.base(side, field.no).unwrap_or(&BaseValue::Absent).write(&mut bytes);
     }
     crate::model::hash::Digest::of(&bytes)
 }

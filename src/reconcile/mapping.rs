@@ -15,6 +15,7 @@ use crate::model::direction::Direction;
 use crate::model::document::Problems;
 use crate::model::hash::Digest;
 use crate::model::ids::FieldNo;
+use crate::model::marker::BaseValue;
 use crate::model::path::Path;
 use crate::model::record::Body;
 use crate::model::side::{PerSide, Side};
@@ -352,8 +353,7 @@ impl Fields {
         let mut bytes = Vec::with_capacity(256);
         for read in &self.0 {
             match read {
-                FieldRead::Value(Some(value)) => value.write_canonical(&mut bytes),
-                FieldRead::Value(None) => bytes.push(b'-'),
+                FieldRead::Value(value) => BaseValue::of(value.as_ref()).write(&mut bytes),
                 FieldRead::Fault(_) => bytes.push(b'!'),
             }
         }

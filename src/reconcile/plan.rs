@@ -427,7 +427,10 @@ fn looks_like_before(
         return None;
     }
     let digest = fields_of(observation)?.digest();
-    state.previous.iter().any(|previous| previous.digest == digest).then_some(Due::AfterMs(left_ms))
+    let is_before = |previous: &Previous| {
+        previous.digest == digest || previous.version.is_some() && previous.version == record.version
+    };
+    state.previous.iter().any(is_before).then_some(Due::AfterMs(left_ms))
 }
 
 pub(super) fn fields_of(observation: &Observation) -> Option<&Fields> {

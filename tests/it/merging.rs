@@ -1,6 +1,8 @@
 //! Danger: an edit that is lost, echoed, or written where it must not be.
 
-use syncline::connectors::memory::{Behaviour, Normalise};
+use std::time::Duration;
+
+use syncline::connectors::memory::{Behaviour, Fault, Normalise, On, Scripted};
 use syncline::model::direction::Direction;
 use syncline::model::side::Side;
 use syncline::model::value::Value;
@@ -238,5 +240,29 @@ fn hostile_text_is_data_and_crosses_unchanged() {
             assert_eq!(remotes[&format!("{i}@x.io")][0].1["name"], Value::string(*text), "text {i}");
         }
         assert_eq!(world.sync_well().await.totals.writes(), 0);
+    });
+}
+
+#[test]
+fn a_read_behind_our_own_write_is_no_edit_also_where_a_value_is_long() {
+    story(|| async {
+        let mut world = World::new(Setup::default()).await;
+        let mut capabilities = world.apps.remote.capabilities(OBJECT);
+        capabilities.read_after_write_lag_ms = 20_000;
+        world.apps.remote.set_capabilities(OBJECT, capabilities);
+        world.kill().await;
+        let (app, remote) = linked(&world).await;
+        edit(&world.apps, Side::App, &app, "note", Some(&"long".repeat(100)));
+        world.sync_well().await;
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        // Written on trust, without a read: what stood there before is known by its base.
+        edit(&world.apps, Side::App, &app, "name", Some("edited"));
+        world.apps.remote.script(Scripted::new(On::Update, Fault::Stale { for_ms: 10_000 }));
+        world.sync_well().await;
+        let contacts = "contacts".into();
+        world.kernel().sync_record(&"acme".into(), contacts, Side::Remote, remote.as_str().into()).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!(world.fields(Side::App, &app)["name"], Value::string("edited"));
+        assert_eq!(world.fields(Side::Remote, &remote)["name"], Value::string("edited"));
     });
 }
