@@ -209,7 +209,9 @@ impl Fetched {
         };
         // What was read before our own last write would look like an edit that takes it
         // back.
-        let stale = case.pair.is_some_and(|pair| core.written_since(sync.no, pair, read_at));
+        let is_live = matches!(case.seen[side].as_ref().map(|seen| &seen.entry), Some(Entry::Live(_)));
+        let stale = case.pair.is_some_and(|pair| core.written_since(sync.no, pair, read_at))
+            || is_live && core.gone_since(sync.no, side, &case.id, read_at);
         let stale = stale && !planted::is(Bug::OwnWriteNotNoticed);
         if !stale && self.leases.take(lease) {
             self.cases.push(case);
@@ -931,6 +933,11 @@ pub async fn fetch_ids(
                 found.insert(id.clone(), Ok(Entry::Deleted { id, version: None, cause: DeletionCause::NotFound }));
             }
             Err(error) => found.extend(chunk.into_iter().map(|id| (id, Err(error.clone())))),
+        }
+    }
+    for (id, entry) in &found {
+        if let Ok(Entry::Deleted { .. }) = entry {
+            core.note_gone(sync.no, side, id);
         }
     }
     found

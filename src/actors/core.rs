@@ -74,6 +74,7 @@ pub struct Core {
     pauses: PerSide<RefCell<Option<KeptPause>>>,
     writes: Cell<u64>,
     written: RefCell<HashMap<(SyncNo, PairNo), u64>>,
+    gone: RefCell<HashMap<(SyncNo, Side, RecordId), u64>>,
 }
 
 /// A pause that a side asked for, as the store keeps it.
@@ -191,6 +192,7 @@ impl Core {
             pauses: PerSide::from_fn(|side| RefCell::new(pauses[side])),
             writes: Cell::new(0),
             written: RefCell::default(),
+            gone: RefCell::default(),
         })
     }
 
@@ -307,7 +309,8 @@ impl Core {
     }
 
     /// How many writes were settled so far: noted before something is read, so that
-    /// what was read before a write can be told from what was read after it.
+    /// what was read before a write, or before a record was seen to be gone, can be told
+    /// from what was read after it.
     #[must_use]
     pub fn write_clock(&self) -> u64 {
         self.writes.get()
@@ -325,9 +328,24 @@ impl Core {
         self.written.borrow().get(&(sync, pair)).is_some_and(|written| *written > clock)
     }
 
+    /// Notes that a record was asked for by its id and is gone.
+    pub fn note_gone(&self, sync: SyncNo, side: Side, id: &RecordId) {
+        self.writes.set(self.writes.get() + 1);
+        self.gone.borrow_mut().insert((sync, side, id.clone()), self.writes.get());
+    }
+
+    /// Whether a record was seen to be gone after a time of the write clock. Its pair may
+    /// have got another record in its place since, so that nothing else tells.
+    #[must_use]
+    pub fn gone_since(&self, sync: SyncNo, side: Side, id: &RecordId, clock: u64) -> bool {
+        let gone = self.gone.borrow();
+        !gone.is_empty() && gone.get(&(sync, side, id.clone())).is_some_and(|seen| *seen > clock)
+    }
+
     /// Nothing is being read, so no earlier write matters any more.
     pub fn forget_written(&self) {
         self.written.borrow_mut().clear();
+        self.gone.borrow_mut().clear();
     }
 
     /// Remembers a write, so that its echo can be counted.
