@@ -369,7 +369,7 @@ impl<'c> Checker<'c> {
         for connection in &self.declared.connections {
             let Some(declared) = &connection.webhook else { continue };
             if !self.declared.has_receive {
-                let help = "add [receive] with listen = \"127.0.0.1:8090\" and the url under which others reach it";
+                let help = "add [receive] with listen = \"127.0.0.1:8100\" and the url under which others reach it";
                 self.problems.add_with_help(
                     declared.span.clone(),
                     "there is no [receive] for webhooks to come in",

@@ -91,7 +91,7 @@ fn webhook(table: Table<'_>, outside: &Outside<'_>) -> DeclaredWebhook {
 
 /// Reads `[receive]`.
 pub(super) fn receive(table: Table<'_>, outside: &Outside<'_>) -> Option<Receive> {
-    let listen = listen(&table, "127.0.0.1:8090");
+    let listen = listen(&table, "127.0.0.1:8100");
     let url = table.item("url").and_then(|_| non_empty(&table, "url"));
     let token = table.item("token").and_then(|_| secret(&table, "token", outside));
     if let Some(url) = &url {

@@ -204,7 +204,7 @@ impl Handler<Fire> for EventTrigger {
 
     fn handle(&mut self, fire: Fire, _: &mut Context<Self>) -> Self::Result {
         let until_ms = self.intake.now_ms().saturating_add(REMEMBER_KEY_MS);
-        let once = fire.key.as_ref().map(|key| Once { key: Digest::of(format!("event {key}").as_bytes()), until_ms });
+        let once = fire.key.as_ref().map(|key| Once { key: Digest::of(format!("event\0{key}").as_bytes()), until_ms });
         let sorted = match self.sort(&fire) {
             Ok(sorted) => sorted,
             Err(error) => {

@@ -184,13 +184,15 @@ impl WebhookTrigger {
                 return Looked::Refused("unreadable body", Answer::Bad);
             }
         };
-        let remember_ms = i64::try_from(genuine.remember_ms).unwrap_or(i64::MAX);
-        let once = Once { key: genuine.replay, until_ms: now_ms.saturating_add(remember_ms) };
+        let once = genuine.repetition.map(|repetition| {
+            let remember_ms = i64::try_from(repetition.remember_ms).unwrap_or(i64::MAX);
+            Once { key: repetition.key, until_ms: now_ms.saturating_add(remember_ms) }
+        });
         self.sort(&entrance, payload, once, now_ms)
     }
 
     /// Gives each event to the connection whose account it names.
-    fn sort(&self, entrance: &Entrance, payload: Payload, once: Once, now_ms: i64) -> Looked {
+    fn sort(&self, entrance: &Entrance, payload: Payload, once: Option<Once>, now_ms: i64) -> Looked {
         let mut others = payload.others as u64;
         let mut hints: BTreeMap<ConnectionId, (Known, Vec<Hint>)> = BTreeMap::new();
         let mut strangers = 0_u64;
@@ -267,7 +269,7 @@ impl WebhookTrigger {
 enum Looked {
     Refused(&'static str, Answer),
     Challenge(String),
-    Hints { hints: BTreeMap<ConnectionId, (Known, Vec<Hint>)>, once: Once, others: u64 },
+    Hints { hints: BTreeMap<ConnectionId, (Known, Vec<Hint>)>, once: Option<Once>, others: u64 },
 }
 
 fn challenge(text: String) -> Looked {
@@ -304,7 +306,7 @@ impl Handler<Deliver> for WebhookTrigger {
             for (id, (known, hints)) in hints {
                 let appended = match hints.is_empty() {
                     true => Appended::Accepted,
-                    false => intake.accept(&id, &known, hints, Some(once)).await?,
+                    false => intake.accept(&id, &known, hints, once).await?,
                 };
                 stored.push((id, known, appended));
             }

@@ -265,6 +265,23 @@ fn a_replay_is_answered_and_starts_nothing() {
 }
 
 #[test]
+fn the_same_body_once_more_is_news_where_no_time_is_signed() {
+    story(|| async {
+        let token = SIGNED.replace("\"standard-webhooks\"", "{ token = \"X-Token\" }");
+        let open = Webhook { secrets: vec!["t0ken".into()], ..webhook(&token) };
+        let world = World::new(Setup { webhook: Some(open), ..Setup::default() }).await;
+        let (app, remote) = linked(&world, "a@x.io").await;
+        for value in ["1", "2", "3"] {
+            edit(&world.apps, Side::Remote, &remote, "phone", Some(value));
+            let told = TestRequest::post().uri(URI).insert_header(("x-token", "t0ken")).set_payload(updated(&remote));
+            assert_eq!(post(&world, [told]).await, [200]);
+            rest(5).await;
+            assert_eq!(world.fields(Side::App, &app)["phone"], Value::string(value));
+        }
+    });
+}
+
+#[test]
 fn genuine_bodies_that_cannot_be_read_are_refused_as_a_whole() {
     story(|| async {
         let world = World::new(signed()).await;

@@ -13,20 +13,26 @@
 //! ones, so that a seed narrows a failure down and does not always bring it back.
 #![cfg(unix)]
 
+mod accepted;
 mod ledger;
 mod processes;
 mod sides;
 mod verdict;
 mod world;
 
+use accepted::Desk;
 use world::World;
 
 /// How often the process is killed where nobody says.
 const KILLS: u64 = 30;
 
+/// A number from the environment.
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().and_then(|text| text.parse().ok())
+}
+
 #[test]
 fn no_kill_loses_doubles_or_stops_anything() {
-    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let seed = number("SYNCLINE_SEED").unwrap_or_else(|| fastrand::u64(..1_000_000));
     let num_kills = number("SYNCLINE_KILLS").unwrap_or(KILLS);
     println!("seed {seed}, {num_kills} kills");
@@ -40,4 +46,18 @@ fn no_kill_loses_doubles_or_stops_anything() {
         world.settle().await;
         world.check().await;
     });
+}
+
+#[test]
+fn what_was_answered_with_2xx_has_its_effect_after_a_kill() {
+    let seed = number("SYNCLINE_SEED").unwrap_or_default();
+    let num_kills = number("SYNCLINE_KILLS").unwrap_or(KILLS);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut desk = Desk::open(seed).await;
+        for n in 0..num_kills {
+            desk.tell_and_kill(n).await;
+        }
+    });
+    println!("{num_kills} kills right after a webhook or an event was taken");
 }

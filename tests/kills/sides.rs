@@ -161,6 +161,12 @@ impl Sides {
         }
     }
 
+    /// Tells a receiver something; what it answers.
+    pub async fn tell(&self, url: &str, header: (&str, &str), body: &Value) -> StatusCode {
+        let request = with_json(self.http.post(url), body).header(header.0, header.1);
+        request.send().await.expect("the receiver answers").status()
+    }
+
     /// Something of `/_sandbox/`.
     pub async fn sandbox(&self, method: &str, path: &str) -> Value {
         let method = method.parse().expect("a method");

@@ -29,10 +29,6 @@ pub const MOST_SECRETS: usize = 3;
 /// Standard Webhooks libraries, Stripe, HubSpot and Slack use.
 pub const DEFAULT_TOLERANCE_S: u64 = 300;
 
-/// How long a delivery whose time is not signed is remembered, in milliseconds: nothing
-/// but that tells a replay. Three days, the longest time that a vendor retries.
-pub const UNDATED_REPLAY_MS: u64 = 3 * 86_400_000;
-
 /// How a webhook is shown to come from its sender.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Scheme {
@@ -173,9 +169,18 @@ pub struct Delivery<'a> {
 /// A delivery that came from its sender.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Accepted {
-    /// The same for each attempt at this delivery, as far as the scheme tells.
-    pub replay: Digest,
-    /// How long to remember that, in milliseconds.
+    /// What tells a repetition of it, for as long as one could be genuine. `None` where
+    /// nothing does: without a time or an id that is signed, a delivery that looks the
+    /// same may tell of another change, and taking it once more costs a read.
+    pub repetition: Option<Repetition>,
+}
+
+/// What tells that a delivery is one that came before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Repetition {
+    /// The same for each attempt at this delivery.
+    pub key: Digest,
+    /// How long to remember it, in milliseconds.
     pub remember_ms: u64,
 }
 
@@ -230,7 +235,7 @@ impl Scheme {
             Scheme::Token { header, prefix } => {
                 let value = delivery.header(header)?.ok_or(Refused::Unsigned)?;
                 let token = value.strip_prefix(prefix.as_str()).ok_or(Refused::Unsigned)?;
-                undated(delivery, is_one_of(token.as_bytes(), secrets))
+                undated(is_one_of(token.as_bytes(), secrets))
             }
             Scheme::Basic => {
                 let value = delivery.header("authorization")?.ok_or(Refused::Unsigned)?;
@@ -239,9 +244,9 @@ impl Scheme {
                     return Err(Refused::Unsigned);
                 }
                 let pair = STANDARD.decode(encoded.trim()).map_err(|_| Refused::Unsigned)?;
-                undated(delivery, is_one_of(&pair, secrets))
+                undated(is_one_of(&pair, secrets))
             }
-            Scheme::Unsigned => undated(delivery, true),
+            Scheme::Unsigned => undated(true),
         }
     }
 
@@ -261,12 +266,9 @@ impl Scheme {
     }
 }
 
-/// A delivery that tells neither its time nor its id: its body stands for it.
-fn undated(delivery: &Delivery<'_>, is_genuine: bool) -> Result<Accepted, Refused> {
-    if !is_genuine {
-        return Err(Refused::Mismatch);
-    }
-    Ok(Accepted { replay: Digest::of(delivery.body), remember_ms: UNDATED_REPLAY_MS })
+/// A delivery that shows neither its time nor its id.
+fn undated(is_genuine: bool) -> Result<Accepted, Refused> {
+    if is_genuine { Ok(Accepted { repetition: None }) } else { Err(Refused::Mismatch) }
 }
 
 /// Whether some bytes are one of the secrets, in the same time whatever they are.
@@ -318,11 +320,20 @@ impl Hmac {
         if !is_genuine {
             return Err(Refused::Mismatch);
         }
-        let replay = Digest::of(id.map_or(delivery.body, str::as_bytes));
-        let tolerance_ms = self.stamp.as_ref().map(|stamp| stamp.tolerance_s.saturating_mul(1_000));
+        let Some(rules) = &self.stamp else { return undated(true) };
+        let key = match (id, stamp) {
+            (Some(id), _) => Digest::of(id.as_bytes()),
+            // The same body at another time may tell of another change.
+            (None, stamp) => {
+                let mut bytes = stamp.unwrap_or_default().as_bytes().to_vec();
+                bytes.push(b'.');
+                bytes.extend_from_slice(delivery.body);
+                Digest::of(&bytes)
+            }
+        };
         // An attempt may be dated ahead by the tolerance, and come late by it.
-        let remember_ms = tolerance_ms.map_or(UNDATED_REPLAY_MS, |tolerance_ms| tolerance_ms.saturating_mul(2));
-        Ok(Accepted { replay, remember_ms })
+        let remember_ms = rules.tolerance_s.saturating_mul(2_000);
+        Ok(Accepted { repetition: Some(Repetition { key, remember_ms }) })
     }
 
     /// The signatures of a header that can be one of this scheme, decoded.
