@@ -383,9 +383,7 @@ impl Core {
             if let Some(pause) = self.calls[side].paused_for() {
                 self.keep_pause(side, millis(pause)).await;
             }
-            if pauses.changed().await.is_err() {
-                return;
-            }
+            pauses.next().await;
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
 
 use crate::model::budget::{Budget, Grant, Limits};
@@ -32,9 +32,35 @@ struct Shared {
     // A std lock: held for a few instructions, never over an await.
     state: Mutex<State>,
     made: AtomicU64,
-    /// Told whenever the side has asked for a pause.
-    paused: watch::Sender<()>,
+    /// How often the side has asked for a pause.
+    pauses: AtomicU64,
+    /// Told each time. Wakes in the order in which they came, which a watch channel does
+    /// not: a simulated world must go the same way again.
+    paused: Notify,
     origin: Instant,
+}
+
+/// Tells of the pauses that a side asks for.
+#[derive(Debug)]
+pub struct Pauses {
+    shared: Arc<Shared>,
+    heard: u64,
+}
+
+impl Pauses {
+    /// Waits until the side has asked for a pause since this was last called, or made.
+    pub async fn next(&mut self) {
+        loop {
+            // Made before looking, so that what comes in between is not missed.
+            let told = self.shared.paused.notified();
+            let asked = self.shared.pauses.load(Ordering::Acquire);
+            if asked != self.heard {
+                self.heard = asked;
+                return;
+            }
+            told.await;
+        }
+    }
 }
 
 /// Calls in a row that may overtake one of a greater lane which waits.
@@ -63,8 +89,13 @@ impl Calls {
     pub fn new(limits: &Limits) -> Self {
         let budget = Budget::new(limits, 0);
         let state = State { budget, waiting: BTreeMap::new(), next_ticket: 0, overtakes: 0 };
-        let (paused, _) = watch::channel(());
-        let shared = Shared { state: Mutex::new(state), made: AtomicU64::new(0), paused, origin: Instant::now() };
+        let shared = Shared {
+            state: Mutex::new(state),
+            made: AtomicU64::new(0),
+            pauses: AtomicU64::new(0),
+            paused: Notify::new(),
+            origin: Instant::now(),
+        };
         Self { shared: Arc::new(shared), lane: Lane::Manual, lent: Arc::default() }
     }
 
@@ -123,7 +154,8 @@ impl Calls {
         if !planted::is(Bug::RetryAfterIgnored) {
             self.shared.lock().budget.block_until(until);
         }
-        self.shared.paused.send_replace(());
+        self.shared.pauses.fetch_add(1, Ordering::Release);
+        self.shared.paused.notify_waiters();
     }
 
     /// The process before has made calls that are not known here. Without effect once
@@ -136,8 +168,8 @@ impl Calls {
 
     /// Tells of each pause that the side asks for from now on.
     #[must_use]
-    pub fn pauses(&self) -> watch::Receiver<()> {
-        self.shared.paused.subscribe()
+    pub fn pauses(&self) -> Pauses {
+        Pauses { shared: Arc::clone(&self.shared), heard: self.shared.pauses.load(Ordering::Acquire) }
     }
 
     /// How long the pause that the side asked for still lasts.

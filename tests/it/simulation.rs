@@ -75,6 +75,10 @@ const FOUND_SHORT: &[(u64, &str)] = &[
     (232_193, "aborting a connection whose timer had just been cancelled never returned"),
     (240_876, "a read behind our own write was taken for an edit, as one of the values before it is long"),
     (254_628, "a page read before its record was deleted made it again, as the pair had got another in its place"),
+    (
+        279_620,
+        "connections that share a budget were told of a pause in a random order, so that no world went the same way",
+    ),
 ];
 
 /// How many edits and so on a short world has.
