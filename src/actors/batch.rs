@@ -209,7 +209,11 @@ impl Fetched {
         };
         // What was read before our own last write would look like an edit that takes it
         // back.
-        let is_live = matches!(case.seen[side].as_ref().map(|seen| &seen.entry), Some(Entry::Live(_)));
+        let is_live = !matches!(case.seen[side].as_ref().map(|seen| &seen.entry), Some(Entry::Deleted { .. }));
+        if !is_live && case.pair.is_none() {
+            // It may be one that another unit has just made.
+            core.note_gone(sync.no, side, &case.id);
+        }
         let stale = case.pair.is_some_and(|pair| core.written_since(sync.no, pair, read_at))
             || is_live && core.gone_since(sync.no, side, &case.id, read_at);
         let stale = stale && !planted::is(Bug::OwnWriteNotNoticed);
@@ -1123,6 +1127,7 @@ impl Settling {
             }
             if let Effect::Create(creation) = &plan.effect {
                 self.give_up_half_of(creation.target, &marker, pair);
+                self.look_at_what_is_gone(creation.target, &marker, plan);
             }
             put_marker(&mut self.commit, self.sync.no, pair, plan.old.as_ref(), &marker);
             self.look_at_rivals(pair, Some(&marker), plan);
@@ -1152,6 +1157,15 @@ impl Settling {
         let Some(id) = &marker.sides[side].id else { return };
         if let Err(error) = give_up_half(&self.core, self.sync.no, side, id, pair, &mut self.commit) {
             tracing::warn!(connection.id = %self.core.id, record.id = %id, "whether it has a half marker is unknown: {error}");
+        }
+    }
+
+    /// A record that was just made may be gone again already, and whoever saw that knew of
+    /// no pair.
+    fn look_at_what_is_gone(&mut self, side: Side, marker: &Marker, plan: &Plan) {
+        let Some(id) = &marker.sides[side].id else { return };
+        if self.core.gone_since(self.sync.no, side, id, 0) {
+            self.look_again(side, id, PendingReason::Requested, 0, Some(0), plan);
         }
     }
 

@@ -328,7 +328,8 @@ impl Core {
         self.written.borrow().get(&(sync, pair)).is_some_and(|written| *written > clock)
     }
 
-    /// Notes that a record was asked for by its id and is gone.
+    /// Notes that a record was seen to be gone: by its id, or by a list that knew of no
+    /// pair of it.
     pub fn note_gone(&self, sync: SyncNo, side: Side, id: &RecordId) {
         self.writes.set(self.writes.get() + 1);
         self.gone.borrow_mut().insert((sync, side, id.clone()), self.writes.get());

@@ -75,10 +75,7 @@ const FOUND_SHORT: &[(u64, &str)] = &[
     (232_193, "aborting a connection whose timer had just been cancelled never returned"),
     (240_876, "a read behind our own write was taken for an edit, as one of the values before it is long"),
     (254_628, "a page read before its record was deleted made it again, as the pair had got another in its place"),
-    (
-        279_620,
-        "connections that share a budget were told of a pause in a random order, so that no world went the same way",
-    ),
+    (315_627, "a record deleted before the unit that had made it was through stood as if nothing had happened"),
 ];
 
 /// How many edits and so on a short world has.
@@ -95,8 +92,9 @@ fn worlds_that_found_a_bug_hold() {
 
 #[test]
 fn the_same_seed_gives_the_same_trace() {
-    for seed in 0..4 {
-        let case = Case::draw(seed, EVENTS);
+    // In the last one connections that share a budget were told of a pause in any order.
+    for (seed, events) in [(0, EVENTS), (1, EVENTS), (2, EVENTS), (3, EVENTS), (279_620, FEW_EVENTS)] {
+        let case = Case::draw(seed, events);
         let (one, other) = (case.run(false), case.run(true));
         assert_eq!((one.trace, one.events), (other.trace, other.events), "seed {seed}");
     }
