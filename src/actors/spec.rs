@@ -136,10 +136,11 @@ pub struct ConnectionSpec {
 /// Where a connected app's webhooks for one connection come in.
 #[derive(Debug, Clone)]
 pub struct Webhook {
-    /// What stands in the URL behind the scope, and nobody can guess.
+    /// What stands at the end of the URL, and nobody can guess.
     pub path: SecretString,
-    /// The whole URL as the app knows it, without a query; for schemes that sign it.
-    pub url: String,
+    /// Where the app reaches the scope with the route `/webhooks/{path}`, without a slash
+    /// at the end: for schemes that sign the URL.
+    pub base_url: String,
     /// The live secrets, several while one takes the place of another.
     pub secrets: Vec<SecretString>,
     /// The account that events of this connection name, where several share a path.
@@ -153,6 +154,12 @@ pub struct Webhook {
 pub const LEAST_PATH_BYTES: usize = 16;
 
 impl Webhook {
+    /// The whole URL as the app knows it. It holds the path, so it is not for logs.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("{}/webhooks/{}", self.base_url, self.path.expose_secret())
+    }
+
     /// What is wrong with it, if anything.
     #[must_use]
     pub fn problem(&self) -> Option<String> {

@@ -5,8 +5,6 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use secrecy::ExposeSecret;
-
 use super::declared::{Connection, DeclaredWebhook, Sync};
 use super::files::Outside;
 use super::http::HttpSide;
@@ -351,8 +349,8 @@ impl<'c> Checker<'c> {
         let file = connection.remote.file.as_ref()?;
         let path = declared.path.clone()?;
         let webhook = Webhook {
-            url: format!("{}/webhooks/{}", receive.url, path.expose_secret()),
             path,
+            base_url: receive.url.clone(),
             secrets: declared.secrets.clone()?,
             account: declared.account.clone(),
             spec: Arc::clone(file.value.webhook()?),

@@ -21,6 +21,8 @@ fn env(name: &str) -> Option<String> {
         "EMPTY" => Some(String::new()),
         "GLOBEX_HOST" => Some("globex.example.com".to_owned()),
         "BAD_HOST" => Some(format!("user:{SECRET}@example.com")),
+        "HOOK" => Some(format!("{SECRET}-0123456789")),
+        "HOOK_SECRET" => Some("whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=".to_owned()),
         "LINES" => Some(format!("{SECRET}\nx")),
         _ => Some(SECRET.to_owned()),
     }
@@ -30,6 +32,11 @@ fn env(name: &str) -> Option<String> {
 fn parse_text(text: &str) -> Result<Config, Vec<String>> {
     let read_file = |path: &Path| match path.to_str() {
         Some("connectors/broken.toml") => Ok("name = 5\n[object.contacts]\nid = \"id\"\n".to_owned()),
+        Some("connectors/hooked.toml") => {
+            let crm = std::fs::read_to_string(fixtures().join("connectors/crm.toml"))?;
+            let webhook = "\n[webhook]\nsignature = 'standard-webhooks'\nobject = 'contacts'\nid = 'id'\n";
+            Ok(format!("{crm}{webhook}"))
+        }
         Some("connectors/twin.toml") => std::fs::read_to_string(fixtures().join("connectors/crm.toml")),
         _ => std::fs::read_to_string(fixtures().join(path)),
     };
@@ -785,5 +792,53 @@ fn no_text_makes_it_panic() {
         if let Err(lines) = parse_text(&text) {
             assert!(!lines.is_empty() && lines.iter().all(|line| line.contains(':')), "{lines:?}");
         }
+    }
+}
+
+/// A configuration that takes webhooks.
+fn hooked(webhook: &str, receive: &str) -> String {
+    let text = with(GOOD, "connectors/crm.toml", "connectors/hooked.toml");
+    let text = with(&text, "[[sync]]", &format!("webhook = {{ {webhook} }}\n[[sync]]"));
+    format!("{text}\n{receive}")
+}
+
+#[test]
+fn webhooks_come_in_where_it_is_said_and_their_paths_are_secrets() {
+    let receive = "[receive]\nlisten = '127.0.0.1:8100'\nurl = 'https://sync.example.com/'\ntoken = '${EVENTS}'\n";
+    let config =
+        parse_text(&hooked("path = '${HOOK}', secrets = ['${HOOK_SECRET}'], account = '62'", receive)).unwrap();
+    let webhook = config.connections[0].webhook.as_ref().unwrap();
+    assert_eq!(webhook.url(), format!("https://sync.example.com/webhooks/{SECRET}-0123456789"));
+    assert_eq!((webhook.secrets.len(), webhook.account.as_deref()), (1, Some("62")));
+    assert!(config.receive.as_ref().unwrap().token.is_some());
+    assert!(!format!("{config:?}").contains(SECRET));
+    assert_eq!(config.warnings(), [""; 0]);
+}
+
+#[test]
+fn wrong_webhooks_are_told_with_what_to_do() {
+    const RECEIVE: &str = "[receive]\nlisten = '127.0.0.1:8100'\n";
+    const HOOK: &str = "path = '${HOOK}', secret = '${HOOK_SECRET}'";
+    for (text, said) in [
+        (hooked(HOOK, ""), "there is no [receive] for webhooks to come in"),
+        (hooked("secret = '${HOOK_SECRET}'", RECEIVE), "'path' is missing"),
+        (hooked("path = '${HOOK}'", RECEIVE), "it has no secret"),
+        (hooked("path = 'short', secret = '${HOOK_SECRET}'", RECEIVE), "fewer than 16 characters"),
+        (hooked("path = 'a/b/c/d/e/f/g/h/i', secret = '${HOOK_SECRET}'", RECEIVE), "letters, digits"),
+        (hooked("path = '${HOOK}', secret = 'plain text'", RECEIVE), "is not base64 after 'whsec_'"),
+        (hooked("path = '${HOOK}', secret = '${UNSET}'", RECEIVE), "'UNSET'"),
+        (hooked("path = '${HOOK}', secret = 'a', secrets = ['b']", RECEIVE), "'secret' stands beside 'secrets'"),
+        (hooked("path = '${HOOK}', secrets = 'a'", RECEIVE), "'secrets' must be"),
+        (hooked("path = '${HOOK}', secrets = ['a', 'b', 'c', 'd']", RECEIVE), "more than 3 secrets"),
+        (hooked("path = '${HOOK}', secret = '${HOOK_SECRET}', acount = '1'", RECEIVE), "did you mean 'account'?"),
+        (hooked(HOOK, "[receive]\n"), "'listen' is missing"),
+        (hooked(HOOK, "[receive]\nlisten = 'here'\n"), "'listen' is not an address with a port"),
+        (hooked(HOOK, "[receive]\nlisten = '127.0.0.1:1'\nurl = 'sync.example.com'\n"), "'url' is not where others"),
+        (hooked(HOOK, "[receive]\nlisten = '127.0.0.1:1'\nurl = 'https://x/?y'\n"), "'url' is not where others"),
+        (hooked(HOOK, "[receive]\nlistn = '127.0.0.1:1'\n"), "did you mean 'listen'?"),
+        (with(&hooked(HOOK, RECEIVE), "hooked.toml", "crm.toml"), "declares no [webhook]"),
+    ] {
+        let lines = parse_text(&text).map(|_| ()).unwrap_err();
+        assert!(lines.iter().any(|line| line.contains(said)), "{said}: {lines:#?}");
     }
 }

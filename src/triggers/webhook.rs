@@ -38,17 +38,24 @@ const MOST_CHALLENGE_BYTES: usize = 1_024;
 
 /// Where webhooks come in: by the hash of a path, so that looking one up tells nothing
 /// about the others.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Entrances(Arc<DashMap<[u8; 32], Entrance>>);
 
 /// One path.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 struct Entrance {
     spec: Arc<WebhookSpec>,
     secrets: Vec<SecretString>,
     url: String,
     /// The connections behind it, by the account that an event names.
     bound: BTreeMap<Option<String>, ConnectionId>,
+}
+
+impl std::fmt::Debug for Entrances {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // A path is a secret, and so is the URL with it.
+        f.debug_struct("Entrances").field("open", &self.0.len()).finish()
+    }
 }
 
 impl Entrances {
@@ -60,7 +67,7 @@ impl Entrances {
         let mut entrance = self.0.entry(key(webhook.path.expose_secret())).or_insert_with(|| Entrance {
             spec: Arc::clone(&webhook.spec),
             secrets: webhook.secrets.clone(),
-            url: webhook.url.clone(),
+            url: webhook.url(),
             bound: BTreeMap::new(),
         });
         if let Some((account, other)) = entrance.bound.iter().next()

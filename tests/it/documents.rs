@@ -134,5 +134,5 @@ fn the_webhook_of_the_readme_is_well_formed() {
     let config = syncline::config::Config::parse("syncline.toml", &text, Path::new(""), &env, &files);
     let config = config.unwrap_or_else(|error| panic!("{error}"));
     let webhook = config.connections[0].webhook.as_ref().unwrap();
-    assert_eq!(webhook.url, "https://sync.example.com/webhooks/0123456789abcdef");
+    assert_eq!(webhook.url(), "https://sync.example.com/webhooks/0123456789abcdef");
 }

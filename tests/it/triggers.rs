@@ -37,7 +37,7 @@ fn webhook(rest: &str) -> Webhook {
     let file = HttpConnectorFile::parse("crm.toml", &text).unwrap();
     Webhook {
         path: PATH.into(),
-        url: format!("https://sync.example.com{URI}"),
+        base_url: "https://sync.example.com".to_owned(),
         secrets: vec![format!("whsec_{}", STANDARD.encode(SECRET)).into()],
         account: None,
         spec: file.webhook().unwrap().clone(),

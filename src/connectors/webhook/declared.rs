@@ -231,3 +231,80 @@ fn signed(table: &Table<'_>, has_stamp: bool, has_id: bool) -> Option<Vec<Part>>
     }
     Some(parts)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connectors::http::HttpConnectorFile;
+
+    fn parse(webhook: &str) -> Result<WebhookSpec, Vec<String>> {
+        let text = format!(
+            "name = 'crm'\n[webhook]\n{webhook}\n[object.contacts]\nid = 'id'\n[object.contacts.list]\nget = '/c'\nrecords = 'r'\n"
+        );
+        let file = HttpConnectorFile::parse("crm.toml", &text).map_err(|error| error.lines)?;
+        Ok(file.webhook().unwrap().as_ref().clone())
+    }
+
+    #[test]
+    fn a_hash_of_ones_own_is_declared_as_the_presets_are() {
+        let own = "signature = { hmac = 'sha256', header = 'Stripe-Signature', list = { name = 'v1' }, \
+                   timestamp_entry = 't', signed = ['{timestamp}', '.', '{body}'] }\nobject = 'contacts'\nid = 'id'";
+        assert_eq!(parse(own).unwrap().scheme, Scheme::preset("stripe").unwrap());
+        let own = "signature = { hmac = 'sha256', header = 'X-HubSpot-Signature-v3', encoding = 'base64', \
+                   timestamp = 'X-HubSpot-Request-Timestamp', timestamp_unit = 'ms', tolerance = '5m', \
+                   signed = ['{method}', '{url}', '{body}', '{timestamp}'] }";
+        assert_eq!(parse(own).unwrap().scheme, Scheme::preset("hubspot-v3").unwrap());
+        let own = "signature = { hmac = 'sha256', header = 'webhook-signature', encoding = 'base64', secret = 'whsec', \
+                   list = { name = 'v1', separator = ' ', between = ',' }, timestamp = 'webhook-timestamp', \
+                   id = 'webhook-id', signed = ['{id}', '.', '{timestamp}', '.', '{body}'] }";
+        assert_eq!(parse(own).unwrap().scheme, Scheme::preset("standard-webhooks").unwrap());
+        let ping = parse("signature = 'none'").unwrap();
+        assert_eq!((ping.scheme, ping.object, ping.id), (Scheme::Unsigned, ObjectPlace::Any, None));
+    }
+
+    #[test]
+    fn wrong_declarations_are_told_with_what_to_do() {
+        const HASH: &str = "hmac = 'sha256', header = 'X-Sig'";
+        for (webhook, said) in [
+            ("".to_owned(), "'signature' is missing"),
+            ("signature = 'stripes'".to_owned(), "did you mean 'stripe'?"),
+            ("signature = 5".to_owned(), "must be a table"),
+            ("signature = { }".to_owned(), "a signature has 'hmac' or 'token'"),
+            ("signature = { token = 'a b' }".to_owned(), "is not the name of a header"),
+            ("signature = { hmac = 'md5', header = 'X', signed = ['{body}'] }".to_owned(), "'md5' is no hmac"),
+            ("signature = { hmac = 'sha256', signed = ['{body}'] }".to_owned(), "'header' is missing"),
+            (format!("signature = {{ {HASH} }}"), "'signed' is missing"),
+            (format!("signature = {{ {HASH}, signed = ['x'] }}"), "the body is not a part"),
+            (
+                format!("signature = {{ {HASH}, signed = ['{{body}}', '{{time}}'] }}"),
+                "'{time}' is nothing that is signed",
+            ),
+            (format!("signature = {{ {HASH}, signed = ['{{body}}', '{{id}}'] }}"), "does not say where it stands"),
+            (format!("signature = {{ {HASH}, signed = ['{{body}}'], id = 'X-Id' }}"), "not a part of what is signed"),
+            (
+                format!("signature = {{ {HASH}, signed = ['{{body}}'], tolerance = '1m' }}"),
+                "needs a time that is signed",
+            ),
+            (format!("signature = {{ {HASH}, signed = ['{{body}}'], list = {{ }} }}"), "'name' is missing"),
+            (
+                format!("signature = {{ {HASH}, signed = ['{{body}}'], list = {{ name = 'v', separator = ', ' }} }}"),
+                "must be one character",
+            ),
+            (format!("signature = {{ {HASH}, signed = ['{{body}}'], heder = 'X' }}"), "did you mean 'header'?"),
+            ("signature = 'none'\nobject = 'contact'".to_owned(), "did you mean 'contacts'?"),
+            ("signature = 'none'\ntype = 'type'".to_owned(), "'type' and 'objects' belong together"),
+            ("signature = 'none'\nobjects = { a = 'contacts' }".to_owned(), "'type' and 'objects' belong together"),
+            ("signature = 'none'\ntype = 'type'\nobjects = { a = 'x' }".to_owned(), "there is no [object.x]"),
+            (
+                "signature = 'none'\ntype = 'type'\nobject = 'contacts'\nobjects = { a = 'contacts' }".to_owned(),
+                "stands beside 'type'",
+            ),
+            ("signature = 'none'\nid = 'id'".to_owned(), "nothing says of which object"),
+            ("signature = 'none'\nhandshake = { }".to_owned(), "'query' or 'body'"),
+            ("signature = 'none'\nevent = 'x'".to_owned(), "did you mean 'events'?"),
+        ] {
+            let lines = parse(&webhook).unwrap_err();
+            assert!(lines.iter().any(|line| line.contains(said)), "{webhook}\n{said}: {lines:#?}");
+        }
+    }
+}
