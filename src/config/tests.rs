@@ -333,7 +333,9 @@ const CONNECTION_PROBLEMS: &[Case] = &[
         "",
         ID,
         "id = 'acme'\nscope = '${SCOPE}'",
-        &["s.toml:4:9: no variable is filled in in 'scope' (variables stand for secrets: in base_url, auth and token)"],
+        &[
+            "s.toml:4:9: no variable is filled in in 'scope' (variables stand for secrets: in base_url, auth, token and webhook)",
+        ],
     ),
     ("", ID, "id = 'acme'\nallow_private = 'yes'", &["s.toml:4:17: 'allow_private' must be true or false, not string"]),
     ("", ID, "id = 'acme'\npaused = 1", &["s.toml:4:10: 'paused' must be true or false, not integer"]),

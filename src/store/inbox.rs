@@ -202,7 +202,7 @@ mod tests {
         assert_eq!(ids(&store, other), [(0, "x".to_owned())]);
         let mut text = String::new();
         store.dump(&mut text).unwrap();
-        assert!(text.contains(r#"inbox acme 2 = webhook remote contacts "c" at 5 due 5"#), "{text}");
+        assert!(text.contains(r#"inbox acme 2 webhook remote contacts "c" at 5 due 5"#), "{text}");
     }
 
     #[test]

@@ -129,11 +129,11 @@ fn read(body: &[u8]) -> Result<Fire, ApiError> {
         (Some(Value::Array(events)), None) => {
             let read = |(n, event): (usize, Value)| match event {
                 Value::Object(entries) => one(entries).map_err(|reason| bad(format!("events[{n}]: {reason}"))),
-                other => Err(bad(format!("events[{n}] is {}, not an object", other.kind()))),
+                other => Err(bad(format!("events[{n}] is no object, it is: {}", other.kind()))),
             };
             events.into_iter().enumerate().map(read).collect::<Result<_, _>>()?
         }
-        (Some(other), None) => return Err(bad(format!("'events' is {}, not a list", other.kind()))),
+        (Some(other), None) => return Err(bad(format!("'events' is no list, it is: {}", other.kind()))),
     };
     Ok(Fire { events, key: None, settle_ms })
 }
@@ -184,7 +184,7 @@ fn id(value: &Value) -> Result<RecordId, String> {
     let text = match value {
         Value::String(text) => text.as_str(),
         Value::Number(number) if number.as_str().bytes().all(|byte| byte.is_ascii_digit()) => number.as_str(),
-        other => return Err(format!("an id is a text or a whole number, not {}", other.kind())),
+        other => return Err(format!("an id is a text or a whole number, this is: {}", other.kind())),
     };
     if text.is_empty() || text.len() > MAX_RECORD_ID_BYTES || text.chars().any(char::is_control) {
         return Err(format!("an id has 1 to {MAX_RECORD_ID_BYTES} bytes and no control characters"));
@@ -222,8 +222,8 @@ mod tests {
             (r#"{"connection":"a","object":"c","id":"1","id":"2"}"#, "twice"),
             (r#"{"connection":"a","objects":"c"}"#, "unknown key 'objects'"),
             (r#"{"connection":7,"object":"c"}"#, "'connection' must be a text"),
-            (r#"{"events":{}}"#, "not a list"),
-            (r#"{"events":[{"connection":"a","object":"c"},7]}"#, "events[1] is a number"),
+            (r#"{"events":{}}"#, "is no list"),
+            (r#"{"events":[{"connection":"a","object":"c"},7]}"#, "events[1] is no object, it is: number"),
             (r#"{"events":[{"connection":"a"}]}"#, "events[0]: it names no 'object'"),
             (r#"{"events":[],"object":"c"}"#, "'object' stands beside 'events'"),
             (r#"{"connection":"a","object":"c","settle":"2 days"}"#, "'settle' is a duration"),

@@ -128,7 +128,7 @@ impl WebhookSpec {
         match (&self.events, value) {
             (Some(path), value) => match value.get(path) {
                 Some(Value::Array(events)) => Ok(events.iter().collect()),
-                Some(other) => Err(BadBody(format!("at '{path}' there is {}, not a list of events", other.kind()))),
+                Some(other) => Err(BadBody(format!("'{path}' is no list of events, it is: {}", other.kind()))),
                 None => Err(BadBody(format!("there is no list of events at '{path}'"))),
             },
             (None, Value::Array(events)) => Ok(events.iter().collect()),
@@ -263,7 +263,7 @@ mod tests {
         }
         let nested = WebhookSpec { events: Some("events".parse().unwrap()), ..spec() };
         let problem = nested.read(br#"{"events":{"type":"contact.x"}}"#).unwrap_err().to_string();
-        assert!(problem.contains("at 'events' there is an object, not a list"), "{problem}");
+        assert!(problem.contains("'events' is no list of events, it is: object"), "{problem}");
     }
 
     #[test]
