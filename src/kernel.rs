@@ -210,7 +210,7 @@ impl Kernel {
         let added = self.supervisor_of(&id).send(Add(spec)).await;
         added.map_err(|_| refuse("the supervisor is gone".to_owned()))?.map_err(refuse)?;
         let conn = self.inner.store.intern_connection(&id)?;
-        self.inner.known.insert(id.clone(), Known { conn, scope, objects });
+        self.inner.known.insert(id.clone(), Known::new(conn, scope, objects));
         if let Some(webhook) = webhook
             && let Err(reason) = self.inner.entrances.open(&id, &webhook)
         {

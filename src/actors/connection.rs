@@ -1174,7 +1174,12 @@ impl Connection {
         }
         let mut commit = self.core.right.new_commit();
         done.into_iter().for_each(|seq| commit.delete_inbox(seq));
-        let rows: Vec<PendingRow> = marks.into_iter().map(|mark| self.row_of(mark)).collect();
+        let rows: Vec<PendingRow> = marks
+            .into_iter()
+            .map(|Mark { sync, side, id, lane, due_ms, since_ms, .. }| {
+                self.requested(sync, side, id, lane, due_ms, since_ms)
+            })
+            .collect();
         for row in &rows {
             commit.put_pending(row.sync, row.lane, row.seq, &row.pending);
         }
@@ -1197,8 +1202,8 @@ impl Connection {
         }));
     }
 
-    fn row_of(&self, mark: Mark) -> PendingRow {
-        let Mark { sync, side, id, lane, due_ms, since_ms, .. } = mark;
+    /// A new row for a record that somebody asks for.
+    fn requested(&self, sync: SyncNo, side: Side, id: RecordId, lane: Lane, due_ms: i64, since_ms: i64) -> PendingRow {
         let reason = PendingReason::Requested.in_place_of(self.core.pending_row(sync, side, &id).map(|row| row.reason));
         let pending = Pending { side, id, reason, due_ms, since_ms, attempts: 0 };
         PendingRow { lane, seq: self.core.take_seq(), sync, pending, after_run: 0 }
@@ -1222,9 +1227,7 @@ impl Handler<MarkRecord> for Connection {
         }
         let replaced = waiting.cloned();
         let now_ms = self.core.env.now_ms();
-        let reason = PendingReason::Requested.in_place_of(self.core.pending_row(no, side, &id).map(|row| row.reason));
-        let pending = Pending { side, id, reason, due_ms: now_ms, since_ms: now_ms, attempts: 0 };
-        let row = PendingRow { lane, seq: self.core.take_seq(), sync: no, pending, after_run: 0 };
+        let row = self.requested(no, side, id, lane, now_ms, now_ms);
         let mut commit = self.core.right.new_commit();
         if let Some(old) = &replaced {
             commit.delete_pending(old.sync, old.lane, old.seq, old.pending.side, &old.pending.id);

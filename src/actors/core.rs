@@ -308,8 +308,8 @@ impl Core {
         Leases { core: Rc::clone(self), held: Vec::new() }
     }
 
-    /// How many writes were settled so far: noted before something is read, so that
-    /// what was read before a write, or before a record was seen to be gone, can be told
+    /// How many writes were settled and how many records seen to be gone so far: noted
+    /// before something is read, so that what was read before such a thing can be told
     /// from what was read after it.
     #[must_use]
     pub fn write_clock(&self) -> u64 {

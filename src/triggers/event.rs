@@ -13,15 +13,12 @@ use crate::model::work::Lane;
 use crate::store::{Appended, Once, StoreError};
 
 use super::counts::Counts;
-use super::intake::{Intake, Known};
+use super::intake::{COME_BACK_S, Intake, Known};
 use super::webhook::GetCounts;
 
 /// How long an idempotency key is remembered, in milliseconds: as long as Stripe does
 /// (<https://docs.stripe.com/api/idempotent_requests>).
 const REMEMBER_KEY_MS: i64 = 86_400_000;
-
-/// How long a caller is asked to wait, in seconds.
-const COME_BACK_S: u32 = 2;
 
 /// The most records of one call.
 pub const MOST_RECORDS: usize = 1_000;
@@ -50,7 +47,9 @@ pub struct Event {
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Accepted, EventError>")]
 pub struct Fire {
-    /// All of them, or none.
+    /// What one connection is told of is taken as a whole or not at all. Where the events
+    /// are about several and the call fails, some of these may have been told: calling
+    /// again, best under the same key, costs them a read at most.
     pub events: Vec<Event>,
     /// The same call, made again under the same key, is taken once.
     pub key: Option<String>,

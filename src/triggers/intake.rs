@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use dashmap::DashMap;
 
@@ -13,6 +14,13 @@ use crate::model::ids::{ConnNo, ConnectionId, ObjectName, Scope};
 use crate::model::side::PerSide;
 use crate::store::{Appended, InboxRight, Once, StoreError};
 
+/// After how many deliveries of one connection that are remembered the old ones are
+/// forgotten; at the first after a start, too.
+const FORGET_EVERY: u64 = 5_000;
+
+/// How long those are asked to wait who are told to come back, in seconds.
+pub const COME_BACK_S: u32 = 2;
+
 /// What triggers need to know of a connection.
 #[derive(Debug, Clone)]
 pub struct Known {
@@ -22,6 +30,16 @@ pub struct Known {
     pub scope: Option<Scope>,
     /// The objects of its syncs.
     pub objects: PerSide<BTreeSet<ObjectName>>,
+    /// Deliveries remembered since the start.
+    remembered: Arc<AtomicU64>,
+}
+
+impl Known {
+    /// What is known of a connection that was just added.
+    #[must_use]
+    pub fn new(conn: ConnNo, scope: Option<Scope>, objects: PerSide<BTreeSet<ObjectName>>) -> Self {
+        Self { conn, scope, objects, remembered: Arc::default() }
+    }
 }
 
 /// All connections, for any thread.
@@ -83,13 +101,22 @@ impl Intake {
         {
             connection.do_send(InboxFilled);
         }
+        if appended == Appended::Accepted && once.is_some() {
+            self.forget_now_and_then(known);
+        }
         Ok(appended)
     }
 
-    /// Forgets the names of deliveries that can no longer be repeated.
-    pub async fn forget(&self, known: &Known) {
-        if let Err(error) = self.inbox.forget(known.conn, self.now_ms()).await {
-            tracing::warn!("old deliveries could not be forgotten: {error}");
+    /// Forgets the names of deliveries that can no longer be repeated, beside the work.
+    fn forget_now_and_then(&self, known: &Known) {
+        if !known.remembered.fetch_add(1, Ordering::Relaxed).is_multiple_of(FORGET_EVERY) {
+            return;
         }
+        let forgotten = self.inbox.forget(known.conn, self.now_ms());
+        actix::spawn(async move {
+            if let Err(error) = forgotten.await {
+                tracing::warn!("old deliveries could not be forgotten: {error}");
+            }
+        });
     }
 }

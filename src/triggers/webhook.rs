@@ -22,16 +22,10 @@ use crate::model::work::Lane;
 use crate::store::{Appended, Once, StoreError};
 
 use super::counts::Counts;
-use super::intake::{Intake, Known};
+use super::intake::{COME_BACK_S, Intake, Known};
 
 /// The most deliveries that are being stored at a time; the rest are asked to come back.
 const MOST_IN_FLIGHT: usize = 4_096;
-
-/// After how many deliveries of one connection the names of old ones are forgotten.
-const FORGET_EVERY: u64 = 5_000;
-
-/// How long a sender is asked to wait, in seconds.
-const COME_BACK_S: u32 = 2;
 
 /// The longest handshake that is answered, in bytes.
 const MOST_CHALLENGE_BYTES: usize = 1_024;
@@ -139,14 +133,13 @@ pub struct WebhookTrigger {
     entrances: Entrances,
     counts: Counts,
     in_flight: usize,
-    since_forgotten: BTreeMap<ConnectionId, u64>,
 }
 
 impl WebhookTrigger {
     /// A trigger for these paths.
     #[must_use]
     pub fn new(intake: Intake, entrances: Entrances) -> Self {
-        Self { intake, entrances, counts: Counts::default(), in_flight: 0, since_forgotten: BTreeMap::new() }
+        Self { intake, entrances, counts: Counts::default(), in_flight: 0 }
     }
 
     fn refused(&mut self, reason: &str, answer: Answer) -> Answer {
@@ -211,6 +204,7 @@ impl WebhookTrigger {
             };
             if objects.is_empty() {
                 others += 1;
+                continue;
             }
             let (_, list) = hints.entry(id).or_insert_with(|| (known, Vec::new()));
             list.extend(objects.into_iter().map(|object| Hint {
@@ -237,7 +231,7 @@ impl WebhookTrigger {
         Some((id.clone(), self.intake.find(id)?))
     }
 
-    fn count(&mut self, stored: Result<Vec<(ConnectionId, Known, Appended)>, StoreError>) -> Answer {
+    fn count(&mut self, stored: Result<Vec<Appended>, StoreError>) -> Answer {
         let stored = match stored {
             Ok(stored) => stored,
             Err(error) => {
@@ -245,21 +239,11 @@ impl WebhookTrigger {
                 return self.refused("not stored", Answer::ComeBack(COME_BACK_S));
             }
         };
-        let full = stored.iter().any(|(_, _, appended)| *appended == Appended::Full);
-        let accepted = stored.iter().any(|(_, _, appended)| *appended == Appended::Accepted);
-        for (id, known, appended) in stored {
-            let since = self.since_forgotten.entry(id).or_default();
-            *since += u64::from(appended == Appended::Accepted);
-            if *since >= FORGET_EVERY {
-                *since = 0;
-                let intake = self.intake.clone();
-                actix::spawn(async move { intake.forget(&known).await });
-            }
-        }
-        if full {
+        if stored.contains(&Appended::Full) {
             return self.refused("full inbox", Answer::ComeBack(COME_BACK_S));
         }
-        if accepted {
+        // One that is about nothing is taken, too.
+        if stored.is_empty() || stored.contains(&Appended::Accepted) {
             self.counts.accepted += 1;
         } else {
             self.counts.repeated += 1;
@@ -315,11 +299,7 @@ impl Handler<Deliver> for WebhookTrigger {
         let stored = async move {
             let mut stored = Vec::new();
             for (id, (known, hints)) in hints {
-                let appended = match hints.is_empty() {
-                    true => Appended::Accepted,
-                    false => intake.accept(&id, &known, hints, once).await?,
-                };
-                stored.push((id, known, appended));
+                stored.push(intake.accept(&id, &known, hints, once).await?);
             }
             Ok(stored)
         };

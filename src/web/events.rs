@@ -6,8 +6,8 @@
 //!
 //! Instead of `connection` an event may name a `scope`, for all connections of that
 //! customer; instead of `id` several `ids`, or none, which has your app's list of changes
-//! read. `{ "events": [ … ] }` holds up to 1,000 records of several objects, accepted as
-//! one. `"settle": "2s"` lets the records rest first. What a record holds is not sent: it
+//! read. `{ "events": [ … ] }` holds up to 1,000 records of several objects, accepted for
+//! each connection as one. `"settle": "2s"` lets the records rest first. What a record holds is not sent: it
 //! is read from your app when its turn comes.
 //!
 //! | Answer | Means |
@@ -25,6 +25,7 @@ use crate::model::document::parse_duration_ms;
 use crate::model::ids::{MAX_RECORD_ID_BYTES, RecordId};
 use crate::model::value::Value;
 use crate::triggers::event::{Accepted, Event, EventError, EventTrigger, Fire, Whose};
+use crate::triggers::intake::COME_BACK_S;
 use crate::triggers::kept::Kept;
 use crate::web::ApiError;
 use crate::web::bearer::Bearer;
@@ -100,7 +101,7 @@ fn refused(error: &EventError) -> ApiError {
         EventError::Stopped => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
     };
     let refused = ApiError::new(status, code, error.to_string());
-    if status == StatusCode::SERVICE_UNAVAILABLE { refused.retry_after(2) } else { refused }
+    if status == StatusCode::SERVICE_UNAVAILABLE { refused.retry_after(COME_BACK_S) } else { refused }
 }
 
 /// Reads a body. Numbers keep their text, so that an id is named as it is spelled.

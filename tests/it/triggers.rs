@@ -498,6 +498,27 @@ fn events_under_one_key_are_taken_once_and_those_that_name_nothing_are_told_so()
 }
 
 #[test]
+fn keys_are_forgotten_when_their_time_is_over() {
+    story(|| async {
+        let mut world = World::new(Setup::default()).await;
+        let keyed = |key: &str| Fire { key: Some(key.to_owned()), ..event(&["7"]) };
+        let remembered = |world: &World| {
+            let mut text = String::new();
+            world.store.dump(&mut text).unwrap();
+            text.lines().filter(|line| line.starts_with("dedup ")).count()
+        };
+        assert_eq!(world.kernel().fire(keyed("k1")).await, Ok(Accepted::Now));
+        assert_eq!(world.kernel().fire(keyed("k2")).await, Ok(Accepted::Now));
+        rest(25 * 3_600).await;
+        assert_eq!(remembered(&world), 2);
+        world.kill().await;
+        assert_eq!(world.kernel().fire(keyed("k3")).await, Ok(Accepted::Now));
+        rest(1).await;
+        assert_eq!(remembered(&world), 1);
+    });
+}
+
+#[test]
 fn the_event_route_wants_its_token_and_answers_in_its_own_words() {
     story(|| async {
         let world = World::new(Setup::default()).await;
