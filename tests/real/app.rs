@@ -6,8 +6,10 @@ use async_trait::async_trait;
 use serde_json::Value;
 use syncline::connectors::embedded::{Embedded, RecordWrite};
 use syncline::model::ids::{ObjectName, RecordId, Scope};
+use syncline::model::path::Path;
 use syncline::model::record::{Body, Record};
-use syncline::model::write::Outcome;
+use syncline::model::value;
+use syncline::model::write::{Change, Outcome};
 use syncline::store::Store;
 
 use crate::records::{Edit, Object, Records, Side};
@@ -27,13 +29,38 @@ impl App {
         Self { records: Embedded::new(store, Scope::from(SCOPE)), object: object.into(), made: Cell::new(0) }
     }
 
+    /// Makes a record; its id.
+    pub async fn create(&self, object: Object) -> RecordId {
+        let id = self.new_id();
+        self.done(vec![RecordWrite::Create { id: id.clone(), record: body(object) }]).await;
+        id
+    }
+
+    /// Changes some fields of a record, whatever else it holds by now.
+    pub async fn update(&self, id: String, fields: Object) -> RecordId {
+        let id = RecordId::from(id);
+        let value = |value: Value| value::Value::from_json(&value.to_string()).expect("it is JSON");
+        let change = |(key, to): (String, Value)| Change { path: Path::key(key), value: Some(value(to)) };
+        let changes = fields.into_iter().map(change).collect();
+        self.done(vec![RecordWrite::Patch { id: id.clone(), expected: None, changes }]).await;
+        id
+    }
+
+    /// Deletes a record.
+    pub async fn delete(&self, id: String) -> RecordId {
+        let id = RecordId::from(id);
+        self.done(vec![RecordWrite::Delete { id: id.clone(), expected: None }]).await;
+        id
+    }
+
+    fn new_id(&self) -> RecordId {
+        self.made.set(self.made.get() + 1);
+        RecordId::from(format!("app {}/ü", self.made.get()))
+    }
+
     fn write(&self, edit: Edit) -> RecordWrite {
         match edit {
-            Edit::Create(object) => {
-                self.made.set(self.made.get() + 1);
-                let id = RecordId::from(format!("app {}/ü", self.made.get()));
-                RecordWrite::Create { id, record: body(object) }
-            }
+            Edit::Create(object) => RecordWrite::Create { id: self.new_id(), record: body(object) },
             Edit::Replace(id, object) => {
                 RecordWrite::Put { id: RecordId::from(id), expected: None, record: body(object) }
             }
@@ -59,11 +86,7 @@ impl Side for App {
     }
 
     async fn make(&self, edits: Vec<Edit>) {
-        let writes = edits.into_iter().map(|edit| self.write(edit)).collect();
-        let outcomes = self.records.write(&self.object, writes).await.expect("the store can be written");
-        for outcome in outcomes {
-            assert!(matches!(outcome, Outcome::Written(_) | Outcome::Deleted), "the store refused: {outcome:?}");
-        }
+        self.done(edits.into_iter().map(|edit| self.write(edit)).collect()).await;
     }
 
     async fn position(&self) -> String {
@@ -76,6 +99,13 @@ impl Side for App {
 }
 
 impl App {
+    async fn done(&self, writes: Vec<RecordWrite>) {
+        let outcomes = self.records.write(&self.object, writes).await.expect("the store can be written");
+        for outcome in outcomes {
+            assert!(matches!(outcome, Outcome::Written(_) | Outcome::Deleted), "the store refused: {outcome:?}");
+        }
+    }
+
     fn changes(&self, since: u64) -> syncline::connectors::embedded::Changes {
         let changes = self.records.changes(&self.object, since, usize::MAX).expect("the store can be read");
         changes.expect("no position lies ahead")

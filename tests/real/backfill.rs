@@ -103,7 +103,8 @@ fn wanted(app: &Views, remote: &Views) -> Views {
     all
 }
 
-fn first_wins(winner: &Option<Value>, loser: &Option<Value>) -> Option<Value> {
+/// The winner's value, its blanks filled from the loser.
+pub fn first_wins(winner: &Option<Value>, loser: &Option<Value>) -> Option<Value> {
     let blank = |value: &Option<Value>| match value {
         None | Some(Value::Null) => true,
         Some(Value::String(text)) => text.is_empty(),

@@ -1,18 +1,12 @@
 //! A Kinto server for one test, and its records as a user of Kinto sees them.
 
-use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
-
 use async_trait::async_trait;
 use reqwest::header::{HeaderMap, HeaderValue};
 use reqwest::{Client, Method, Response};
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
 use crate::records::{Edit, Object, Records, Side};
+use crate::served::{Served, client};
 
 /// As the configuration files say.
 const USER: &str = "team";
@@ -22,49 +16,18 @@ const BUCKET: &str = "crm";
 /// Kinto takes no more requests in one batch.
 const BATCH: usize = 100;
 
-/// How often another port is tried, should somebody have been quicker to take ours.
-const STARTS: usize = 3;
-
-/// A running server; it ends with this value, or with this process however that ends.
-pub struct Kinto {
-    server: Child,
-    port: u16,
-    _data: TempDir,
-}
+/// A running server.
+pub struct Kinto(Served);
 
 impl Kinto {
     /// Installs Kinto if it is missing and starts one on a free port.
     pub fn start() -> Self {
-        let prefix = cache_folder().join("kinto");
-        let installed = Command::new(script("install.sh")).arg(&prefix).stdin(Stdio::null()).status();
-        assert!(
-            installed.expect("install.sh runs").success(),
-            "kinto could not be installed below {}",
-            prefix.display()
-        );
-        (0..STARTS).find_map(|_| Self::serve(&prefix)).expect("kinto starts")
-    }
-
-    fn serve(prefix: &Path) -> Option<Self> {
-        let data = tempfile::tempdir().expect("a temporary folder");
-        let port = free_port();
-        let mut server = Command::new(script("serve.sh"))
-            .args([prefix, data.path()])
-            .arg(port.to_string())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("serve.sh runs");
-        let mut line = String::new();
-        let output = server.stdout.take().expect("it is piped");
-        BufReader::new(output).read_line(&mut line).expect("serve.sh prints");
-        let kinto = Self { server, port, _data: data };
-        (line == "ready\n").then_some(kinto)
+        Self(Served::start("kinto", &[]))
     }
 
     /// Where its API begins.
     pub fn base_url(&self) -> String {
-        format!("http://127.0.0.1:{}/v1", self.port)
+        format!("http://127.0.0.1:{}/v1", self.0.port)
     }
 
     /// Makes a collection and gives access to its records.
@@ -78,38 +41,6 @@ impl Kinto {
         }
         collection
     }
-}
-
-impl Drop for Kinto {
-    fn drop(&mut self) {
-        // Its script serves until this ends.
-        drop(self.server.stdin.take());
-        // A test that fails has said enough.
-        drop(self.server.wait());
-    }
-}
-
-/// Where tools and servers are installed, once for all checkouts.
-fn cache_folder() -> PathBuf {
-    let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache/syncline"));
-    std::env::var_os("SYNCLINE_CACHE").map(PathBuf::from).or_else(home).unwrap_or_else(std::env::temp_dir)
-}
-
-fn script(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/real/kinto").join(name)
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
-    listener.local_addr().expect("it is bound").port()
-}
-
-fn client() -> Client {
-    // Plain http, but a client is not built without a provider. Another test may have
-    // been quicker to install it.
-    drop(rustls::crypto::ring::default_provider().install_default());
-    let builder = Client::builder().no_proxy().tls_certs_only([]).timeout(Duration::from_secs(60));
-    builder.build().expect("a plain client can be made")
 }
 
 /// One collection of records.
