@@ -8,8 +8,10 @@
 //! state of a million markers is loaded in a process of its own and its peak memory is
 //! printed.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+#[path = "common/mod.rs"]
+mod common;
+
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,6 +25,8 @@ use syncline::model::marker::{BaseValue, LinkState, Marker};
 use syncline::model::side::{PerSide, Side};
 use syncline::store::{Store, StoreOptions};
 use syncline::{ConnectionSpec, Kernel, SyncSpec};
+
+use common::{SandboxProcess, peak_memory_mb};
 
 const RECORDS: usize = 10_000;
 const PAGE: usize = 100;
@@ -49,12 +53,12 @@ fn main() {
 }
 
 async fn measure(batched: bool) {
-    let sandbox = SandboxProcess::start();
-    sandbox.seed().await;
+    let sandbox = SandboxProcess::start("source,target");
+    seed(&sandbox).await;
     let bare = bare_loop(&sandbox, batched).await;
     drop(sandbox);
-    let sandbox = SandboxProcess::start();
-    sandbox.seed().await;
+    let sandbox = SandboxProcess::start("source,target");
+    seed(&sandbox).await;
     let (kernel, flushes) = kernel(&sandbox, batched).await;
     let rate = |time: Duration| RECORDS as f64 / time.as_secs_f64();
     let kind = if batched { "batches of 100" } else { "single" };
@@ -67,52 +71,14 @@ async fn measure(batched: bool) {
     );
 }
 
-/// The sandbox CRM in another process, with an account to read and one to write.
-struct SandboxProcess {
-    child: Child,
-    base: String,
-    http: reqwest::Client,
-}
-
-impl SandboxProcess {
-    fn start() -> Self {
-        let port = std::net::TcpListener::bind("127.0.0.1:0")
-            .and_then(|socket| socket.local_addr())
-            .expect("a free port")
-            .port();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_syncline"))
-            .args(["sandbox", "--empty", "--accounts", "source,target", "--port", &port.to_string()])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("the sandbox starts");
-        let mut line = String::new();
-        BufReader::new(child.stdout.as_mut().expect("piped"))
-            .read_line(&mut line)
-            .expect("the sandbox says where it is");
-        let base = format!("http://127.0.0.1:{port}/v1");
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let http = reqwest::Client::builder().no_proxy().tls_certs_only([]).build().expect("a client without TLS");
-        Self { child, base, http }
-    }
-
-    async fn seed(&self) {
-        for first in (0..RECORDS).step_by(100) {
-            let inputs: Vec<Value> = (first..first + 100).map(|n| json!({ "properties": properties(n) })).collect();
-            let request =
-                self.http.post(format!("{}/contacts/batch/create", self.base)).bearer_auth("sandbox-token-source");
-            let answer =
-                request.body(json!({ "inputs": inputs }).to_string()).header("content-type", "application/json");
-            let status = answer.send().await.expect("the sandbox answers").status();
-            assert!(status.is_success(), "{status}");
-        }
-    }
-}
-
-impl Drop for SandboxProcess {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+async fn seed(sandbox: &SandboxProcess) {
+    for first in (0..RECORDS).step_by(100) {
+        let inputs: Vec<Value> = (first..first + 100).map(|n| json!({ "properties": properties(n) })).collect();
+        let request =
+            sandbox.http.post(format!("{}/contacts/batch/create", sandbox.base)).bearer_auth("sandbox-token-source");
+        let answer = request.body(json!({ "inputs": inputs }).to_string()).header("content-type", "application/json");
+        let status = answer.send().await.expect("the sandbox answers").status();
+        assert!(status.is_success(), "{status}");
     }
 }
 
@@ -237,11 +203,4 @@ fn markers() {
         println!("{count} markers: peak memory {} MB", peak_memory_mb());
         kernel.shutdown().await;
     });
-}
-
-/// The most memory this process has held, in MB; 0 where the system does not tell.
-fn peak_memory_mb() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"));
-    line.and_then(|line| line.split_whitespace().nth(1)).and_then(|kb| kb.parse::<u64>().ok()).unwrap_or(0) / 1_024
 }
