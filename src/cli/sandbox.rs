@@ -1,11 +1,14 @@
 //! `sandbox`: the sandbox CRM on a port of this machine, until it is told to end.
 
+mod webhooks;
+
+use self::webhooks::WebhookArgs;
 use super::exit::{Exit, Failure};
 use super::output::Output;
 use super::run::told_to_end;
-use crate::sandbox::{Hostile, Sandbox, SandboxBuilder, SandboxHandle, token};
+use crate::sandbox::{Hostile, Sandbox, SandboxBuilder, SandboxHandle, Webhook, token, webhook_secret};
 
-const HOSTILE_HELP: &str = "\
+const HELP: &str = "\
 Hostile mode: some of the requests under /v1 meet what real apps do. An answer is lost, cut off or
 broken though the write was carried out, or it was not, or it is carried out later; 500, 502 and 503;
 429 with Retry-After in seconds, as a date or without; slow answers; reads that lag behind writes;
@@ -15,11 +18,18 @@ It can be switched while the sandbox runs, from this machine:
   curl -X POST   'http://127.0.0.1:8090/_sandbox/hostile?seed=7'
   curl -X POST    http://127.0.0.1:8090/_sandbox/hostile -d '{\"answer_lost\":50,\"late\":20,\"late_ms\":3000}'
   curl -X DELETE  http://127.0.0.1:8090/_sandbox/hostile
-Requests with the header 'Sandbox-Calm: true' are spared. /_sandbox/stats counts the mishaps.";
+Requests with the header 'Sandbox-Calm: true' are spared. /_sandbox/stats counts the mishaps.
+
+Webhooks: each write of an account, through the API or not, is told to a URL as Standard Webhooks
+say, and can be lost, doubled, late, overtaken, ahead of the write's answer or about an older state.
+They can be switched while the sandbox runs, too; the URL and the secret stay if left out:
+  curl -X POST   'http://127.0.0.1:8090/_sandbox/webhooks?account=acme' -d '{\"url\":\"http://…\",\"loss\":50}'
+  curl            http://127.0.0.1:8090/_sandbox/webhooks
+  curl -X DELETE  http://127.0.0.1:8090/_sandbox/webhooks";
 
 /// Arguments of `sandbox`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = HOSTILE_HELP)]
+#[command(after_help = HELP)]
 pub(super) struct Args {
     /// Port of this machine to listen on; 0 for a free one.
     #[arg(long, default_value_t = 8090)]
@@ -55,6 +65,8 @@ pub(super) struct Args {
     /// The seed; one at random where not told.
     #[arg(long, requires = "hostile", value_name = "NUM")]
     hostile_seed: Option<u64>,
+    #[command(flatten)]
+    webhooks: WebhookArgs,
 }
 
 /// Parses `100/10s`.
@@ -69,12 +81,22 @@ fn rate_limit(text: &str) -> Result<(usize, i64), String> {
 pub(super) async fn execute(args: Args, out: &Output) -> Result<Exit, Failure> {
     let accounts = args.accounts.clone();
     let hostile = args.hostile.then(|| Hostile::swarm(args.hostile_seed.unwrap_or_else(|| fastrand::u64(..1_000_000))));
+    let webhook = args.webhooks.wanted()?;
+    let has_secret = webhook.as_ref().is_some_and(|webhook| webhook.secret.is_some());
     let mut builder = builder(args);
     if let Some(hostile) = &hostile {
         builder = builder.hostile(hostile.clone());
     }
+    for (account, webhook) in accounts.iter().zip(webhook.iter().cycle()) {
+        builder = builder.webhook(account, webhook.clone());
+    }
     let sandbox = builder.start()?;
-    tell(&sandbox, &accounts, hostile.as_ref(), out);
+    tell(&sandbox, &accounts, (hostile.as_ref(), webhook.as_ref()), out);
+    if webhook.is_some() && !has_secret {
+        for account in &accounts {
+            out.say(format!("  signed for {account} with {}", webhook_secret(account)));
+        }
+    }
     told_to_end().await.map_err(|error| Failure::refused(format!("failed to listen for signals: {error}")))?;
     sandbox.stop().await;
     Ok(Exit::Done)
@@ -106,10 +128,17 @@ fn builder(args: Args) -> SandboxBuilder {
     }
 }
 
-fn tell(sandbox: &SandboxHandle, accounts: &[String], hostile: Option<&Hostile>, out: &Output) {
+fn tell(
+    sandbox: &SandboxHandle,
+    accounts: &[String],
+    (hostile, webhook): (Option<&Hostile>, Option<&Webhook>),
+    out: &Output,
+) {
     let tokens: Vec<_> =
         accounts.iter().map(|account| serde_json::json!({ "account": account, "token": token(account) })).collect();
-    out.value(&serde_json::json!({ "url": sandbox.api_url(), "accounts": tokens, "hostile": hostile }));
+    out.value(
+        &serde_json::json!({ "url": sandbox.api_url(), "accounts": tokens, "hostile": hostile, "webhook": webhook }),
+    );
     out.say(format!("sandbox CRM at {}; end it with Ctrl-C", out.bold(&sandbox.api_url())));
     for account in accounts {
         out.say(format!("  account {account}, token {}", token(account)));
@@ -123,6 +152,10 @@ fn tell(sandbox: &SandboxHandle, accounts: &[String], hostile: Option<&Hostile>,
         out.say(format!("hostile, as --hostile-seed {seed} draws: {}/_sandbox/hostile", sandbox.base_url()));
     }
     out.say(format!("what it was asked: {}/_sandbox/stats?log=20", sandbox.base_url()));
+    if let Some(webhook) = webhook {
+        let (url, base_url) = (webhook.shown_url(), sandbox.base_url());
+        out.say(format!("webhooks go to {url}; what came of them: {base_url}/_sandbox/webhooks"));
+    }
 }
 
 #[cfg(test)]

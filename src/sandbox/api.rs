@@ -14,6 +14,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
+use tokio::sync::oneshot;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::Shared;
@@ -26,6 +27,7 @@ use super::refusal::Refusal;
 use super::settings::{RetryAfter, Settings};
 use super::state::{Account, Done, LateWrite, State};
 use super::stats::Written;
+use super::webhooks;
 
 /// Largest body accepted: a batch of 100 records with a text of 100 KB each fits.
 const MAX_BODY_BYTES: usize = 16 * 1024 * 1024;
@@ -52,6 +54,8 @@ struct Answer {
     replayed: bool,
     body: Bytes,
     delivery: Delivery,
+    /// It was put off by so many milliseconds.
+    late_ms: Option<u64>,
 }
 
 /// How an answer reaches the client.
@@ -92,21 +96,38 @@ enum Verb {
 }
 
 async fn serve(shared: web::Data<Shared>, request: HttpRequest, body: Result<Bytes, actix_web::Error>) -> HttpResponse {
-    let answer = answer(&shared, &request, body);
+    let (answer, early) = answer(&shared, &request, body);
+    if let Some(late_ms) = answer.late_ms {
+        // Somebody looks when its time has come, so that its webhook does not wait.
+        actix_web::rt::spawn(async move {
+            actix_web::rt::time::sleep(Duration::from_millis(late_ms.saturating_add(1))).await;
+            drop(shared.lock());
+        });
+    }
+    for webhook in early {
+        // It was tried, or will never be.
+        drop(webhook.await);
+    }
     if let Delivery::Slow(by_ms) = answer.delivery {
         actix_web::rt::time::sleep(Duration::from_millis(by_ms)).await;
     }
     respond(answer)
 }
 
-fn answer(shared: &Shared, request: &HttpRequest, body: Result<Bytes, actix_web::Error>) -> Answer {
+/// What to answer, and the webhooks that the answer waits for.
+fn answer(
+    shared: &Shared,
+    request: &HttpRequest,
+    body: Result<Bytes, actix_web::Error>,
+) -> (Answer, Vec<oneshot::Receiver<()>>) {
     let settings = &shared.settings;
     let (mut state, now_ms) = shared.lock();
     let method = method_name(request.method());
     let refused = |refusal| Answer::refused(&refusal, settings, now_ms);
     if let Some(rest) = request.path().strip_prefix("/_sandbox/") {
         let body = body.unwrap_or_default();
-        return inspect(&mut state, settings, request, (method, rest), &body, now_ms).unwrap_or_else(refused);
+        let answer = inspect(&mut state, settings, request, (method, rest), &body, now_ms);
+        return (answer.unwrap_or_else(refused), Vec::new());
     }
     let account_no = account_of(&state, request);
     let answer = account_no.as_ref().map_err(Clone::clone).and_then(|account_no| {
@@ -116,8 +137,10 @@ fn answer(shared: &Shared, request: &HttpRequest, body: Result<Bytes, actix_web:
     });
     let answer = answer.unwrap_or_else(refused);
     let path = request.uri().path_and_query().map_or("", |path| path.as_str());
-    state.tally.request(now_ms, account_no.ok(), method, path, answer.status);
-    answer
+    let account_no = account_no.ok();
+    state.tally.request(now_ms, account_no, method, path, answer.status);
+    let early = account_no.map(|account_no| shared.send_webhooks(&mut state, account_no));
+    (answer, early.unwrap_or_default())
 }
 
 fn account_of(state: &State, request: &HttpRequest) -> Result<usize, Refusal> {
@@ -192,7 +215,7 @@ fn befall(state: &mut State, asked: &Asked<'_>, mishap: Mishap) -> Answer {
         }
         Mishap::Late { after_ms } => {
             state.put_off(LateWrite::of(asked, after_ms));
-            Answer::none()
+            Answer { late_ms: Some(after_ms), ..Answer::none() }
         }
         Mishap::ErrorBefore { status } => Answer::failed(status),
         Mishap::ErrorAfter { status } => {
@@ -224,13 +247,16 @@ fn later(now_ms: i64, by_ms: u64) -> i64 {
     now_ms.saturating_add(i64::try_from(by_ms).unwrap_or(i64::MAX))
 }
 
-/// Carries out the late writes whose time has come. Nobody can tell that from their
-/// being carried out at that time, because everybody who looks comes through here.
-pub(super) fn carry_out_due(state: &mut State, settings: &Settings, now_ms: i64) {
-    for write in state.take_due(now_ms) {
+/// Carries out the late writes whose time has come, and tells whose they were. Nobody can
+/// tell that from their being carried out at that time, because everybody who looks comes
+/// through here.
+pub(super) fn carry_out_due(state: &mut State, settings: &Settings, now_ms: i64) -> Vec<usize> {
+    let due = state.take_due(now_ms);
+    for write in &due {
         // Nobody is left to be answered, be it done or refused.
         drop(route(state, &write.asked(settings)));
     }
+    due.iter().map(|write| write.account_no).collect()
 }
 
 impl LateWrite {
@@ -560,7 +586,7 @@ fn inspect(
             params.only(&["log"])?;
             let num = params.one("log")?.map_or(Ok(0), str::parse);
             let num = num.map_err(|_| Refusal::bad_parameter("log", "must be a number of requests"))?;
-            let mut body = json!(state.tally.stats(&settings.accounts));
+            let mut body = json!(state.stats());
             body["log"] = json!(state.tally.log(&settings.accounts, num));
             Ok(Answer::json(&body))
         }
@@ -568,7 +594,7 @@ fn inspect(
             params.only(&["what"])?;
             match params.one("what")? {
                 None | Some("all") => state.reset(now_ms)?,
-                Some("stats") => state.tally.clear(),
+                Some("stats") => state.clear_stats(),
                 Some(_) => return Err(Refusal::bad_parameter("what", "must be all or stats")),
             }
             Ok(Answer::json(&json!({ "reset": true })))
@@ -581,6 +607,7 @@ fn inspect(
             Ok(Answer { status: 200, body: dump_body(name, state.account(number)).into(), ..Answer::default() })
         }
         ("hostile", _) => hostility(state, method, &params, body, now_ms),
+        ("webhooks", _) => Ok(Answer::json(&webhooks::route::answer(state, method, &params, body)?)),
         ("stats" | "dump", _) => Err(Refusal::MethodNotAllowed { allowed: "GET" }),
         ("reset", _) => Err(Refusal::MethodNotAllowed { allowed: "POST" }),
         _ => Err(Refusal::UnknownRoute { path: request.path().to_owned() }),
@@ -695,7 +722,7 @@ impl Answer {
 }
 
 fn respond(answer: Answer) -> HttpResponse {
-    let Answer { status, etag, location, link, retry_after, admitted, replayed, body, delivery } = answer;
+    let Answer { status, etag, location, link, retry_after, admitted, replayed, body, delivery, late_ms: _ } = answer;
     let broken = match delivery {
         Delivery::None => return HttpResponse::Ok().body(Broken::at_once()),
         Delivery::Cut(kept) if !body.is_empty() => Some(kept),

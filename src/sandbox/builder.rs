@@ -10,6 +10,7 @@ use actix_web::{App, HttpServer, web};
 
 use super::hostile::Hostile;
 use super::settings::{Check, Clock, ObjectSettings, RateLimit, RetryAfter, Seed, Settings, Stamps};
+use super::webhooks::Webhook;
 use super::{Sandbox, SandboxError, SandboxHandle, Shared, api, seed};
 
 /// How long an idle connection stays open: longer than clients pool theirs, so that no
@@ -138,6 +139,12 @@ impl SandboxBuilder {
         self
     }
 
+    /// Where an account tells of its writes.
+    pub fn webhook(mut self, account: &str, webhook: Webhook) -> Self {
+        self.settings.webhooks.insert(account.to_owned(), webhook);
+        self
+    }
+
     /// What the demo shows: the contacts of [`seed::CONTACTS`] in every account, and
     /// texts normalised as real apps do.
     pub fn demo(mut self) -> Self {
@@ -238,6 +245,14 @@ impl Settings {
         for seed in &self.seeds {
             if !self.accounts.iter().any(|name| name == seed.account()) {
                 return fail(format!("records are seeded for '{}', which is not an account", seed.account()));
+            }
+        }
+        for (account, webhook) in &self.webhooks {
+            if !self.accounts.contains(account) {
+                return fail(format!("there is a webhook of '{account}', which is not an account"));
+            }
+            if let Some(problem) = webhook.problem() {
+                return fail(problem);
             }
         }
         if self.page_size == 0 || self.batch_size == 0 {

@@ -307,13 +307,13 @@ impl Collection {
         Ok((record, if edited { Edited::Changed } else { Edited::Unchanged }))
     }
 
-    /// Puts a tombstone in a record's place.
+    /// Puts a tombstone in a record's place; tells when, and what it looks like.
     pub(super) fn delete(
         &mut self,
         id: u64,
         expected: Option<&str>,
         stamp: impl FnOnce() -> i64,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(i64, Bytes), Refusal> {
         let record = self.get(id).ok_or_else(|| self.settings.not_found(&id.to_string()))?;
         require_etag(record, expected)?;
         let (created, updated_ms) = (iso(record.created_ms), stamp());
@@ -321,9 +321,10 @@ impl Collection {
         let json = format!(
             "{{\"id\":\"{id}\",\"created_at\":\"{created}\",\"updated_at\":\"{at}\",\"archived_at\":\"{at}\",\"archived\":true}}"
         );
+        let json = Bytes::from(json);
         self.veil(id);
-        self.place(id, Some(Slot::Gone { updated_ms, json: json.into() }));
-        Ok(())
+        self.place(id, Some(Slot::Gone { updated_ms, json: json.clone() }));
+        Ok((updated_ms, json))
     }
 
     /// One page of a listing.

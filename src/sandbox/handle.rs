@@ -10,6 +10,7 @@ use super::collection::{Edit, Record};
 use super::refusal::Refusal;
 use super::state::{Account, Done, raw_of};
 use super::stats::{Logged, Stats};
+use super::webhooks::{Webhook, WebhookCounts};
 use super::{SandboxError, Shared, seed};
 use crate::model::value::Value;
 
@@ -52,15 +53,20 @@ impl SandboxHandle {
         format!("{}/v1", self.base_url)
     }
 
-    /// Stops listening and drops open connections. May be called again.
+    /// Stops listening, drops open connections and breaks off webhooks. May be called
+    /// again.
     pub async fn stop(&self) {
         self.server.stop(false).await;
+        if let Some(ended) = self.shared.courier.close() {
+            // It ends by being dropped.
+            drop(ended.await);
+        }
     }
 
     /// What was asked so far.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.shared.lock().0.tally.stats(&self.shared.settings.accounts)
+        self.shared.lock().0.stats()
     }
 
     /// The last `num` requests, oldest first.
@@ -71,7 +77,7 @@ impl SandboxHandle {
 
     /// Forgets what was asked so far, keeping the records.
     pub fn clear_stats(&self) {
-        self.shared.lock().0.tally.clear();
+        self.shared.lock().0.clear_stats();
     }
 
     /// Adds generated records, written now.
@@ -141,6 +147,28 @@ impl SandboxHandle {
         self.shared.with(account, |state, _| state.get(object, id).map(SandboxRecord::of))
     }
 
+    /// Where an account tells of its writes from now on; `None` for nowhere.
+    ///
+    /// # Errors
+    /// When there is no such account or the URL is none.
+    pub fn set_webhook(&self, account: &str, webhook: Option<&Webhook>) -> Result<(), SandboxError> {
+        if let Some(reason) = webhook.and_then(Webhook::problem) {
+            return Err(SandboxError::Settings { reason });
+        }
+        self.shared.with(account, |state, _| {
+            state.outbox.set(webhook);
+            Ok(())
+        })
+    }
+
+    /// What came of an account's webhooks.
+    ///
+    /// # Errors
+    /// When there is no such account.
+    pub fn webhook_counts(&self, account: &str) -> Result<WebhookCounts, SandboxError> {
+        self.shared.with(account, |state, _| Ok(state.outbox.counts()))
+    }
+
     /// Every record, by id; deleted ones are left out.
     ///
     /// # Errors
@@ -167,6 +195,7 @@ impl Drop for SandboxHandle {
     fn drop(&mut self) {
         // The order to stop is sent by the call itself; only waiting for it is async.
         drop(self.server.stop(false));
+        drop(self.shared.courier.close());
     }
 }
 

@@ -27,6 +27,9 @@
 //! | `GET /_sandbox/hostile` | what goes wrong on purpose, how many late writes are still to come, how many records are hidden |
 //! | `POST /_sandbox/hostile?seed=7` | draws what goes wrong; with a body like `{"answer_lost":50}` just that |
 //! | `DELETE /_sandbox/hostile` | nothing goes wrong any more |
+//! | `GET /_sandbox/webhooks?account=acme` | where the account's webhooks go and what came of them; all accounts without a name, here and below |
+//! | `POST /_sandbox/webhooks?account=acme` | sends them to `{"url":"http://…"}`, see below; a URL or secret left out stays |
+//! | `DELETE /_sandbox/webhooks?account=acme` | sends none any more |
 //!
 //! A page goes on behind the last entry of the one before (`after` is taken from
 //! `paging.next.after`), so records that come and go meanwhile neither hide nor repeat
@@ -43,6 +46,24 @@
 //! shift. What befalls a request is drawn from the seed and the request's number. Only
 //! requests under `/v1` are befallen, and none that says `Sandbox-Calm: true`: it sees
 //! everything as it is. A 429 drawn this way is given before anything is done.
+//!
+//! # Webhooks
+//!
+//! An account with a [`Webhook`] tells its URL of each write, however it came about, as
+//! [Standard Webhooks](https://www.standardwebhooks.com) say: the headers `webhook-id`,
+//! `webhook-timestamp` and `webhook-signature`, and this body, `record` left out where
+//! payloads are thin:
+//!
+//! ```json
+//! {"type":"contacts.updated","timestamp":"2026-03-01T12:00:00.000Z","data":{"account":"acme",
+//!  "object":"contacts","id":"101","version":"\"2-19ca…\"","updated_at":"2026-03-01T12:00:00.000Z",
+//!  "record":{"id":"101","properties":{},"etag":"\"2-19ca…\"","archived":false}}}
+//! ```
+//!
+//! A deleted record has no version, and its tombstone for a record. An update that
+//! changes nothing is not told of. Deliveries are not in order; one that is not answered
+//! with 2xx is tried again a few times. They are lost, doubled, late, overtaken, ahead of
+//! the write's answer or about an older state at the rates that the webhook has.
 
 mod api;
 mod builder;
@@ -59,8 +80,11 @@ mod state;
 mod stats;
 #[cfg(test)]
 mod tests;
+mod webhooks;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::oneshot;
 
 pub use self::builder::SandboxBuilder;
 pub use self::handle::{SandboxHandle, SandboxRecord};
@@ -69,9 +93,12 @@ pub use self::limits::KEY_LIFE_MS;
 pub use self::settings::{Check, Clock, ObjectSettings, RateLimit, RetryAfter, Seed, Settings, Stamps};
 pub use self::state::token;
 pub use self::stats::{Count, Logged, Stats, Writes};
+pub use self::webhooks::{Webhook, WebhookCounts, WebhookSecret, webhook_secret};
 
 use self::refusal::Refusal;
 use self::state::{Account, State};
+use self::webhooks::courier::Courier;
+use self::webhooks::outbox::Post;
 
 /// Where sandboxes are made.
 #[derive(Debug)]
@@ -122,7 +149,8 @@ struct Shared {
     settings: Arc<Settings>,
     clock: Clock,
     // A std lock: held for one request, never over an await.
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
+    courier: Courier,
 }
 
 impl Shared {
@@ -130,7 +158,7 @@ impl Shared {
         settings.check()?;
         let settings = Arc::new(settings);
         let state = State::new(Arc::clone(&settings), clock())?;
-        Ok(Self { settings, clock, state: Mutex::new(state) })
+        Ok(Self { settings, clock, state: Arc::new(Mutex::new(state)), courier: Courier::default() })
     }
 
     /// The state as it is now, and what time that is.
@@ -138,8 +166,20 @@ impl Shared {
         let now_ms = (self.clock)();
         // A write is whole or not begun at every point that can panic.
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        api::carry_out_due(&mut state, &self.settings, now_ms);
+        for account_no in api::carry_out_due(&mut state, &self.settings, now_ms) {
+            // Nobody is left whose answer could wait for them.
+            drop(self.send_webhooks(&mut state, account_no));
+        }
         (state, now_ms)
+    }
+
+    /// Sends what an account has to tell. Who is answered after that waits for what comes
+    /// back.
+    fn send_webhooks(&self, state: &mut State, account_no: usize) -> Vec<oneshot::Receiver<()>> {
+        let posts: Vec<Post> = state.account(account_no).outbox.take();
+        let (early, back) = self.courier.send(posts, &self.state, &self.clock);
+        back.iter().for_each(|post| state.account(account_no).outbox.drop_unsent(post));
+        early
     }
 
     /// Runs something on one account, at one time.
@@ -151,7 +191,9 @@ impl Shared {
         let (mut state, now_ms) = self.lock();
         let number = state.account_named(account);
         let number = number.ok_or_else(|| SandboxError::UnknownAccount { account: account.to_owned() })?;
-        Ok(run(state.account(number), now_ms)?)
+        let result = run(state.account(number), now_ms);
+        drop(self.send_webhooks(&mut state, number));
+        Ok(result?)
     }
 }
 

@@ -1,9 +1,11 @@
 //! How a sandbox behaves, as plain data: everything a test or the command line can
 //! choose is one field here, so that a later fault is one more field.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::hostile::Hostile;
+use super::webhooks::Webhook;
 
 /// Milliseconds since 1970, asked once for each request.
 pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
@@ -36,6 +38,8 @@ pub struct Settings {
     pub seeds: Vec<Seed>,
     /// What goes wrong from the start, and again after a reset; `None` for nothing.
     pub hostile: Option<Hostile>,
+    /// Where accounts tell of writes from the start, and again after a reset, by name.
+    pub webhooks: BTreeMap<String, Webhook>,
 }
 
 impl Default for Settings {
@@ -54,6 +58,7 @@ impl Default for Settings {
             log_size: 10_000,
             seeds: Vec::new(),
             hostile: None,
+            webhooks: BTreeMap::new(),
         }
     }
 }

@@ -16,7 +16,8 @@ use super::properties::Properties;
 use super::refusal::Refusal;
 use super::seed::{generate, padded};
 use super::settings::{Seed, Settings};
-use super::stats::{Tally, Written};
+use super::stats::{Stats, Tally, Written};
+use super::webhooks::outbox::{Change, Outbox, Snapshot, Verb};
 use crate::model::value::Value;
 
 /// Number of the first record of an account.
@@ -34,6 +35,8 @@ pub(super) struct State {
     accounts: Vec<Account>,
     pub(super) tally: Tally,
     hostility: Hostility,
+    /// How many times it was reset.
+    epoch: u64,
 }
 
 /// What goes wrong on purpose, and the writes that are still to come.
@@ -66,6 +69,7 @@ pub(super) struct Account {
     bump_unchanged: bool,
     pub(super) keys: Keys,
     pub(super) window: Window,
+    pub(super) outbox: Outbox,
 }
 
 /// A write that was carried out, or answered from an idempotency key.
@@ -87,12 +91,19 @@ pub fn token(account: &str) -> String {
 impl State {
     /// Accounts with their seeded records.
     pub(super) fn new(settings: Arc<Settings>, now_ms: i64) -> Result<Self, Refusal> {
+        Self::born(settings, now_ms, 0)
+    }
+
+    fn born(settings: Arc<Settings>, now_ms: i64, epoch: u64) -> Result<Self, Refusal> {
         let num_accounts = settings.accounts.len();
         let by_token = settings.accounts.iter().enumerate().map(|(i, name)| (token(name), i)).collect();
-        let accounts = (0..num_accounts).map(|_| Account::new(&settings)).collect();
+        let outbox =
+            |(i, name): (usize, &String)| Outbox::new((i, name.as_str()), settings.webhooks.get(name), (epoch, now_ms));
+        let outboxes = settings.accounts.iter().enumerate().map(outbox);
+        let accounts = outboxes.map(|outbox| Account::new(&settings, outbox)).collect();
         let tally = Tally::new(num_accounts, settings.log_size);
         let hostility = Hostility { hostile: settings.hostile.clone(), ..Hostility::default() };
-        let mut state = Self { settings: Arc::clone(&settings), by_token, accounts, tally, hostility };
+        let mut state = Self { settings: Arc::clone(&settings), by_token, accounts, tally, hostility, epoch };
         for (i, name) in settings.accounts.iter().enumerate() {
             state.accounts[i].seed_all(settings.seeds.iter().filter(|seed| seed.account() == name), now_ms)?;
         }
@@ -101,8 +112,33 @@ impl State {
 
     /// Back to the seeded records, with nothing counted.
     pub(super) fn reset(&mut self, now_ms: i64) -> Result<(), Refusal> {
-        *self = Self::new(Arc::clone(&self.settings), now_ms)?;
+        *self = Self::born(Arc::clone(&self.settings), now_ms, self.epoch + 1)?;
         Ok(())
+    }
+
+    /// What was asked so far.
+    pub(super) fn stats(&self) -> Stats {
+        let outboxes = self.settings.accounts.iter().zip(self.accounts.iter().map(|account| &account.outbox));
+        let counts = outboxes.map(|(name, outbox)| (name, outbox, outbox.counts()));
+        let told = counts.filter(|(_, outbox, counts)| outbox.webhook().is_some() || counts.events > 0);
+        Stats {
+            webhooks: told.map(|(name, _, counts)| (name.clone(), counts)).collect(),
+            ..self.tally.stats(&self.settings.accounts)
+        }
+    }
+
+    /// Forgets what was asked so far.
+    pub(super) fn clear_stats(&mut self) {
+        self.tally.clear();
+        self.accounts.iter_mut().for_each(|account| account.outbox.clear_counts());
+    }
+
+    pub(super) fn num_accounts(&self) -> usize {
+        self.accounts.len()
+    }
+
+    pub(super) fn account_name(&self, number: usize) -> &str {
+        &self.settings.accounts[number]
     }
 
     pub(super) fn account_of_token(&self, token: &str) -> Option<usize> {
@@ -162,7 +198,7 @@ impl State {
 }
 
 impl Account {
-    fn new(settings: &Settings) -> Self {
+    fn new(settings: &Settings, outbox: Outbox) -> Self {
         Self {
             collections: settings.objects.iter().cloned().map(Collection::new).collect(),
             stamper: Stamper::new(settings.stamps),
@@ -170,6 +206,7 @@ impl Account {
             bump_unchanged: settings.bump_unchanged,
             keys: Keys::default(),
             window: Window::default(),
+            outbox,
         }
     }
 
@@ -215,6 +252,10 @@ impl Account {
         let properties = Properties::parse(properties, self.collection(object)?.settings())?;
         let stamp_ms = self.stamper.next(now_ms);
         let done = self.create_at(object, properties, stamp_ms)?;
+        if let Some((etag, json)) = &done.record {
+            let now = Snapshot { etag: Some(etag.clone()), updated_ms: stamp_ms, json: json.clone() };
+            self.outbox.tell(Change { verb: Verb::Created, object, id: done.id, now, before: None });
+        }
         if let (Some((key, fingerprint)), Some((etag, json))) = (keyed, &done.record) {
             let record = Some((done.id, etag.clone()));
             self.keys.keep(key, Kept { fingerprint, status: 201, record, body: json.clone() }, now_ms);
@@ -242,13 +283,19 @@ impl Account {
         let (collection, stamper, bump_unchanged) = self.parts(object)?;
         let properties = Properties::parse(properties, collection.settings())?;
         let id = parse_id(id).ok_or_else(|| collection.settings().not_found(id))?;
+        let before = collection.get(id).map(Snapshot::of);
         let (record, edited) =
             collection.edit(id, expected, (edit, properties), || stamper.next(now_ms), bump_unchanged)?;
         let written = match edited {
             Edited::Changed => Written::Updated,
             Edited::Unchanged => Written::Unchanged,
         };
-        Ok(Done::with(record, written))
+        let (now, done) = (Snapshot::of(record), Done::with(record, written));
+        // One that changed nothing at all is nothing to tell.
+        if before.as_ref().is_some_and(|before| before.etag != now.etag) {
+            self.outbox.tell(Change { verb: Verb::Updated, object, id, now, before });
+        }
+        Ok(done)
     }
 
     /// Deletes a record, leaving a tombstone.
@@ -261,7 +308,10 @@ impl Account {
     ) -> Result<Done, Refusal> {
         let (collection, stamper, _) = self.parts(object)?;
         let id = parse_id(id).ok_or_else(|| collection.settings().not_found(id))?;
-        collection.delete(id, expected, || stamper.next(now_ms))?;
+        let before = collection.get(id).map(Snapshot::of);
+        let (updated_ms, json) = collection.delete(id, expected, || stamper.next(now_ms))?;
+        let now = Snapshot { etag: None, updated_ms, json };
+        self.outbox.tell(Change { verb: Verb::Deleted, object, id, now, before });
         Ok(Done { id, written: Some(Written::Deleted), record: None })
     }
 

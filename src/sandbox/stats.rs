@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use serde::Serialize;
 
+use super::webhooks::WebhookCounts;
+
 /// Longest path kept in the log, in bytes.
 const MAX_LOGGED_PATH_BYTES: usize = 300;
 
@@ -28,6 +30,9 @@ pub struct Stats {
     /// Requests by account, method and status; those without a valid token have no
     /// account.
     pub counts: Vec<Count>,
+    /// What came of the webhooks of the accounts that have any. Changes made in process
+    /// count, too.
+    pub webhooks: BTreeMap<String, WebhookCounts>,
 }
 
 /// Records written through the API; each input of a batch counts. At rest none of
@@ -190,6 +195,7 @@ impl Tally {
             accounts: names.iter().cloned().zip(self.writes.iter().copied()).collect(),
             mishaps: self.mishaps.clone(),
             counts: counts.collect(),
+            webhooks: BTreeMap::new(),
         }
     }
 
