@@ -10,7 +10,9 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 
 use super::oracle::{Oracle, Verdict, Violation, holds};
+use super::owed::{Owed, Started};
 use super::swarm::{Rules, TEXTS};
+use super::tellers::Tellers;
 use super::trace::Trace;
 use crate::connectors::memory::MemoryApp;
 use crate::connectors::memory::rest::RestApp;
@@ -67,6 +69,8 @@ struct EdgeState {
     next_flight: u64,
     /// Records that somebody was promised would be read.
     marked: BTreeMap<(usize, Side, RecordId), u64>,
+    /// Reads that were promised for what was told.
+    owed: Owed,
     /// How often each side was read from its beginning, by account and side.
     full_reads: BTreeMap<(usize, Side), u64>,
 }
@@ -87,6 +91,7 @@ impl Edge {
             in_flight: BTreeMap::new(),
             next_flight: 0,
             marked: BTreeMap::new(),
+            owed: Owed::default(),
             full_reads: BTreeMap::new(),
         };
         Arc::new(Self { origin: Instant::now(), accounts, state: Mutex::new(state) })
@@ -159,11 +164,32 @@ impl Edge {
             .collect()
     }
 
+    /// How many calls have begun so far.
+    pub fn calls_begun(&self) -> u64 {
+        self.lock().next_flight
+    }
+
+    /// The present moment, told apart from all others.
+    pub fn moment(&self) -> u64 {
+        self.lock().owed.moment()
+    }
+
+    /// Reads that are owed to those whose hints were accepted.
+    pub fn with_owed<T>(&self, what: impl FnOnce(&mut Owed) -> T) -> T {
+        what(&mut self.lock().owed)
+    }
+
+    /// What was promised to be read, and is not yet.
+    pub fn owed(&self) -> Vec<(usize, Side, Option<RecordId>)> {
+        self.lock().owed.left().map(|(account, side, id)| (account, side, id.cloned())).collect()
+    }
+
     // ---- calls ----
 
-    fn reading(&self, account: &Account, side: Side, read: &Read) -> u64 {
+    fn reading(&self, account: &Account, side: Side, read: &Read) -> (u64, Started) {
         self.note(format_args!("a{} {side}: {}", account.no, ReadLine(read)));
         let mut state = self.lock();
+        let started = state.owed.starts(read);
         match read {
             Read::Ids(ids) => ids.iter().for_each(|id| {
                 state.marked.remove(&(account.no, side, id.clone()));
@@ -172,7 +198,7 @@ impl Edge {
             Read::All { .. } | Read::Changes { .. } | Read::Find(_) | Read::ExternalId(_) => {}
         }
         drop(state);
-        self.takes_off(account, side, Vec::new())
+        (self.takes_off(account, side, Vec::new()), started)
     }
 
     fn writing(&self, account: &Account, side: Side, writes: &[Write]) -> u64 {
@@ -368,6 +394,8 @@ pub(super) struct Gate {
     pub account: usize,
     pub side: Side,
     pub inner: Arc<dyn ConnectorFactory>,
+    /// Who tells of what is written.
+    pub tellers: Option<Arc<Tellers>>,
 }
 
 impl ConnectorFactory for Gate {
@@ -378,6 +406,7 @@ impl ConnectorFactory for Gate {
             account: self.account,
             side: self.side,
             inner: self.inner.make(connection)?,
+            tellers: self.tellers.clone(),
         }))
     }
 }
@@ -388,6 +417,7 @@ struct GatedConnector {
     account: usize,
     side: Side,
     inner: Box<dyn Connector>,
+    tellers: Option<Arc<Tellers>>,
 }
 
 /// A call under way; it lands however it ends.
@@ -439,10 +469,13 @@ impl Connector for GatedConnector {
 
     async fn read(&self, calls: &Calls, object: &ObjectName, read: Read) -> Result<Page, ConnectorError> {
         self.spend().await;
-        let flight = self.edge.reading(self.account(), self.side, &read);
+        let (flight, started) = self.edge.reading(self.account(), self.side, &read);
         let landing = Landing { gate: self, flight };
         let answer = self.outlive(self.inner.read(calls, object, read)).await;
         drop(landing);
+        if let Ok(page) = &answer {
+            self.edge.lock().owed.answered(self.account, self.side, started, page);
+        }
         match &answer {
             Ok(page) if page.entries.is_empty() => self.edge.nothing_new(),
             Ok(page) => self.edge.note(format_args!("a{} {}: {}", self.account, self.side, PageLine(page))),
@@ -462,6 +495,12 @@ impl Connector for GatedConnector {
         drop(landing);
         for outcome in &outcomes {
             self.edge.note(format_args!("a{} {}: {}", self.account, self.side, OutcomeLine(outcome)));
+        }
+        if let Some(tellers) = &self.tellers {
+            tellers.look();
+            if let Some(held) = tellers.before_answer(self.side) {
+                self.outlive(tokio::time::sleep(held)).await;
+            }
         }
         self.spend().await;
         outcomes

@@ -41,6 +41,12 @@ pub enum Oracle {
     RateLimit,
     /// After a mark is accepted a read of its record starts.
     MarksAreServed,
+    /// What a trigger has accepted is not lost, over kills too: a read of what it names
+    /// starts after that, and its inbox is empty at rest.
+    AcceptedIsDurable,
+    /// A change of which accepted hints have told stands on both sides although no run
+    /// was asked for otherwise.
+    HintsAreEnough,
     /// Never two writes to one record at once.
     SerialWrites,
     /// An epoch that was replaced cannot commit.
@@ -69,7 +75,7 @@ pub enum Oracle {
 
 impl Oracle {
     /// All of them, in the order of their invariants.
-    pub const ALL: [Oracle; 27] = [
+    pub const ALL: [Oracle; 29] = [
         Oracle::NoLostChange,
         Oracle::NoBlindOverwrite,
         Oracle::NoDuplicateCreate,
@@ -85,6 +91,8 @@ impl Oracle {
         Oracle::MassChangeBrake,
         Oracle::RateLimit,
         Oracle::MarksAreServed,
+        Oracle::AcceptedIsDurable,
+        Oracle::HintsAreEnough,
         Oracle::SerialWrites,
         Oracle::OneOwner,
         Oracle::Isolation,
@@ -117,7 +125,7 @@ impl Oracle {
             Oracle::AbsenceIsNoDelete => "I12",
             Oracle::MassChangeBrake => "I13",
             Oracle::RateLimit => "I14",
-            Oracle::MarksAreServed => "I15",
+            Oracle::MarksAreServed | Oracle::AcceptedIsDurable | Oracle::HintsAreEnough => "I15",
             Oracle::SerialWrites => "I16",
             Oracle::OneOwner => "I17",
             Oracle::Isolation => "I18",
@@ -151,6 +159,8 @@ impl Oracle {
             Oracle::MassChangeBrake => "mass_change_brake",
             Oracle::RateLimit => "rate_limit",
             Oracle::MarksAreServed => "marks_are_served",
+            Oracle::AcceptedIsDurable => "accepted_is_durable",
+            Oracle::HintsAreEnough => "hints_are_enough",
             Oracle::SerialWrites => "serial_writes",
             Oracle::OneOwner => "one_owner",
             Oracle::Isolation => "isolation",

@@ -49,6 +49,15 @@ impl Case {
         Self { seed, swarm, script }
     }
 
+    /// The same, but nobody tells of changes: the world that a seed stood for before
+    /// there were triggers.
+    #[must_use]
+    pub fn draw_untold(seed: u64, events: usize) -> Self {
+        let swarm = Swarm::draw_untold(seed);
+        let script = script::draw(seed, &swarm, events);
+        Self { seed, swarm, script }
+    }
+
     /// Runs it on this thread, in simulated time. `for_a_person`: keep the last lines.
     ///
     /// # Panics
@@ -90,6 +99,7 @@ async fn live(case: &Case, for_a_person: bool) -> Outcome {
     if for_a_person && let Err(error) = world.store.dump(&mut state) {
         state = error.to_string();
     }
+    world.tellers.iter().for_each(|tellers| tellers.talk_to(None));
     world.kernel.abort().await;
     Outcome { verdict, trace, events, starts: world.starts, lines, state }
 }
@@ -103,6 +113,7 @@ async fn tell(world: &mut World, script: &[Event]) -> Verdict {
         }
         world.edge.verdict()?;
         world.look_at_cursors()?;
+        world.look_at_inboxes()?;
         if n % 16 == 0 {
             world.look_for_the_gone();
         }

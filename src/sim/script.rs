@@ -125,6 +125,22 @@ pub enum Event {
         /// By so much, in milliseconds.
         by_ms: i64,
     },
+    /// The process is killed so many operations after it next takes what it is told.
+    KillWhenTaken {
+        /// Operations.
+        after: u64,
+    },
+    /// Much is told at once.
+    Flood {
+        /// Whose.
+        account: usize,
+        /// Of which side.
+        side: Side,
+        /// In how many calls.
+        calls: usize,
+        /// Of so many records each, most of which there are not.
+        records: usize,
+    },
 }
 
 /// How a value is written.
@@ -162,7 +178,11 @@ pub fn draw(seed: u64, swarm: &Swarm, events: usize) -> Vec<Event> {
     let marks = [0, 30, 60][rng.usize(0..3)];
     let clocks = [0, 0, 0, 4][rng.usize(0..4)];
     let weights = Weights { kills, disk, panics, people, marks, clocks };
-    (0..events).map(|_| weights.event(rng, swarm)).collect()
+    let script = (0..events).map(|_| weights.event(rng, swarm)).collect();
+    match &swarm.triggers {
+        Some(triggers) => triggers.add_to(seed, swarm, script),
+        None => script,
+    }
 }
 
 struct Weights {

@@ -1,7 +1,7 @@
 //! The end of a world: nothing goes wrong any more, everything comes to rest, and the
 //! oracles look at what is left.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::edge::Account;
@@ -39,6 +39,7 @@ pub(super) async fn settle(world: &mut World) -> Verdict {
     for account in 0..world.accounts.len() {
         let _ = world.kernel.resume(&connection(account)).await;
     }
+    rest_on_hints(world).await?;
     touch_sources(world);
     come_to_rest(world).await?;
     judge(world)?;
@@ -46,6 +47,65 @@ pub(super) async fn settle(world: &mut World) -> Verdict {
     restart_at_rest(world).await?;
     change_the_mapping(world).await?;
     world.edge.verdict()
+}
+
+/// What was told comes through by itself, before anybody asks for a run.
+async fn rest_on_hints(world: &mut World) -> Verdict {
+    let Some(tellers) = world.tellers.clone() else { return Ok(()) };
+    let alone = world.swarm.triggers.as_ref().is_some_and(|triggers| triggers.alone);
+    let mut is_through = false;
+    for _ in 0..ROUNDS {
+        world.sleep(ROUND_MS).await;
+        world.edge.verdict()?;
+        let is_taken_out = world.inboxes().iter().all(|(_, waiting)| *waiting == 0);
+        let is_served = is_taken_out && world.edge.owed().is_empty();
+        // Under a tight schedule something is always under way.
+        is_through = tellers.are_done() && is_served && (!alone || world.is_idle().await);
+        if is_through {
+            break;
+        }
+    }
+    accepted_was_read(world)?;
+    holds(Oracle::Liveness, tellers.are_done(), || "what is told is not heard to its end".to_owned())?;
+    if alone {
+        let status = world.kernel.status().await;
+        holds(Oracle::HintsAreEnough, is_through, || format!("what was told does not come through: {status:#?}"))?;
+        for account in &world.accounts {
+            what_was_told_stands(world, account)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whoever was told that something is accepted had it read, and nothing is left of it.
+fn accepted_was_read(world: &World) -> Verdict {
+    for (account, waiting) in world.inboxes() {
+        holds(Oracle::AcceptedIsDurable, waiting == 0, || {
+            format!("account {account}: {waiting} hints are left in its inbox")
+        })?;
+    }
+    let owed = world.edge.owed();
+    holds(Oracle::AcceptedIsDurable, owed.is_empty(), || format!("accepted and never read after that: {owed:?}"))
+}
+
+/// Records all of whose changes were told are the same on both sides, or gone from both.
+fn what_was_told_stands(world: &World, account: &Account) -> Verdict {
+    let Some(tellers) = &world.tellers else { return Ok(()) };
+    let state = state_of(world, account)?;
+    let held = PerSide::from_fn(|side| {
+        let ids = state.held_back.keys().filter(|(of, _)| *of == side);
+        ids.map(|(_, id)| RecordId::from(id.as_str())).collect()
+    });
+    // What was tried too often while nothing worked waits for another change.
+    let held = tellers.emails_of(account.no, &held);
+    let told: BTreeSet<String> =
+        tellers.told_whole(account.no).into_iter().filter(|name| !held.contains(name)).collect();
+    let sides = PerSide::from_fn(|side| {
+        let mut all = world.by_email(account.no, side);
+        all.retain(|email, _| told.contains(email));
+        all
+    });
+    both_sides_agree(world, account, &sides).map_err(|violation| Violation::new(Oracle::HintsAreEnough, violation.seen))
 }
 
 /// In a one-way sync an edit on the target stands until its source changes; so each
@@ -102,6 +162,7 @@ fn judge(world: &World) -> Verdict {
     holds(Oracle::MarksAreServed, world.edge.unserved().is_empty(), || {
         format!("marked and never read: {:?}", world.edge.unserved())
     })?;
+    accepted_was_read(world)?;
     for account in &world.accounts {
         let sides = PerSide::from_fn(|side| world.by_email(account.no, side));
         nothing_stands_twice(account, &sides)?;
@@ -239,8 +300,8 @@ fn every_edit_is_accounted_for(world: &World, account: &Account, sides: &BothSid
 }
 
 /// Every value that is recorded as the loser of a conflict.
-fn losers(world: &World, account: &Account) -> std::collections::BTreeSet<String> {
-    let mut lost = std::collections::BTreeSet::new();
+fn losers(world: &World, account: &Account) -> BTreeSet<String> {
+    let mut lost = BTreeSet::new();
     let Ok(snapshot) = world.store.snapshot() else { return lost };
     let (Some(conn), Ok(Some(sync))) =
         (conn_no(&world.store, account.no), snapshot.find_sync(&super::edge::SYNC.into()))
@@ -339,10 +400,14 @@ fn forget_what_was_done(world: &World) {
 
 async fn stay_at_rest(world: &mut World) -> Verdict {
     forget_what_was_done(world);
+    if let Some(tellers) = &world.tellers {
+        tellers.replay();
+    }
     for _ in 0..ROUNDS_AT_REST {
         sync_all(world, false).await?;
         world.sleep(1_000).await;
     }
+    world.tellers.iter().for_each(|tellers| tellers.fall_silent());
     let writes = writes(world);
     holds(Oracle::NoEchoLoop, writes == 0, || format!("a settled world was written {writes} times"))
 }

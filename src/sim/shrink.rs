@@ -7,6 +7,7 @@ use super::oracle::Oracle;
 use super::run::Case;
 use super::script::Event;
 use super::swarm::{SideSwarm, Swarm};
+use super::telling::{Telling, TriggerSwarm};
 use crate::connectors::memory::{Behaviour, Faults, Normalise, Order, Paging};
 use crate::model::side::Side;
 
@@ -91,7 +92,32 @@ impl Shrinking {
     }
 }
 
-const SIMPLER_WORLDS: [fn(&mut Swarm); 5] = [
+/// Changes how somebody tells of changes, on whichever side.
+fn tell(swarm: &mut Swarm, simplify: fn(&mut Telling)) {
+    if let Some(triggers) = &mut swarm.triggers {
+        triggers.webhooks.iter_mut().chain(&mut triggers.events).for_each(simplify);
+    }
+}
+
+fn triggers(swarm: &mut Swarm, simplify: fn(&mut TriggerSwarm)) {
+    swarm.triggers.iter_mut().for_each(simplify);
+}
+
+const SIMPLER_WORLDS: [fn(&mut Swarm); 19] = [
+    |swarm| swarm.triggers = None,
+    |swarm| triggers(swarm, |triggers| triggers.webhooks = None),
+    |swarm| triggers(swarm, |triggers| triggers.events = None),
+    |swarm| triggers(swarm, |triggers| triggers.shared_path = false),
+    |swarm| tell(swarm, |telling| telling.lost = 0),
+    |swarm| tell(swarm, |telling| telling.repeated = 0),
+    |swarm| tell(swarm, |telling| telling.whole = 0),
+    |swarm| tell(swarm, |telling| telling.bogus = 0),
+    |swarm| tell(swarm, |telling| telling.old = 0),
+    |swarm| tell(swarm, |telling| telling.delay_ms = 0),
+    |swarm| tell(swarm, |telling| telling.own_writes = false),
+    |swarm| tell(swarm, |telling| telling.before_answer_ms = 0),
+    |swarm| tell(swarm, |telling| telling.tries = 0),
+    |swarm| tell(swarm, |telling| (telling.settle_ms, telling.keyed) = (0, false)),
     |swarm| swarm.accounts = 1,
     |swarm| swarm.schedule_ms = None,
     |swarm| swarm.clock_skew_ms = 0,

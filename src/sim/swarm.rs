@@ -6,6 +6,7 @@
 
 use fastrand::Rng;
 
+use super::telling::TriggerSwarm;
 use crate::connectors::memory::rest::{ApiChanges, Dialect, RestFaults};
 use crate::connectors::memory::{Behaviour, Cursors, Faults, IdStyle, Normalise, Order, Paging};
 use crate::model::budget::{Limits, Window};
@@ -46,6 +47,8 @@ pub struct Swarm {
     pub quick_repair: bool,
     /// How many records each side has before the first contact.
     pub seeded: PerSide<u8>,
+    /// Who tells of changes by webhooks and events, if anybody does.
+    pub triggers: Option<TriggerSwarm>,
 }
 
 /// What one side is like.
@@ -149,9 +152,21 @@ fn once_in(rng: &mut Rng, many: u32) -> bool {
 }
 
 impl Swarm {
-    /// The world of a seed: in one of four the connected app is behind a REST API.
+    /// The world of a seed: in every second one somebody tells of changes.
     #[must_use]
     pub fn draw(seed: u64) -> Self {
+        let mut world = Self::draw_untold(seed);
+        world.triggers = TriggerSwarm::draw(seed, &world);
+        if let Some(triggers) = world.triggers.clone() {
+            triggers.leave_alone(&mut world);
+        }
+        world
+    }
+
+    /// The same world in which nobody tells of changes: in one of four the connected app
+    /// is behind a REST API.
+    #[must_use]
+    pub fn draw_untold(seed: u64) -> Self {
         let world = Self::draw_in_memory(seed);
         let mut rng = Rng::with_seed(seed ^ 0x5245_5354_4150_0003);
         if once_in(&mut rng, 4) { world.behind_api(&mut rng) } else { world }
@@ -203,6 +218,7 @@ impl Swarm {
             twins: twins && rules != Rules::Unpaired,
             quick_repair: once_in(rng, 4),
             seeded: PerSide { app: rng.u8(0..10), remote: rng.u8(0..10) },
+            triggers: None,
             sides: PerSide {
                 app: SideSwarm::draw(rng, Side::App, rules, twins),
                 remote: SideSwarm::draw(rng, Side::Remote, rules, twins),
@@ -328,6 +344,7 @@ fn draw_capabilities(rng: &mut Rng, side: Side, rules: Rules) -> Capabilities {
         *life_ms = 86_400_000;
     }
     Capabilities {
+        deletions: true,
         local,
         changes: true,
         read_ids,

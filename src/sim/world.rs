@@ -13,8 +13,9 @@ use super::ledger::{Edit, Ledger};
 use super::oracle::{Oracle, Verdict, Violation, holds};
 use super::script::{Event, Style};
 use super::swarm::{Api, Swarm, TEXTS};
+use super::tellers::{self, Tellers};
 use crate::actors::env::Env;
-use crate::actors::spec::{ConnectionSpec, Schedule, SyncSpec};
+use crate::actors::spec::{ConnectionSpec, SyncSpec};
 use crate::connectors::memory::rest::RestFaults;
 use crate::connectors::memory::{Faults, MemoryApp, Normalise};
 use crate::connectors::{Calls, ConnectorFactory};
@@ -23,6 +24,7 @@ use crate::model::document::DocumentError;
 use crate::model::ids::{ConnNo, ConnectionId, ObjectName, RecordId};
 use crate::model::marker::LinkState;
 use crate::model::path::Path;
+use crate::model::schedule::Schedule;
 use crate::model::side::{PerSide, Side};
 use crate::model::value::Value;
 use crate::model::work::IntentOperation;
@@ -31,7 +33,7 @@ use crate::store::faulty::{FaultyDisk, Honesty, Life};
 use crate::store::{Store, StoreOptions};
 
 /// When every world begins, in milliseconds since 1970.
-const FIRST_MOMENT_MS: i64 = 1_700_000_000_000;
+pub(super) const FIRST_MOMENT_MS: i64 = 1_700_000_000_000;
 
 /// How often a process may die while it starts before the world gives up.
 const MOST_STARTS: usize = 50;
@@ -39,6 +41,9 @@ const MOST_STARTS: usize = 50;
 /// How long after a pause was asked for a process may die without having noted it: a
 /// unit of work may be under way.
 const PAUSE_UNKNOWN_MS: u64 = 1_000;
+
+/// How many hints may wait in an inbox.
+const MOST_HINTS: usize = 10_000;
 
 /// A record as a person sees it: its id and its fields, flat.
 pub(super) type Seen = (RecordId, BTreeMap<String, Value>);
@@ -69,6 +74,8 @@ pub(super) struct World {
     pub accounts: Vec<Account>,
     pub ledgers: Vec<Ledger>,
     pub edge: Arc<Edge>,
+    /// Who tells of changes.
+    pub tellers: Option<Arc<Tellers>>,
     pub store: Store,
     pub kernel: Kernel,
     disk: FaultyDisk,
@@ -106,13 +113,17 @@ impl World {
         let env = environment(&clock_skew_ms, seed);
         let disk = FaultyDisk::new(Honesty::Honest, seed);
         let life = Life::new();
-        let (store, kernel) = begin(swarm, &accounts, &edge, &disk, &life, &env, false).await?;
+        let told = swarm.triggers.clone();
+        let tellers = told.map(|triggers| Tellers::new(triggers, accounts.clone(), Arc::clone(&edge)));
+        let around = Around { swarm, accounts: &accounts, edge: &edge, tellers: tellers.as_ref(), env: &env };
+        let (store, kernel) = around.begin(&disk, &life, false).await?;
         disk.settle();
         let world = Self {
             swarm: swarm.clone(),
             accounts,
             ledgers,
             edge,
+            tellers,
             store,
             kernel,
             disk,
@@ -128,6 +139,7 @@ impl World {
             cursors: BTreeMap::new(),
         };
         world.edge.reborn(Some(world.store.clone()));
+        world.begin_telling();
         Ok(world)
     }
 
@@ -148,6 +160,7 @@ impl World {
         // A supervisor that dies stays dead until the next start.
         PANIC_AFTER.set(-1);
         self.life.end();
+        self.tellers.iter().for_each(|tellers| tellers.talk_to(None));
         self.kernel.abort().await;
         for _ in 0..MOST_STARTS {
             // Nobody can tell how long a pause still lasts that was asked of an actor which
@@ -164,9 +177,14 @@ impl World {
             self.starts += 1;
             self.edge.note(format_args!("-- start {}", self.starts));
             self.edge.reborn(None);
-            let begun =
-                begin(&self.swarm, &self.accounts, &self.edge, &self.disk, &self.life, &self.env, self.grown).await;
-            match begun {
+            let around = Around {
+                swarm: &self.swarm,
+                accounts: &self.accounts,
+                edge: &self.edge,
+                tellers: self.tellers.as_ref(),
+                env: &self.env,
+            };
+            match around.begin(&self.disk, &self.life, self.grown).await {
                 Ok((store, kernel)) => {
                     self.store = store;
                     self.kernel = kernel;
@@ -179,15 +197,25 @@ impl World {
                 continue;
             }
             self.edge.reborn(Some(self.store.clone()));
+            self.begin_telling();
             return Ok(());
         }
         Err(Violation::new(Oracle::Liveness, "the process does not come up"))
+    }
+
+    /// Those who tell of changes talk to the process that has started.
+    fn begin_telling(&self) {
+        if let Some(tellers) = &self.tellers {
+            tellers.talk_to(Some((self.kernel.clone(), Arc::clone(&self.life))));
+            tellers.look();
+        }
     }
 
     /// From now on nothing goes wrong any more.
     pub fn calm(&mut self) {
         PANIC_AFTER.set(-1);
         self.next_life = None;
+        self.tellers.iter().for_each(|tellers| tellers.calm());
         for account in &self.accounts {
             for side in Side::BOTH {
                 account.apps[side].faults_off();
@@ -224,6 +252,26 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// No inbox holds more than it may.
+    pub fn look_at_inboxes(&self) -> Verdict {
+        for (account, waiting) in self.inboxes() {
+            holds(Oracle::BoundedResources, waiting <= MOST_HINTS, || {
+                format!("account {account}: more than {MOST_HINTS} hints wait in its inbox")
+            })?;
+        }
+        Ok(())
+    }
+
+    /// How many hints wait in each inbox; counted up to one more than there may be.
+    pub fn inboxes(&self) -> Vec<(usize, usize)> {
+        let Some(snapshot) = self.tellers.as_ref().and_then(|_| self.store.snapshot().ok()) else { return Vec::new() };
+        let waiting = |account: usize| {
+            let conn = snapshot.find_connection(&connection(account)).ok()??;
+            Some((account, snapshot.inbox(conn, MOST_HINTS + 1).ok()?.len()))
+        };
+        (0..self.accounts.len()).filter_map(waiting).collect()
     }
 
     /// Each start of a connection has a greater epoch than the one before.
@@ -332,7 +380,14 @@ impl World {
             Event::Refuse { account, side, for_ms } => self.refuse(*account, *side, *for_ms).await,
             Event::Pause { account, for_ms } => self.pause(*account, *for_ms).await,
             Event::ClockStep { side, by_ms } => self.step_clock(*side, *by_ms),
+            Event::KillWhenTaken { after } => {
+                self.tellers.iter().for_each(|tellers| tellers.kill_when_taken(*after));
+            }
+            Event::Flood { account, side, calls, records } => {
+                self.tellers.iter().for_each(|tellers| tellers.flood(*account, *side, *calls, *records));
+            }
         }
+        self.tellers.iter().for_each(|tellers| tellers.look());
         Ok(())
     }
 
@@ -445,10 +500,16 @@ impl World {
     }
 
     async fn sync(&mut self, account: usize, patience_ms: u64, full: bool) {
-        let kernel = self.kernel.clone();
+        let (kernel, tellers) = (self.kernel.clone(), self.tellers.clone());
+        let moment = tellers.as_ref().map_or(0, |_| self.edge.moment());
         let run = actix::spawn(async move {
             let id = connection(account);
-            let _ = if full { kernel.resync(&id, None).await } else { kernel.sync_now(&id, None).await };
+            let report = if full { kernel.resync(&id, None).await } else { kernel.sync_now(&id, None).await };
+            if report.is_ok_and(|report| report.error.is_none())
+                && let Some(tellers) = tellers
+            {
+                tellers.all_was_read(account, moment);
+            }
         });
         let patience = Duration::from_millis(patience_ms);
         tokio::select! {
@@ -543,17 +604,22 @@ impl World {
 
     /// Whether nothing is due and no run is under way.
     pub async fn is_idle(&self) -> bool {
+        // Somebody may tell of a change while the kernel is asked.
+        let begun = self.edge.calls_begun();
         let all = self.kernel.status().await;
         let runs = all.iter().flat_map(|connection| &connection.syncs).any(|sync| sync.progress.is_some());
-        !runs && self.is_caught_up().await
+        !runs && self.is_caught_up().await && self.edge.calls_begun() == begun
     }
 
     /// Whether nothing is due. Under a tight schedule there always is a run under way.
     pub async fn is_caught_up(&self) -> bool {
         let all = self.kernel.status().await;
-        all.iter().all(|connection| {
-            connection.pending.is_empty() && connection.open_writes == 0 && connection.state == "ready"
-        })
+        // One that is dying says nothing.
+        let all_answer = all.len() == self.accounts.len();
+        all_answer
+            && all.iter().all(|connection| {
+                connection.pending.is_empty() && connection.open_writes == 0 && connection.state == "ready"
+            })
     }
 }
 
@@ -561,59 +627,59 @@ fn panics(faults: &Faults) -> bool {
     faults.panic_in_read > 0 || faults.panic_in_write > 0
 }
 
-/// Opens the store and starts the kernel over it.
-async fn begin(
-    swarm: &Swarm,
-    accounts: &[Account],
-    edge: &Arc<Edge>,
-    disk: &FaultyDisk,
-    life: &Arc<Life>,
-    env: &Env,
-    grown: bool,
-) -> Result<(Store, Kernel), Violation> {
-    let options = StoreOptions { quick_repair: swarm.quick_repair, ..StoreOptions::inline() };
-    let options = options.with_kernel_id("0123456789abcdef").with_cache_bytes(512 * 1024);
-    let unusable = |error: &dyn std::fmt::Display| Violation::new(Oracle::AtomicState, format!("at a start: {error}"));
-    let store = Store::on_backend(disk.backend(life), options).map_err(|error| unusable(&error))?;
-    super::state::look_at_state(&store, swarm, accounts)?;
-    let mut builder = Kernel::builder().store(store.clone()).env(env.clone());
-    // Several connections call one app: within one budget.
-    let shared = (accounts.len() > 1).then(|| Calls::new(&swarm.sides.app.limits));
-    for account in accounts {
-        let spec = specification(swarm, account, edge, life, grown)?;
-        builder = builder.connection(ConnectionSpec { shared_app_calls: shared.clone(), ..spec });
-    }
-    let kernel = builder.start().await.map_err(|error| unusable(&error))?;
-    Ok((store, kernel))
+/// What is around a process, whichever life it is in.
+struct Around<'a> {
+    swarm: &'a Swarm,
+    accounts: &'a [Account],
+    edge: &'a Arc<Edge>,
+    tellers: Option<&'a Arc<Tellers>>,
+    env: &'a Env,
 }
 
-fn specification(
-    swarm: &Swarm,
-    account: &Account,
-    edge: &Arc<Edge>,
-    life: &Arc<Life>,
-    grown: bool,
-) -> Result<ConnectionSpec, Violation> {
-    let gate = |side: Side| -> Arc<dyn ConnectorFactory> {
-        let inner: Arc<dyn ConnectorFactory> = match side {
-            Side::App => Arc::new(account.apps.app.factory_by_scope()),
-            Side::Remote => match &account.api {
-                Some(api) => Arc::new(api.factory()),
-                None => Arc::new(account.apps.remote.factory()),
-            },
+impl Around<'_> {
+    /// Opens the store and starts the kernel over it.
+    async fn begin(&self, disk: &FaultyDisk, life: &Arc<Life>, grown: bool) -> Result<(Store, Kernel), Violation> {
+        let options = StoreOptions { quick_repair: self.swarm.quick_repair, ..StoreOptions::inline() };
+        let options = options.with_kernel_id("0123456789abcdef").with_cache_bytes(512 * 1024);
+        let unusable =
+            |error: &dyn std::fmt::Display| Violation::new(Oracle::AtomicState, format!("at a start: {error}"));
+        let store = Store::on_backend(disk.backend(life), options).map_err(|error| unusable(&error))?;
+        super::state::look_at_state(&store, self.swarm, self.accounts)?;
+        let mut builder = Kernel::builder().store(store.clone()).env(self.env.clone());
+        // Several connections call one app: within one budget.
+        let shared = (self.accounts.len() > 1).then(|| Calls::new(&self.swarm.sides.app.limits));
+        for account in self.accounts {
+            let spec = self.specification(account, life, grown)?;
+            builder = builder.connection(ConnectionSpec { shared_app_calls: shared.clone(), ..spec });
+        }
+        let kernel = builder.start().await.map_err(|error| unusable(&error))?;
+        Ok((store, kernel))
+    }
+
+    fn specification(&self, account: &Account, life: &Arc<Life>, grown: bool) -> Result<ConnectionSpec, Violation> {
+        let gate = |side: Side| -> Arc<dyn ConnectorFactory> {
+            let inner: Arc<dyn ConnectorFactory> = match side {
+                Side::App => Arc::new(account.apps.app.factory_by_scope()),
+                Side::Remote => match &account.api {
+                    Some(api) => Arc::new(api.factory()),
+                    None => Arc::new(account.apps.remote.factory()),
+                },
+            };
+            let (edge, life) = (Arc::clone(self.edge), Arc::clone(life));
+            Arc::new(Gate { edge, life, account: account.no, side, inner, tellers: self.tellers.cloned() })
         };
-        Arc::new(Gate { edge: Arc::clone(edge), life: Arc::clone(life), account: account.no, side, inner })
-    };
-    Ok(ConnectionSpec {
-        id: connection(account.no),
-        scope: Some(scope(account.no).as_str().into()),
-        connectors: PerSide::from_fn(gate),
-        limits: PerSide::from_fn(|side| swarm.sides[side].limits.clone()),
-        shared_app_calls: None,
-        syncs: vec![Arc::new(sync_spec(swarm, grown)?)],
-        webhook: None,
-        paused: false,
-    })
+        let swarm = self.swarm;
+        Ok(ConnectionSpec {
+            id: connection(account.no),
+            scope: Some(scope(account.no).as_str().into()),
+            connectors: PerSide::from_fn(gate),
+            limits: PerSide::from_fn(|side| swarm.sides[side].limits.clone()),
+            shared_app_calls: None,
+            syncs: vec![Arc::new(sync_spec(swarm, grown)?)],
+            webhook: swarm.triggers.as_ref().and_then(|triggers| tellers::webhook(triggers, account.no)),
+            paused: false,
+        })
+    }
 }
 
 /// The only sync of a world.
@@ -632,9 +698,11 @@ pub(super) fn sync_spec(swarm: &Swarm, grown: bool) -> Result<SyncSpec, Violatio
     Ok(SyncSpec { initial: swarm.initial, tie: swarm.tie, schedule, ..spec })
 }
 
-const OBJECT: &str = "contacts";
+/// What both sides call the only object.
+pub(super) const OBJECT: &str = "contacts";
 
-fn scope(no: usize) -> String {
+/// Which of your app's records are an account's.
+pub(super) fn scope(no: usize) -> String {
     format!("scope{no}")
 }
 
@@ -764,7 +832,7 @@ fn record(side: Side, fields: Vec<(String, Value)>) -> Value {
 }
 
 /// A record's mapped fields and what else lies at its top, under the app's names.
-fn flat(side: Side, value: &Value) -> BTreeMap<String, Value> {
+pub(super) fn flat(side: Side, value: &Value) -> BTreeMap<String, Value> {
     let mut fields = BTreeMap::new();
     let mut take = |value: &Value| {
         if let Value::Object(entries) = value {
