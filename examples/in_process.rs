@@ -10,13 +10,13 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use syncline::connectors::memory::MemoryApp;
-use syncline::connectors::{Calls, Connector, ConnectorScope, Read};
+use syncline::connectors::{Calls, Connector, ConnectorScope, Effect, Read};
 use syncline::model::direction::Direction;
 use syncline::model::ids::{ObjectName, RecordId};
-use syncline::model::record::{Body, DeletionCause, Entry, Page, Record};
+use syncline::model::record::{Body, Entry, Page, Record};
 use syncline::model::side::Side;
 use syncline::model::value::Value;
-use syncline::model::write::{Capabilities, ConnectorError, CreateRecovery, Outcome, Stored, Write};
+use syncline::model::write::{Capabilities, ConnectorError, CreateRecovery, Outcome, Write};
 use syncline::{ConnectionSpec, Kernel, SyncSpec};
 
 // ---- your side: a store of people, and what the kernel asks of it ----
@@ -35,9 +35,9 @@ impl Connector for People {
 
     async fn read(&self, _: &Calls, _: &ObjectName, read: Read) -> Result<Page, ConnectorError> {
         let people = self.0.lock().unwrap();
-        let entry = |id: &RecordId| match people.get(id).map(Body::from_value) {
-            Some(body) => Entry::Live(Record { id: id.clone(), version: None, modified: None, body }),
-            None => Entry::Deleted { id: id.clone(), version: None, cause: DeletionCause::NotFound },
+        let entry = |id: &RecordId| match people.get(id) {
+            Some(person) => Entry::Live(record(id, person)),
+            None => Entry::not_found(id.clone()),
         };
         Ok(Page::last(match read {
             Read::Ids(ids) => ids.iter().map(entry).collect(),
@@ -48,30 +48,28 @@ impl Connector for People {
 
     async fn write(&self, _: &Calls, _: &ObjectName, writes: Vec<Write>) -> Vec<Outcome> {
         let mut people = self.0.lock().unwrap();
-        let mut carry_out = |write| {
-            let (id, record) = match write {
-                Write::Create(new) => (RecordId::new(new.external_id), new.record),
-                Write::Update(update) => {
-                    let Some(mut record) = people.get(&update.id).cloned() else { return Outcome::Missing };
-                    for change in update.changes {
-                        match change.value {
-                            Some(value) => record.set(&change.path, value),
-                            None => record.remove(&change.path),
-                        }
-                    }
-                    (update.id, record)
+        let mut carry_out = |write: Write| {
+            let id = Effect::target(&write);
+            let now = people.get(&id).map(|person| record(&id, person));
+            match Effect::of(write, now.as_ref()) {
+                Effect::Put(person) => {
+                    let stored = record(&id, &person);
+                    people.insert(id, person);
+                    Outcome::written(stored)
                 }
-                Write::Delete(old) => {
-                    people.remove(&old.id);
-                    return Outcome::Deleted;
+                Effect::Delete => {
+                    people.remove(&id);
+                    Outcome::Deleted
                 }
-            };
-            let body = Some(Body::from_value(&record));
-            people.insert(id.clone(), record);
-            Outcome::Written(Stored { id, version: None, modified: None, body })
+                Effect::Nothing(outcome) => outcome,
+            }
         };
         writes.into_iter().map(&mut carry_out).collect()
     }
+}
+
+fn record(id: &RecordId, person: &Value) -> Record {
+    Record { id: id.clone(), version: None, modified: None, body: Body::from_value(person) }
 }
 
 // ---- the sync ----

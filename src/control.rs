@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use crate::actors::message::{ConnectionStatus, RunReport};
 use crate::model::ids::{ConnectionId, RecordId, SyncName};
 use crate::model::side::Side;
+use crate::triggers::counts::Counts;
 
 pub use client::{ControlClient, ControlError};
 pub use server::{Control, MakeSpecs};
@@ -40,6 +41,18 @@ pub struct StatusAnswer {
     pub running: bool,
     /// Each connection.
     pub connections: Vec<ConnectionStatus>,
+    /// What came in by webhooks and by events since the kernel started.
+    #[serde(default)]
+    pub received: Received,
+}
+
+/// What came in from outside since the start.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Received {
+    /// By webhooks.
+    pub webhooks: Counts,
+    /// By events.
+    pub events: Counts,
 }
 
 /// Run syncs now.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix::prelude::*;
 use tokio::sync::oneshot;
@@ -10,6 +11,7 @@ use tokio::sync::oneshot;
 use crate::actors::connection::Connection;
 use crate::actors::env::Env;
 use crate::actors::message::{ConnectionStatus, MarkError, MarkRecord, RunReport, RunSync, SetPaused, Wake};
+use crate::actors::notifier::{Notifier, Subscription};
 use crate::actors::spec::{ConnectionSpec, Webhook};
 use crate::actors::supervisor::{AbortAll, Add, DrainAll, GetAllStatus, Remove, Routes, StartTriggers, Supervisor};
 use crate::model::ids::{ConnectionId, ObjectName, RecordId, Scope, SyncName};
@@ -21,8 +23,11 @@ use crate::triggers::event::{Accepted, EventError, EventTrigger, Fire};
 use crate::triggers::intake::{Intake, Known, KnownConnections};
 use crate::triggers::kept::Kept;
 use crate::triggers::schedule;
+#[cfg(feature = "simulate")]
+use crate::triggers::webhook::{Answer, Deliver};
 use crate::triggers::webhook::{Entrances, GetCounts, WebhookTrigger};
 use crate::web::events::Events;
+use crate::web::manual::Manual;
 use crate::web::webhooks::Webhooks;
 
 /// A running kernel. Cheap to clone; usable from any thread.
@@ -49,6 +54,7 @@ struct Inner {
     entrances: Entrances,
     webhooks: Arc<Kept<WebhookTrigger>>,
     events: Arc<Kept<EventTrigger>>,
+    notifier: Notifier,
 }
 
 /// Why the kernel could not do something.
@@ -80,6 +86,7 @@ pub struct KernelBuilder {
     env: Env,
     arbiters: usize,
     schedules: bool,
+    late_after: Option<Duration>,
     connections: Vec<ConnectionSpec>,
 }
 
@@ -121,6 +128,12 @@ impl KernelBuilder {
         self
     }
 
+    /// After how long work that waits is told of as late; 15 minutes by default.
+    pub fn late_after(mut self, late_after: Duration) -> Self {
+        self.late_after = Some(late_after);
+        self
+    }
+
     /// A connection to start with.
     pub fn connection(mut self, connection: ConnectionSpec) -> Self {
         self.connections.push(connection);
@@ -137,11 +150,12 @@ impl KernelBuilder {
             None => Store::open(&self.state, self.options)?,
         };
         let routes = Routes::default();
+        let notifier = self.late_after.map_or_else(Notifier::default, Notifier::new);
         let mut supervisors = Vec::new();
         let mut arbiters = Vec::new();
-        let triggers = if self.schedules { schedule::starter() } else { no_triggers() };
         let new = |store: &Store, routes: &Routes| {
-            Supervisor::new(store.clone(), self.env.clone(), Arc::clone(routes), Arc::clone(&triggers))
+            let triggers = if self.schedules { schedule::starter(&self.env) } else { no_triggers() };
+            Supervisor::new(store.clone(), self.env.clone(), notifier.clone(), Arc::clone(routes), triggers)
         };
         if self.arbiters == 0 {
             supervisors.push(new(&store, &routes).start());
@@ -161,7 +175,7 @@ impl KernelBuilder {
         };
         let events = Kept::new(home, move || EventTrigger::new(intake.clone()));
         let (webhooks, events) = (Arc::new(webhooks), Arc::new(events));
-        let inner = Inner { store, supervisors, arbiters, routes, known, entrances, webhooks, events };
+        let inner = Inner { store, supervisors, arbiters, routes, known, entrances, webhooks, events, notifier };
         let kernel = Kernel { inner: Arc::new(inner) };
         for connection in self.connections {
             kernel.add(connection).await?;
@@ -171,7 +185,7 @@ impl KernelBuilder {
 }
 
 fn no_triggers() -> StartTriggers {
-    Arc::new(|_, _, _| None)
+    Arc::new(|_| None)
 }
 
 impl Kernel {
@@ -184,6 +198,7 @@ impl Kernel {
             env: Env::system(),
             arbiters: 0,
             schedules: true,
+            late_after: None,
             connections: Vec::new(),
         }
     }
@@ -343,16 +358,37 @@ impl Kernel {
         Webhooks::new(Arc::clone(&self.inner.webhooks))
     }
 
+    /// What the sender of a webhook is told, without the web between.
+    #[cfg(feature = "simulate")]
+    pub(crate) async fn deliver(&self, delivery: Deliver) -> Answer {
+        self.inner.webhooks.send(delivery).await.unwrap_or(Answer::ComeBack(1))
+    }
+
     /// Where your backend fires events over HTTP, to be mounted as [`Kernel::webhooks`].
     #[must_use]
     pub fn events(&self) -> Events {
         Events::new(Arc::clone(&self.inner.events))
     }
 
+    /// Where a person or a script asks for a sync over HTTP, to be mounted as
+    /// [`Kernel::webhooks`].
+    #[must_use]
+    pub fn manual(&self) -> Manual {
+        Manual::new(Arc::clone(&self.inner.routes), Arc::clone(&self.inner.known))
+    }
+
     /// What came in by webhooks and by events since the start.
     pub async fn received(&self) -> (Counts, Counts) {
         let webhooks = self.inner.webhooks.send(GetCounts).await.unwrap_or_default();
         (webhooks, self.inner.events.send(GetCounts).await.unwrap_or_default())
+    }
+
+    /// Notifications from now on: what needs a person, what was held back, what is late and
+    /// what has caught up. The kernel never waits for a subscriber; one that falls too far
+    /// behind is told how many it missed.
+    #[must_use]
+    pub fn subscribe(&self) -> Subscription {
+        self.inner.notifier.subscribe()
     }
 
     /// How every connection is, by name.
@@ -376,6 +412,7 @@ impl Kernel {
     pub async fn shutdown(&self) {
         let drains = self.inner.supervisors.iter().map(|supervisor| supervisor.send(DrainAll));
         futures_util::future::join_all(drains).await;
+        self.inner.notifier.close();
         self.inner.routes.clear();
         self.inner.store.close().await;
         for arbiter in &self.inner.arbiters {

@@ -100,5 +100,8 @@ pub mod web;
 
 pub use actors::env::Env;
 pub use actors::message::{ConnectionStatus, MarkError, QuarantineRow, RunReport, SyncStatus};
-pub use actors::spec::{ConnectionSpec, Schedule, SyncSpec};
+pub use actors::notifier::{Missed, Subscription};
+pub use actors::spec::{ConnectionSpec, SyncSpec, Webhook};
 pub use kernel::{Kernel, KernelBuilder, KernelError};
+pub use model::notice::{Notice, Notification};
+pub use model::schedule::Schedule;

@@ -250,6 +250,25 @@ bugs! {
     /// A run that is asked for while one is running is taken to be covered by it. Needs
     /// requests during a run, and an answer awaited or edits behind the run's read.
     WakeSwallowed: "wake-swallowed", "I15";
+    /// Hints are taken out of the inbox before the rows that are made of them are durable.
+    /// Needs a kill between the two commits, which follow each other at once.
+    InboxRemovedEarly: "inbox-removed-early", "I15";
+    /// A hint that comes while its record is being worked on is taken to be covered by
+    /// that. Needs latency, an edit behind the unit's read, and either no runs or an oracle
+    /// that wants a read to start after each acceptance.
+    HintSwallowed: "hint-swallowed", "I15";
+    /// A hint for an object is taken to be covered by the run that is under way. Needs the
+    /// same, with hints that name no record.
+    ObjectHintSwallowed: "object-hint-swallowed", "I15";
+    /// A hint for an object is taken out when its run is asked for, not when that has
+    /// ended. Needs a kill in between, and no schedule that runs anyway.
+    ObjectHintForgotten: "object-hint-forgotten", "I15";
+    /// A trigger says that it has accepted before what it accepted is durable. Needs a kill
+    /// right after an answer.
+    AcceptedEarly: "accepted-early", "I15";
+    /// The inbox is looked at when something comes, and not at a start. Needs a kill right
+    /// after an acceptance, and nothing that comes after it.
+    InboxNotReadAtStart: "inbox-not-read-at-start", "I15";
     /// Leases keep nobody out. Needs both slots at work on one record: marks, or
     /// recoveries, while a run of the other slot reads the same records.
     LeaseNotTaken: "lease-not-taken", "I16";

@@ -38,6 +38,10 @@ use crate::store::{Commit, Snapshot, StoreError};
 /// the index, a search, the partner, and some slack for a record that changes meanwhile.
 const MAX_ROUNDS: usize = 8;
 
+/// Among how many waiting records one that nobody has looked at is searched for; where more
+/// wait it is taken to be there.
+const MOST_LOOKED_AT: usize = 100;
+
 /// How many times a record is tried before it is held back as a dead letter.
 pub const MAX_ATTEMPTS: u32 = 10;
 
@@ -410,8 +414,25 @@ impl Fetched {
                 others.push(Candidate { id, pair: Some(*pair), marker: None, open_write: true, observation: None });
             }
         }
+        case.others_unread = others.is_empty() && self.has_unread(snapshot, target)?;
         case.partner = Partner::Known { others, siblings, searched: false };
         Ok(())
+    }
+
+    /// Whether records of a side wait of which nothing is known: they were listed, and the
+    /// cursor has passed them, but no unit has come to look at them.
+    fn has_unread(&self, snapshot: &Snapshot, side: Side) -> Result<bool, StoreError> {
+        let (conn, no) = (self.core.conn, self.sync.no);
+        let waiting = snapshot.pending_ids(conn, no, side, MOST_LOOKED_AT)?;
+        if waiting.len() == MOST_LOOKED_AT {
+            return Ok(true);
+        }
+        for id in waiting {
+            if snapshot.pair_by_id(conn, no, side, &id)?.is_none() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn candidate(&self, snapshot: &Snapshot, pair: PairNo, side: Side) -> Result<Option<Candidate>, StoreError> {
@@ -650,9 +671,8 @@ impl Planned {
             Effect::Create(creation) => {
                 put_marker(commit, sync.no, pair, plan.old.as_ref(), &creation.marker);
                 plan.old = Some(creation.marker.clone());
-                let keep = recovery::sends_again(sync.capabilities[creation.target].create);
                 let create = Create {
-                    record: if keep { creation.record.clone() } else { Value::Null },
+                    record: creation.record.clone(),
                     idempotency_key: idempotency_key(&core, sync.no, pair, number),
                     external_id: external_id(&core, sync.no, pair),
                 };
@@ -842,8 +862,7 @@ impl Intended {
                     if let Some(Intent { operation: IntentOperation::Create { create, .. }, .. }) =
                         self.intents.get(&index)
                     {
-                        let create = Create { record: creation.record.clone(), ..create.clone() };
-                        writes.push((index, creation.target, Write::Create(create)));
+                        writes.push((index, creation.target, Write::Create(create.clone())));
                     }
                 }
                 Effect::Delete(deletion) => {

@@ -14,15 +14,17 @@ use tokio::time::Instant;
 use crate::actors::env::Env;
 use crate::actors::mapper::Mapper;
 use crate::actors::message::{Carry, Fetch, Map, Mapped};
+use crate::actors::notifier::Notifier;
 use crate::actors::reader::{Parent, ReadSide, Reader};
 use crate::actors::writer::Writer;
-use crate::connectors::{Calls, Read};
+use crate::connectors::{Calls, Connector, Read};
 use crate::model::cursor::{Cursor, CursorDelta, StreamNo};
 use crate::model::hash::Digest;
 use crate::model::ids::{ConnNo, ConnectionId, Epoch, PairNo, RecordId, SyncNo};
+use crate::model::notice::Notice;
 use crate::model::record::Page;
 use crate::model::side::{PerSide, Side};
-use crate::model::work::{Intent, Lane, Pending, Totals};
+use crate::model::work::{Conflict, Intent, Lane, Pending, Totals};
 use crate::model::write::{ConnectorError, NextStep, Outcome, Write};
 use crate::planted::{self, Bug};
 use crate::reconcile::case::Case;
@@ -44,6 +46,8 @@ pub struct Core {
     pub right: CommitRight,
     /// Time and chance.
     pub env: Env,
+    /// Tells the host.
+    pub notifier: Notifier,
     /// The budgets.
     pub calls: PerSide<Calls>,
     /// Writes whose outcome is awaited or unknown.
@@ -130,6 +134,7 @@ impl Core {
         store: Store,
         right: CommitRight,
         env: Env,
+        notifier: Notifier,
         sides: PerSide<ReadSide>,
     ) -> Result<Self, StoreError> {
         let conn = right.conn();
@@ -171,6 +176,7 @@ impl Core {
             store,
             right,
             env,
+            notifier,
             calls,
             intents: RefCell::new(intents),
             sent: RefCell::default(),
@@ -227,8 +233,44 @@ impl Core {
         if commit.is_empty() {
             return Ok(());
         }
+        let (held_back, conflicts) = if self.notifier.has_listeners() {
+            (self.newly_held_back(&commit)?, commit.conflicts().collect())
+        } else {
+            (Vec::new(), Vec::new())
+        };
         let stored = self.right.commit(commit).await;
+        if stored.is_ok() {
+            held_back.into_iter().for_each(|notice| self.tell(notice));
+            conflicts.into_iter().for_each(|(sync, pair, conflict)| self.tell_conflict(sync, pair, conflict));
+        }
         if planted::is(Bug::CommitErrorSwallowed) { Ok(()) } else { stored }
+    }
+
+    fn tell(&self, notice: Notice) {
+        self.notifier.tell(&self.id, self.env.now_ms(), notice);
+    }
+
+    /// Those of a commit's records that were not held back for the same reason before.
+    fn newly_held_back(&self, commit: &Commit) -> Result<Vec<Notice>, StoreError> {
+        let snapshot = self.snapshot()?;
+        let mut new = Vec::new();
+        for (no, side, id, held) in commit.held_back() {
+            let before = snapshot.quarantined(self.conn, no, side, &id)?;
+            let same = before.is_some_and(|old| (old.kind, &old.reason) == (held.kind, &held.reason));
+            if let (false, Some(sync)) = (same, self.sync(no)) {
+                let (sync, kind, reason) = (sync.name.clone(), held.kind, held.reason);
+                new.push(Notice::Quarantined { sync, side, id, kind, reason });
+            }
+        }
+        Ok(new)
+    }
+
+    fn tell_conflict(&self, no: SyncNo, pair: PairNo, conflict: Conflict) {
+        let Some(sync) = self.sync(no) else { return };
+        let marker = self.snapshot().and_then(|snapshot| snapshot.marker(self.conn, no, pair)).ok().flatten();
+        let ids = PerSide::from_fn(|side| marker.as_ref().and_then(|marker| marker.sides[side].id.clone()));
+        let Conflict { field, winner, .. } = conflict;
+        self.tell(Notice::Conflict { sync: sync.name.clone(), ids, field, winner });
     }
 
     /// The sync of a number.
@@ -376,6 +418,12 @@ impl Core {
         })
     }
 
+    /// What talks to a side. Calls go through the children; this is for what needs none.
+    #[must_use]
+    pub fn connector(&self, side: Side) -> Rc<dyn Connector> {
+        Rc::clone(&self.sides[side].connector)
+    }
+
     /// Makes each pause that a side asks for outlive a restart. Never ends.
     pub async fn keep_pauses(&self, side: Side) {
         let mut pauses = self.calls[side].pauses();
@@ -476,8 +524,9 @@ impl Leases {
     }
 
     /// Takes a lease, and waits for another unit of work to be through with it. Only for
-    /// a record that this unit has just made: no unit waits for anything of this one
-    /// while it has that.
+    /// Takes a lease, and waits for another unit of work to be through with it. Only for
+    /// a record that a create of this unit has made, and for its half marker: no unit waits
+    /// for anything of this one while it has those.
     pub async fn take_when_free(&mut self, key: LeaseKey) {
         while !self.take(key.clone()) {
             self.core.lease_free.notified().await;

@@ -161,6 +161,8 @@ pub struct Tick {
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
 pub struct Ran {
+    /// Of this connection.
+    pub connection: ConnectionId,
     /// Of this sync.
     pub sync: SyncName,
 }
@@ -210,6 +212,9 @@ pub struct ConnectionStatus {
     pub calls: PerSide<u64>,
     /// How old the oldest pending record is, in milliseconds.
     pub oldest_pending_ms: Option<u64>,
+    /// How long work has been waiting, in milliseconds, where that is too long.
+    #[serde(default)]
+    pub late_ms: Option<u64>,
 }
 
 /// A record held back.
@@ -232,6 +237,9 @@ pub struct SyncStatus {
     pub name: SyncName,
     /// `waiting for its first read`, `backfill`, `running`, `idle`.
     pub state: String,
+    /// What asked for the run that is under way or wanted.
+    #[serde(default)]
+    pub cause: Option<Lane>,
     /// How far a run in progress is.
     pub progress: Option<Progress>,
     /// The stored cursors.

@@ -1,7 +1,7 @@
 //! Pending records in memory: a mirror of the connection's rows in the store, ordered
 //! by when and in which lane they are due. Loaded at start, changed only after a commit.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::model::ids::{RecordId, SyncNo};
 use crate::model::side::Side;
@@ -63,6 +63,20 @@ impl PendingQueue {
     pub fn waiting(&self, sync: SyncNo, side: Side, id: &RecordId) -> Option<&PendingRow> {
         let key = self.by_id.get(&(sync, side, id.clone()))?;
         self.rows.get(key).filter(|_| !self.taken.contains_key(key) || planted::is(Bug::MarkSwallowed))
+    }
+
+    /// Whether a row of this record is being worked on.
+    #[must_use]
+    pub fn is_taken(&self, sync: SyncNo, side: Side, id: &RecordId) -> bool {
+        self.by_id.get(&(sync, side, id.clone())).is_some_and(|key| self.taken.contains_key(key))
+    }
+
+    /// The records of a sync that units of work have now: what they read of them may be older
+    /// than what has been read since.
+    #[must_use]
+    pub fn in_work(&self, sync: SyncNo) -> HashSet<(Side, RecordId)> {
+        let taken = self.taken.keys().filter_map(|key| self.rows.get(key)).filter(|row| row.sync == sync);
+        taken.map(|row| (row.pending.side, row.pending.id.clone())).collect()
     }
 
     /// How many records of one side of a sync wait in a lane.
@@ -130,10 +144,11 @@ impl PendingQueue {
         in_work || due.any(|row| row.sync == sync && row.pending.attempts < attempts && !awaits_run(row))
     }
 
-    /// Whether a record of a sync waits for a run to show its partner.
+    /// Whether a record of a sync waits for a run to show its partner: the first lane in
+    /// which one does.
     #[must_use]
-    pub fn awaits_run(&self, sync: SyncNo) -> bool {
-        self.rows.values().any(|row| row.sync == sync && awaits_run(row))
+    pub fn awaits_run(&self, sync: SyncNo) -> Option<Lane> {
+        self.rows.values().filter(|row| row.sync == sync && awaits_run(row)).map(|row| row.lane).min()
     }
 
     /// When the next row is due that nobody works on; rows that wait for a run do not

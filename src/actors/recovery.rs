@@ -8,13 +8,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::actors::batch::{self, Report, Stop, put_marker};
-use crate::actors::core::{Core, LeaseKey};
+use crate::actors::core::{Core, LeaseKey, Leases};
 use crate::actors::queue::PendingRow;
 use crate::connectors::Read;
 use crate::model::ids::{PairNo, RecordId};
 use crate::model::marker::{BaseValue, LinkState, Marker};
 use crate::model::path::Path;
-use crate::model::record::{DeletionCause, Entry, Record};
+use crate::model::record::{Body, DeletionCause, Entry, Record};
 use crate::model::side::{PerSide, Side};
 use crate::model::value::Value;
 use crate::model::work::{
@@ -103,7 +103,7 @@ pub async fn recover(core: &Rc<Core>, sync: &Arc<BoundSync>, pair: PairNo, mut i
     let Some(marker) = core.snapshot()?.marker(core.conn, sync.no, pair)? else {
         return close_without_marker(core, sync, pair).await;
     };
-    let found = ask(core, sync, pair, &marker, &mut intent).await?;
+    let mut found = ask(core, sync, pair, &marker, &mut intent).await?;
     let made = match &found {
         Found::Created(record, _) => Some(record.id.clone()),
         Found::Made(id) => Some(id.clone()),
@@ -115,13 +115,7 @@ pub async fn recover(core: &Rc<Core>, sync: &Arc<BoundSync>, pair: PairNo, mut i
         | Found::Undecidable(_) => None,
     };
     if let Some(id) = made {
-        let half = batch::half_of(core, sync.no, intent.target, &id, Some(pair));
-        let is_free = leases.take(LeaseKey::Record(sync.no, intent.target, id))
-            && half.is_none_or(|half| leases.take(LeaseKey::Pair(sync.no, half)));
-        if !is_free {
-            // Another unit is looking at it, as at a record that it does not know.
-            return Ok(Report::default());
-        }
+        found = with_record(core, sync, pair, intent.target, id, found, &mut leases).await?;
     }
     let mut recovery = Recovery {
         core: Rc::clone(core),
@@ -135,6 +129,37 @@ pub async fn recover(core: &Rc<Core>, sync: &Arc<BoundSync>, pair: PairNo, mut i
     };
     recovery.conclude(found);
     recovery.commit().await
+}
+
+/// Waits for whoever looks at the created record, as at one that it does not know, and then
+/// reads what it holds now. To come back later instead would not do: a unit that waits for
+/// this create looks at the record again and again, and both could miss each other for ever.
+async fn with_record(
+    core: &Rc<Core>,
+    sync: &Arc<BoundSync>,
+    pair: PairNo,
+    side: Side,
+    id: RecordId,
+    found: Found,
+    leases: &mut Leases,
+) -> Result<Found, Stop> {
+    let record = LeaseKey::Record(sync.no, side, id.clone());
+    let mut was_free = leases.take(record.clone());
+    leases.take_when_free(record).await;
+    if let Some(half) = batch::half_of(core, sync.no, side, &id, Some(pair)) {
+        let half = LeaseKey::Pair(sync.no, half);
+        was_free &= leases.take(half.clone());
+        leases.take_when_free(half).await;
+    }
+    if was_free {
+        return Ok(found);
+    }
+    let others = if let Found::Created(_, others) = found { others } else { Vec::new() };
+    Ok(match found_by_id(core, sync, side, &id).await? {
+        Found::Created(record, _) => Found::Created(record, others),
+        Found::NotCreated => Found::Made(id),
+        found => found,
+    })
 }
 
 async fn close_without_marker(core: &Rc<Core>, sync: &BoundSync, pair: PairNo) -> Result<Report, Stop> {
@@ -183,15 +208,6 @@ async fn ask(core: &Core, sync: &BoundSync, pair: PairNo, marker: &Marker, inten
         }
         CreateRecovery::Find { .. } => find_by_match(core, sync, pair, marker, target).await,
         CreateRecovery::Park => Ok(Found::Undecidable("this side offers nothing to look it up by")),
-    }
-}
-
-/// Whether a create is recovered by sending the same again.
-#[must_use]
-pub fn sends_again(recovery: CreateRecovery) -> bool {
-    match recovery {
-        CreateRecovery::ClientId | CreateRecovery::ExternalId | CreateRecovery::IdempotencyKey { .. } => true,
-        CreateRecovery::Find { .. } | CreateRecovery::Park => false,
     }
 }
 
@@ -395,6 +411,7 @@ impl Recovery {
                 let tomb = bury(&self.marker, target.other(), true, DeletionCause::Kernel, self.core.now().ms);
                 put_marker(&mut self.commit, self.sync.no, self.pair, Some(&self.marker), &tomb);
                 self.report.tally.deleted[target] += 1;
+                self.release_both(&tomb);
             }
             Found::Undecidable(why) => {
                 self.intent.state = IntentState::Parked;
@@ -420,23 +437,25 @@ impl Recovery {
             self.look_again_at_source();
             return;
         };
+        let sent = match &self.intent.operation {
+            IntentOperation::Create { create, .. } => {
+                self.sync.mapping.read(target, &Body::from_value(&create.record)).ok()
+            }
+            IntentOperation::Delete { .. } => None,
+        };
         let old = self.marker.clone();
         let mut marker = old.clone();
         let mut bases = PerSide::<Vec<_>>::default();
         let mut is_as_sent = record.is_some();
         for (index, field) in self.sync.mapping.fields.iter().enumerate() {
             let known = old.base(source, field.no).cloned().unwrap_or(BaseValue::Absent);
-            let sent = match &known {
-                BaseValue::Inline(value) => self
-                    .sync
-                    .mapping
-                    .reads_back(target, index, value)
-                    .map_or(known.clone(), |sent| BaseValue::of(Some(&sent))),
-                BaseValue::Absent | BaseValue::Digest(_) => known.clone(),
-            };
             let stored = match fields.as_ref().map(|fields| fields.get(index)) {
                 Some(FieldRead::Value(value)) => value.as_ref(),
                 Some(FieldRead::Fault(_)) | None => None,
+            };
+            let sent = match sent.as_ref().map(|fields| fields.get(index)) {
+                Some(FieldRead::Value(value)) => BaseValue::of(value.as_ref()),
+                Some(FieldRead::Fault(_)) | None => known.clone(),
             };
             is_as_sent &= sent.same(stored);
             let kept = if planted::is(Bug::AdoptedAsRead) { BaseValue::of(stored) } else { sent };
@@ -462,6 +481,7 @@ impl Recovery {
         state.written_at_ms = Some(made_ms);
         put_marker(&mut self.commit, self.sync.no, self.pair, Some(&old), &marker);
         self.report.tally.created[target] += 1;
+        self.release_both(&marker);
         if accounted.is_none() {
             self.look_again(target, id);
         }
@@ -499,6 +519,25 @@ impl Recovery {
             PendingRow { lane: Lane::Schedule, seq: self.core.take_seq(), sync: self.sync.no, pending, after_run: 0 };
         self.commit.put_pending(row.sync, row.lane, row.seq, &row.pending);
         self.report.added.push(row);
+    }
+
+    /// What held the records of a pair back was settled when its write was decided.
+    fn release_both(&mut self, marker: &Marker) {
+        let (conn, sync) = (self.core.conn, self.sync.no);
+        for side in Side::BOTH {
+            let Some(id) = &marker.sides[side].id else { continue };
+            let held = self.core.snapshot().and_then(|snapshot| snapshot.quarantined(conn, sync, side, id.as_str()));
+            match held {
+                Ok(Some(_)) => {
+                    self.commit.delete_quarantine(sync, side, id.as_str());
+                    self.report.held_back -= 1;
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::warn!(connection.id = %self.core.id, record.id = %id, "whether it is held back is unknown: {error}");
+                }
+            }
+        }
     }
 
     fn hold_back(&mut self, side: Side, id: &RecordId, kind: QuarantineKind, reason: String) {

@@ -12,6 +12,7 @@ use crate::model::budget::Limits;
 use crate::model::direction::Direction;
 use crate::model::document::{DocumentError, Problems, Table, parse};
 use crate::model::ids::{ConnectionId, ObjectName, Scope, SyncName};
+use crate::model::schedule::Schedule;
 use crate::model::side::{PerSide, Side};
 use crate::reconcile::mapping::Mapping;
 use crate::reconcile::merge::Initial;
@@ -77,37 +78,6 @@ impl SyncSpec {
     #[must_use]
     pub fn scheduled(self, schedule: Schedule) -> Self {
         Self { schedule: Some(schedule), ..self }
-    }
-}
-
-/// Runs by the clock.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Schedule {
-    /// From the end of one run to the start of the next, in milliseconds.
-    pub every_ms: u64,
-    /// Up to this much is added at random each time, in milliseconds, so that many
-    /// connections do not call at once.
-    pub jitter_ms: u64,
-}
-
-impl Schedule {
-    /// Every so often, with a tenth of it as jitter.
-    #[must_use]
-    pub fn every_ms(every_ms: u64) -> Self {
-        Self { every_ms, jitter_ms: every_ms / 10 }
-    }
-
-    /// Parses `every 5m`.
-    ///
-    /// # Errors
-    /// With what a schedule looks like.
-    pub fn parse(text: &str) -> Result<Self, &'static str> {
-        const WANTED: &str = "a schedule looks like 'every 5m' (ms, s, m, h or d), at least 10ms";
-        let every = text.trim().strip_prefix("every ").ok_or(WANTED)?;
-        match crate::model::document::parse_duration_ms(every.trim()) {
-            Some(ms) if ms >= 10 => Ok(Self::every_ms(ms)),
-            Some(_) | None => Err(WANTED),
-        }
     }
 }
 
@@ -247,13 +217,5 @@ mod tests {
         assert!(error.lines.iter().all(|line| line.starts_with("the rules of sync 'people':")), "{error}");
         let rules = "match = [\"email\"]\n[fields]\nemail = \"email\"\n";
         assert!(SyncSpec::parse("people", "people", "contacts", Direction::TwoWay, rules).is_ok());
-    }
-
-    #[test]
-    fn schedules_parse() {
-        assert_eq!(Schedule::parse("every 5m"), Ok(Schedule { every_ms: 300_000, jitter_ms: 30_000 }));
-        for text in ["5m", "every", "every 5", "every 0s", "each 5m", "every -5m"] {
-            assert!(Schedule::parse(text).is_err(), "{text}");
-        }
     }
 }

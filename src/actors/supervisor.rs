@@ -19,10 +19,13 @@ use crate::actors::connection::Connection;
 use crate::actors::core::Core;
 use crate::actors::env::Env;
 use crate::actors::message::{Abort, ConnectionStatus, Drain, GetStatus, MarkError, Ran};
+use crate::actors::notifier::Notifier;
 use crate::actors::reader::ReadSide;
 use crate::actors::spec::{ConnectionSpec, SyncSpec};
 use crate::connectors::{Calls, ConnectorScope};
-use crate::model::ids::ConnectionId;
+use crate::model::ids::{ConnectionId, SyncName};
+use crate::model::notice::Notice;
+use crate::model::schedule::When;
 use crate::model::side::{PerSide, Side};
 use crate::model::work::Lane;
 use crate::reconcile::sync::BoundSync;
@@ -30,8 +33,19 @@ use crate::store::Store;
 
 /// Starts what wakes a connection by itself, and says whom to tell when a run is over.
 /// Given by the shell, so that actors need not know the triggers.
-pub type StartTriggers =
-    Arc<dyn Fn(&ConnectionSpec, actix::WeakAddr<Connection>, fastrand::Rng) -> Option<Recipient<Ran>> + Send + Sync>;
+pub type StartTriggers = Arc<dyn Fn(Started<'_>) -> Option<Recipient<Ran>> + Send + Sync>;
+
+/// A connection that has just started.
+pub struct Started<'s> {
+    /// What it was made from.
+    pub spec: &'s ConnectionSpec,
+    /// Where it is reached while it lives.
+    pub connection: actix::WeakAddr<Connection>,
+    /// Chance of its own.
+    pub rng: fastrand::Rng,
+    /// When the last runs began that are remembered, in milliseconds since 1970.
+    pub last_runs: &'s BTreeMap<SyncName, i64>,
+}
 
 /// How connections are found from any thread.
 pub type Routes = Arc<dashmap::DashMap<ConnectionId, Addr<Connection>>>;
@@ -43,6 +57,7 @@ const CALM_MS: i64 = 600_000;
 pub struct Supervisor {
     store: Store,
     env: Env,
+    notifier: Notifier,
     routes: Routes,
     triggers: StartTriggers,
     connections: BTreeMap<ConnectionId, Supervised>,
@@ -64,8 +79,8 @@ struct Supervised {
 impl Supervisor {
     /// A supervisor without connections.
     #[must_use]
-    pub fn new(store: Store, env: Env, routes: Routes, triggers: StartTriggers) -> Self {
-        Self { store, env, routes, triggers, connections: BTreeMap::new(), starts: 0, draining: false }
+    pub fn new(store: Store, env: Env, notifier: Notifier, routes: Routes, triggers: StartTriggers) -> Self {
+        Self { store, env, notifier, routes, triggers, connections: BTreeMap::new(), starts: 0, draining: false }
     }
 
     fn start(&mut self, id: &ConnectionId, ctx: &mut Context<Self>) {
@@ -77,8 +92,9 @@ impl Supervisor {
         let (gone, told) = oneshot::channel();
         let (spec, calls) = (supervised.spec.clone(), supervised.calls.clone());
         let (store, env, triggers) = (self.store.clone(), self.env.clone(), Arc::clone(&self.triggers));
+        let notifier = self.notifier.clone();
         // Making connectors runs foreign code, which may panic.
-        let started = catch_unwind(AssertUnwindSafe(|| spawn(spec, calls, &store, &env, &triggers, gone)))
+        let started = catch_unwind(AssertUnwindSafe(|| spawn(spec, calls, &store, &env, notifier, &triggers, gone)))
             .unwrap_or_else(|_| Err("starting it crashed".to_owned()));
         match started {
             Ok(address) => {
@@ -108,6 +124,7 @@ fn spawn(
     calls: PerSide<Calls>,
     store: &Store,
     env: &Env,
+    notifier: Notifier,
     triggers: &StartTriggers,
     gone: oneshot::Sender<()>,
 ) -> Result<Addr<Connection>, String> {
@@ -125,14 +142,23 @@ fn spawn(
     let conn = store.intern_connection(&spec.id).map_err(|error| text(&error))?;
     let right = store.start_epoch(conn).map_err(|error| text(&error))?;
     let paused = store.snapshot().and_then(|snapshot| snapshot.paused(conn)).map_err(|error| text(&error))?;
-    let core =
-        Core::load(spec.id.clone(), syncs, store.clone(), right, env.clone(), sides).map_err(|error| text(&error))?;
-    let connection = Connection::load(core, paused, gone).map_err(|error| text(&error))?;
+    let core = Core::load(spec.id.clone(), syncs, store.clone(), right, env.clone(), notifier, sides)
+        .map_err(|error| text(&error))?;
+    let clocked = spec.syncs.iter().filter(|sync| {
+        let schedule = sync.schedule.as_ref();
+        schedule.is_some_and(|schedule| matches!(schedule.when, When::Cron(_)))
+    });
+    let clocked = clocked.map(|sync| sync.name.clone()).collect();
+    let connection = Connection::load(core, paused, clocked, gone).map_err(|error| text(&error))?;
     let rng = env.rng(u64::from(conn.0) + (1 << 40));
     let triggers = Arc::clone(triggers);
-    Ok(Connection::create(move |ctx| match triggers(&spec, ctx.address().downgrade(), rng) {
-        Some(ran) => connection.telling(ran),
-        None => connection,
+    Ok(Connection::create(move |ctx| {
+        let last_runs = connection.last_runs();
+        let address = ctx.address().downgrade();
+        match triggers(Started { spec: &spec, connection: address, rng, last_runs: &last_runs }) {
+            Some(ran) => connection.telling(ran),
+            None => connection,
+        }
     }))
 }
 
@@ -238,6 +264,7 @@ impl Handler<Gone> for Supervisor {
         let calm = now_ms.saturating_sub(supervised.started_ms) > CALM_MS;
         supervised.deaths = if calm { 1 } else { supervised.deaths.saturating_add(1) };
         let wait_ms = backoff_ms(supervised.deaths);
+        self.notifier.tell(&id, now_ms, Notice::Restarting { deaths: supervised.deaths });
         tracing::error!(connection.id = %id, deaths = supervised.deaths, wait_ms, "connection died; it is loaded again from the store");
         ctx.run_later(Duration::from_millis(wait_ms), move |act, ctx| act.start(&id, ctx));
     }
@@ -323,5 +350,6 @@ fn restarting(id: &ConnectionId, supervised: &Supervised) -> ConnectionStatus {
         quarantine: Vec::new(),
         calls: PerSide::from_fn(|side| supervised.calls[side].made()),
         oldest_pending_ms: None,
+        late_ms: None,
     }
 }

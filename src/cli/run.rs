@@ -37,6 +37,9 @@ pub(super) async fn execute(args: Args, out: &Output) -> Result<Exit, Failure> {
     let connections = specs(&store);
     let num_threads = args.threads.unwrap_or_else(|| default_threads(connections.len()));
     let mut builder = Kernel::builder().store(store.clone()).arbiters(num_threads);
+    if let Some(late_after) = config.late_after {
+        builder = builder.late_after(late_after);
+    }
     for spec in connections {
         builder = builder.connection(spec);
     }
@@ -140,25 +143,30 @@ pub(super) fn serve_embedded(settings: &EmbeddedSettings, kernel: &Kernel) -> Re
     Ok(Listening { url: format!("http://{address}/records"), server: handle })
 }
 
-/// The most connections of the receiver at a time; the rest wait to be accepted.
-const MOST_RECEIVED_AT_ONCE: usize = 2_000;
+/// How long the first bytes of a request may take to be whole headers.
+const HEADERS_WITHIN: Duration = Duration::from_secs(5);
+
+/// How many connections wait to be accepted once there are as many as may be; the system
+/// refuses the rest.
+const WAITING_CONNECTIONS: u32 = 128;
 
 /// How long an idle connection to the receiver is kept.
 const RECEIVER_KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// Takes webhooks at `/webhooks/{path}`, and events at `/events` where a token guards it
-/// or nobody else can reach it.
+/// Takes webhooks at `/webhooks/{path}`; events at `/events` and requests at `/sync` where a
+/// token guards them or nobody else can reach them.
 fn serve_receiver(settings: &Receive, kernel: &Kernel) -> Result<Listening, Failure> {
-    let (webhooks, mut events) = (kernel.webhooks(), kernel.events());
+    let (webhooks, mut events, mut manual) = (kernel.webhooks(), kernel.events(), kernel.manual());
     if let Some(token) = &settings.token {
         events = events.with_token(token.expose_secret());
+        manual = manual.with_token(token.expose_secret());
     }
-    let takes_events = settings.token.is_some() || settings.listen.ip().is_loopback();
+    let takes_orders = settings.token.is_some() || settings.listen.ip().is_loopback();
     let app = move || {
         let app = actix_web::App::new().configure(webhooks.configure());
         app.configure(|config| {
-            if takes_events {
-                config.configure(events.configure());
+            if takes_orders {
+                config.configure(events.configure()).configure(manual.configure());
             }
         })
     };
@@ -167,7 +175,8 @@ fn serve_receiver(settings: &Receive, kernel: &Kernel) -> Result<Listening, Fail
         Failure::refused(format!("failed to listen on {listen} for webhooks and events ([receive] listen): {error}"))
     };
     let server = actix_web::HttpServer::new(app).workers(1).disable_signals().shutdown_timeout(5);
-    let server = server.keep_alive(RECEIVER_KEEP_ALIVE).max_connections(MOST_RECEIVED_AT_ONCE);
+    let server = server.keep_alive(RECEIVER_KEEP_ALIVE).client_request_timeout(HEADERS_WITHIN);
+    let server = server.max_connections(settings.connections).backlog(WAITING_CONNECTIONS);
     let server = server.bind(listen).map_err(refused)?;
     let address = server.addrs().first().copied().unwrap_or(listen);
     let server = server.run();

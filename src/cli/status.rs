@@ -7,11 +7,12 @@ use super::output::{Output, clip, counted, duration, row};
 use super::target;
 use crate::QuarantineRow;
 use crate::actors::message::{ConnectionStatus, SyncStatus};
-use crate::control::StatusAnswer;
+use crate::control::{Received, StatusAnswer};
 use crate::model::cursor::{Cursor, StreamNo};
 use crate::model::ids::{ConnNo, ConnectionId, SyncName, SyncNo};
 use crate::model::side::{PerSide, Side};
 use crate::store::{Snapshot, StoreError};
+use crate::triggers::counts::Counts;
 
 /// How many quarantined records are told.
 const QUARANTINE_SHOWN: usize = 20;
@@ -52,7 +53,7 @@ async fn from_file(state: &Path) -> Result<StatusAnswer, Failure> {
     drop(snapshot);
     store.close().await;
     connections.sort_by(|a, b| a.id.cmp(&b.id));
-    Ok(StatusAnswer { state: state.display().to_string(), running: false, connections })
+    Ok(StatusAnswer { state: state.display().to_string(), running: false, connections, received: Received::default() })
 }
 
 fn connection(snapshot: &Snapshot, conn: ConnNo, id: ConnectionId) -> Result<ConnectionStatus, StoreError> {
@@ -80,6 +81,7 @@ fn connection(snapshot: &Snapshot, conn: ConnNo, id: ConnectionId) -> Result<Con
         quarantine,
         calls: PerSide::default(),
         oldest_pending_ms: None,
+        late_ms: None,
     })
 }
 
@@ -96,6 +98,7 @@ fn sync(snapshot: &Snapshot, conn: ConnNo, no: SyncNo, name: SyncName) -> Result
     Ok(Some(SyncStatus {
         name,
         state: if has_run { "idle" } else { "waiting for its first read" }.to_owned(),
+        cause: None,
         progress: None,
         cursors: PerSide { app: text(cursors.app), remote: text(cursors.remote) },
         last_run_ms: None,
@@ -113,7 +116,13 @@ fn show(answer: &StatusAnswer, out: &Output) {
     }
     show_states(answer, out);
     show_totals(answer, out);
+    show_received(&answer.received, out);
     show_quarantine(answer, out);
+    for connection in &answer.connections {
+        if let Some(late_ms) = connection.late_ms {
+            out.say(format!("{} {}: work has been waiting for {}", out.red("late"), connection.id, duration(late_ms)));
+        }
+    }
     for connection in &answer.connections {
         let errors = connection.syncs.iter().filter_map(|sync| Some((Some(&sync.name), sync.error.as_ref()?)));
         for (sync, error) in connection.error.iter().map(|error| (None, error)).chain(errors) {
@@ -153,12 +162,13 @@ fn show_states(answer: &StatusAnswer, out: &Output) {
 }
 
 fn is(sync: &SyncStatus) -> String {
+    let cause = sync.cause.map_or_else(String::new, |lane| format!(" by {}", lane.as_str()));
     match sync.progress {
         Some(progress) if progress.total > progress.done => {
-            format!("{} ({} of {} read)", sync.state, progress.done, progress.total)
+            format!("{}{cause} ({} of {} read)", sync.state, progress.done, progress.total)
         }
-        Some(progress) => format!("{} ({} read)", sync.state, progress.done),
-        None => sync.state.clone(),
+        Some(progress) => format!("{}{cause} ({} read)", sync.state, progress.done),
+        None => format!("{}{cause}", sync.state),
     }
 }
 
@@ -188,6 +198,25 @@ fn show_totals(answer: &StatusAnswer, out: &Output) {
 
 fn sides(per_side: &PerSide<u64>) -> String {
     format!("{} app, {} remote", per_side.app, per_side.remote)
+}
+
+/// Nothing where nothing came in.
+fn show_received(received: &Received, out: &Output) {
+    let both = [("webhooks", &received.webhooks), ("events", &received.events)];
+    let mut table = out.table(["received", "accepted", "repeated", "of others", "refused"]);
+    for (name, counts) in both.into_iter().filter(|(_, counts)| **counts != Counts::default()) {
+        let refused: Vec<String> = counts.refused.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
+        table.add_row(row([
+            name.to_owned(),
+            counts.accepted.to_string(),
+            counts.repeated.to_string(),
+            counts.others.to_string(),
+            if refused.is_empty() { "0".to_owned() } else { refused.join(", ") },
+        ]));
+    }
+    if table.row_count() > 0 {
+        out.print_apart(&table);
+    }
 }
 
 fn show_quarantine(answer: &StatusAnswer, out: &Output) {

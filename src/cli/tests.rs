@@ -29,6 +29,7 @@ fn every_command_parses() {
         "pause acme.toml acme",
         "resume acme.toml acme",
         "sandbox --port 0 --accounts a,b --seed 7 --records 10 --rate-limit 100/10s --page-size 5",
+        "sandbox --webhook http://127.0.0.1:1/w --webhook-secret whsec_x --webhook-thin --webhook-loss 50 --webhook-old 1",
         "--json status acme.toml",
     ] {
         parse(line).unwrap_or_else(|error| panic!("{line}: {error}"));
@@ -47,6 +48,7 @@ fn what_does_not_fit_together_is_told_with_a_way_out() {
         ("sync acme.toml --connection a --sync b --record 7 --side left", "possible values: app, remote"),
         ("sandbox --rate-limit much", "100/10s"),
         ("sandbox --empty --seed 7", "cannot be used with"),
+        ("sandbox --webhook-loss 50", "--webhook <URL>"),
         ("demo --port 70000", "0..=65535"),
     ] {
         let error = parse(line).err().unwrap_or_else(|| panic!("{line} was accepted"));

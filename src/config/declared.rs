@@ -9,12 +9,13 @@ use secrecy::SecretString;
 
 use super::files::Outside;
 use super::http::{HttpSide, http_side, secret, secrets};
-use super::keys::{name, non_empty, shown, word};
-use super::{EmbeddedApi, Receive};
-use crate::actors::spec::{Schedule, SyncSpec};
+use super::keys::{bounded, name, non_empty, shown, word};
+use super::{DEFAULT_RECEIVED_AT_ONCE, EmbeddedApi, Receive};
+use crate::actors::spec::SyncSpec;
 use crate::model::direction::Direction;
-use crate::model::document::{Located, Problems, Table};
+use crate::model::document::{Located, Table};
 use crate::model::ids::{ObjectName, Scope, SyncName};
+use crate::model::schedule::Schedule;
 use crate::model::side::{PerSide, Side};
 use crate::reconcile::mapping::Mapping;
 use crate::reconcile::merge::Initial;
@@ -94,6 +95,9 @@ pub(super) fn receive(table: Table<'_>, outside: &Outside<'_>) -> Option<Receive
     let listen = listen(&table, "127.0.0.1:8100");
     let url = table.item("url").and_then(|_| non_empty(&table, "url"));
     let token = table.item("token").and_then(|_| secret(&table, "token", outside));
+    let connections = table
+        .integer("connections")
+        .map_or(Some(DEFAULT_RECEIVED_AT_ONCE), |number| bounded(&number, "connections", 1, 100_000, table.problems()));
     if let Some(url) = &url {
         let parsed = url::Url::parse(&url.value).ok();
         let fits = parsed.is_some_and(|url| {
@@ -105,9 +109,9 @@ pub(super) fn receive(table: Table<'_>, outside: &Outside<'_>) -> Option<Receive
         }
     }
     table.finish();
-    let (_, listen) = listen?;
+    let ((_, listen), connections) = (listen?, connections?);
     let url = url.map_or_else(|| format!("http://{listen}"), |url| url.value.trim_end_matches('/').to_owned());
-    Some(Receive { listen, url, token })
+    Some(Receive { listen, url, token, connections })
 }
 
 fn listen(table: &Table<'_>, example: &str) -> Option<(Located<String>, SocketAddr)> {
@@ -180,7 +184,7 @@ pub(super) fn sync(table: Table<'_>, outside: &Outside<'_>) -> Sync {
     let mapping = mapping(&table, direction);
     let initial = word(&table, "initial", &INITIALS);
     let tie = word(&table, "tie", &Side::BOTH.map(|side| (side.as_str(), side)));
-    let schedule = table.text("schedule").and_then(|text| schedule(&text, problems));
+    let schedule = schedule(&table);
     let span = table.span();
     let spec = match (&name, &objects.app, &objects.remote, direction, mapping) {
         (Some(name), Some(app), Some(remote), Some(direction), Some(mapping)) if problems.len() == before => {
@@ -230,12 +234,21 @@ fn mapping(table: &Table<'_>, direction: Option<Direction>) -> Option<Mapping> {
     Mapping::compile(&spec, table.problems(), direction?)
 }
 
-fn schedule(text: &Located<String>, problems: &Problems) -> Option<Schedule> {
-    match Schedule::parse(&text.value) {
-        Ok(schedule) => Some(schedule),
-        Err(wanted) => {
+fn schedule(table: &Table<'_>) -> Option<Schedule> {
+    let jitter = table.duration_ms("jitter");
+    let Some(text) = table.text("schedule") else {
+        if let Some(jitter) = jitter {
+            let help = "write schedule = \"every 5m\", or take 'jitter' away";
+            table.problems().add_with_help(jitter.span, "'jitter' is without a 'schedule'", help);
+        }
+        return None;
+    };
+    match (Schedule::parse(&text.value), jitter) {
+        (Ok(schedule), None) => Some(schedule),
+        (Ok(schedule), Some(jitter)) => Some(schedule.with_jitter_ms(jitter.value)),
+        (Err(wanted), _) => {
             let message = format!("'schedule' cannot be '{}'", shown(&text.value));
-            problems.add_with_help(text.span.clone(), message, wanted);
+            table.problems().add_with_help(text.span, message, wanted);
             None
         }
     }

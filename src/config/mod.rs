@@ -14,6 +14,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use secrecy::SecretString;
 
@@ -45,6 +46,8 @@ pub struct Config {
     pub path: PathBuf,
     /// The state file.
     pub state: PathBuf,
+    /// After how long work that waits is late; `None` for the kernel's default.
+    pub late_after: Option<Duration>,
     /// The REST API of the embedded store; `None` where it is not served.
     pub embedded: Option<EmbeddedApi>,
     /// Where webhooks and events come in; `None` where they do not.
@@ -76,7 +79,13 @@ pub struct Receive {
     /// Asked for as a bearer token by `/events`; without it events are taken where
     /// `listen` is reached from this machine only.
     pub token: Option<SecretString>,
+    /// The most connections at a time. Those beyond it are not accepted before others have
+    /// ended.
+    pub connections: usize,
 }
+
+/// The most connections to `[receive]` at a time where the file does not say.
+pub const DEFAULT_RECEIVED_AT_ONCE: usize = 2_000;
 
 /// A connection as configured.
 #[derive(Debug, Clone)]
@@ -194,6 +203,7 @@ impl Config {
         let document = parse(text, &problems);
         let top = Table::top(&document, &problems);
         let state = state(&top);
+        let late_after = top.duration_ms("late_after").map(|duration| Duration::from_millis(duration.value));
         let embedded_table = top.table("embedded");
         let app = top.table("app").map(|table| declared::app(table, &outside));
         if let (Some(table), Some(_)) = (&embedded_table, &app) {
@@ -220,6 +230,7 @@ impl Config {
             (Some(connections), Some(state)) if problems.is_empty() && connector_lines.is_empty() => Ok(Self {
                 path: PathBuf::from(file_name),
                 state: base_dir.join(state),
+                late_after,
                 embedded,
                 receive,
                 connections,

@@ -5,6 +5,7 @@ use super::*;
 use crate::connectors::Connector;
 use crate::model::budget::Window;
 use crate::model::direction::Direction;
+use crate::model::schedule::Schedule;
 use crate::model::side::Side;
 use crate::model::write::{ConnectorError, NextStep};
 use crate::reconcile::merge::Initial;
@@ -94,6 +95,7 @@ fn every_key_is_read() {
     let config = Config::load(&fixtures().join("full.toml"), &env).unwrap();
     assert_eq!(config.path, fixtures().join("full.toml"));
     assert_eq!(config.state, fixtures().join("acme.redb"));
+    assert_eq!(config.late_after, Some(Duration::from_secs(600)));
     let api = config.embedded.as_ref().unwrap();
     assert_eq!(api.listen.to_string(), "127.0.0.1:8080");
     assert!(api.token.is_some());
@@ -113,11 +115,11 @@ fn every_key_is_read() {
     let contacts = &acme.syncs[0];
     assert_eq!((contacts.objects.app.as_str(), contacts.objects.remote.as_str()), ("contacts", "contacts"));
     assert_eq!((contacts.direction, contacts.initial), (Direction::TwoWay, Some(Initial::Newest)));
-    assert_eq!((contacts.tie, contacts.schedule.unwrap().every_ms), (Side::Remote, 300_000));
+    assert_eq!((contacts.tie, contacts.schedule.clone()), (Side::Remote, Some(Schedule::every_ms(300_000))));
     assert_eq!(contacts.mapping.fields.len(), 4);
-    assert_eq!((desk.syncs[0].tie, desk.syncs[0].schedule, desk.syncs[0].initial), (Side::App, None, None));
+    assert_eq!((desk.syncs[0].tie, desk.syncs[0].schedule.clone(), desk.syncs[0].initial), (Side::App, None, None));
     let warnings = config.warnings().join("\n");
-    assert!(warnings.contains("full.toml:57:10: direction = \"out\" writes to 'companies'"), "{warnings}");
+    assert!(warnings.contains("full.toml:58:10: direction = \"out\" writes to 'companies'"), "{warnings}");
     assert_eq!(config.warnings().len(), 1, "{warnings}");
     assert!(!format!("{config:?}").contains(SECRET));
 }
@@ -435,8 +437,22 @@ const SYNC_PROBLEMS: &[Case] = &[
         "match = ['email']",
         "match = ['email']\nschedule = '5m'",
         &[
-            "s.toml:13:12: 'schedule' cannot be '5m' (a schedule looks like 'every 5m' (ms, s, m, h or d), at least 10ms)",
+            "s.toml:13:12: 'schedule' cannot be '5m' (a schedule looks like 'every 5m' (ms, s, m, h or d; at least 10ms), or 'cron 30 6 * * MON-FRI in Europe/Zurich' (minute, hour, day, month, weekday; UTC where no zone is named))",
         ],
+    ),
+    (
+        "",
+        "match = ['email']",
+        "match = ['email']\nschedule = 'cron 0 6 * * * in Europe/Zurch'",
+        &[
+            "s.toml:13:12: 'schedule' cannot be 'cron 0 6 * * * in Europe/Zurch' (there is no time zone 'Europe/Zurch'; did you mean 'Europe/Zurich'?)",
+        ],
+    ),
+    (
+        "",
+        "match = ['email']",
+        "match = ['email']\njitter = '5s'",
+        &["s.toml:13:10: 'jitter' is without a 'schedule' (write schedule = \"every 5m\", or take 'jitter' away)"],
     ),
     (
         "",
@@ -626,7 +642,7 @@ const TOGETHER_PROBLEMS: &[Case] = &[
         "app = 'contacts'",
         "app = 'people'\nx = 1",
         &[
-            "s.toml:10:1: unknown key 'x' in [sync] (known keys: app, connections, connector, direction, fields, filter, initial, match, name, remote, schedule, tie)",
+            "s.toml:10:1: unknown key 'x' in [sync] (known keys: app, connections, connector, direction, fields, filter, initial, jitter, match, name, remote, schedule, tie)",
         ],
     ),
     (
@@ -823,6 +839,10 @@ fn wrong_webhooks_are_told_with_what_to_do() {
     const HOOK: &str = "path = '${HOOK}', secret = '${HOOK_SECRET}'";
     for (text, said) in [
         (hooked(HOOK, ""), "there is no [receive] for webhooks to come in"),
+        (
+            hooked(HOOK, "[receive]\nlisten = '127.0.0.1:8100'\nconnections = 0\n"),
+            "'connections' must be from 1 to 100000, not 0",
+        ),
         (hooked("secret = '${HOOK_SECRET}'", RECEIVE), "'path' is missing"),
         (hooked("path = '${HOOK}'", RECEIVE), "it has no secret"),
         (hooked("path = 'short', secret = '${HOOK_SECRET}'", RECEIVE), "fewer than 16 characters"),

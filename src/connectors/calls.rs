@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
 
-use crate::model::budget::{Budget, Grant, Limits};
+use crate::model::budget::{Budget, Grant, Limits, Window};
 use crate::model::work::Lane;
 use crate::planted::{self, Bug};
 
@@ -38,6 +38,7 @@ struct Shared {
     /// not: a simulated world must go the same way again.
     paused: Notify,
     origin: Instant,
+    windows: Vec<Window>,
 }
 
 /// Tells of the pauses that a side asks for.
@@ -95,6 +96,7 @@ impl Calls {
             pauses: AtomicU64::new(0),
             paused: Notify::new(),
             origin: Instant::now(),
+            windows: limits.windows.clone(),
         };
         Self { shared: Arc::new(shared), lane: Lane::Manual, lent: Arc::default() }
     }
@@ -183,6 +185,12 @@ impl Calls {
     #[must_use]
     pub fn made(&self) -> u64 {
         self.shared.made.load(Ordering::Relaxed)
+    }
+
+    /// The limits that hold in each window of a length.
+    #[must_use]
+    pub fn windows(&self) -> &[Window] {
+        &self.shared.windows
     }
 
     /// Calls allowed in flight at once.

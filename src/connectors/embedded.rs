@@ -381,6 +381,7 @@ impl Connector for EmbeddedConnector {
         Ok(Capabilities {
             local: true,
             changes: true,
+            deletions: true,
             read_ids: MOST_IDS,
             // Nothing is indexed; the kernel pairs by its own index of match keys.
             find: Vec::new(),

@@ -9,6 +9,7 @@
 mod blocking;
 pub mod calls;
 pub mod contract;
+mod effect;
 pub mod embedded;
 pub mod http;
 pub mod memory;
@@ -19,11 +20,12 @@ use async_trait::async_trait;
 
 pub use blocking::blocking;
 pub use calls::{Calls, Permit};
+pub use effect::Effect;
 
 use crate::model::cursor::{Cursor, PageToken};
 use crate::model::ids::{ObjectName, RecordId, Scope};
 use crate::model::path::Path;
-use crate::model::record::Page;
+use crate::model::record::{Entry, Page};
 use crate::model::value::Value;
 use crate::model::write::{Capabilities, ConnectorError, Outcome, Write};
 
@@ -73,13 +75,21 @@ pub trait Connector {
     ///
     /// # Errors
     /// With what to do next. A record that cannot be understood is no error: it is an
-    /// [`Entry::Bad`](crate::model::record::Entry::Bad) of the page.
+    /// [`Entry::Bad`] of the page.
     async fn read(&self, calls: &Calls, object: &ObjectName, read: Read) -> Result<Page, ConnectorError>;
 
     /// Carries out writes, at most [`Capabilities::batch`] of them, each to another
     /// record; answers with as many outcomes in the same order. Must not retry by
     /// itself a write whose outcome is unknown.
     async fn write(&self, calls: &Calls, object: &ObjectName, writes: Vec<Write>) -> Vec<Outcome>;
+
+    /// A record as a webhook or an event brings it: the text of one entry in the form in
+    /// which [`Connector::read`] sees it. `None`, the default, where that cannot be told; the
+    /// record is then read.
+    fn told(&self, object: &ObjectName, text: &str) -> Option<Entry> {
+        let _ = (object, text);
+        None
+    }
 
     /// Whether the side answers and the credentials are taken; used by `check`.
     ///

@@ -9,7 +9,8 @@ use actix_web::http::StatusCode;
 use actix_web::{App, HttpResponse, HttpServer, ResponseError, web};
 
 use super::{
-    ConnectionRequest, RecordRequest, RefusalBody, StatusAnswer, SyncAnswer, SyncRequest, SyncedConnection, socket_path,
+    ConnectionRequest, Received, RecordRequest, RefusalBody, StatusAnswer, SyncAnswer, SyncRequest, SyncedConnection,
+    socket_path,
 };
 use crate::actors::message::{ConnectionStatus, MarkError};
 use crate::actors::spec::ConnectionSpec;
@@ -153,7 +154,9 @@ type Answer<T> = Result<web::Json<T>, Refused>;
 
 async fn status(shared: web::Data<Shared>) -> web::Json<StatusAnswer> {
     let connections = shared.kernel.status().await;
-    web::Json(StatusAnswer { state: shared.state.display().to_string(), running: true, connections })
+    let (webhooks, events) = shared.kernel.received().await;
+    let (state, received) = (shared.state.display().to_string(), Received { webhooks, events });
+    web::Json(StatusAnswer { state, running: true, connections, received })
 }
 
 async fn sync(shared: web::Data<Shared>, request: web::Json<SyncRequest>) -> Answer<SyncAnswer> {

@@ -54,6 +54,9 @@ impl StreamNo {
     pub const CHANGES: StreamNo = StreamNo(0);
     /// No stream: the row in which a pause that the side asked for outlives a restart.
     pub const PAUSE: StreamNo = StreamNo(254);
+    /// No stream: the row that says when the last run of a sync began, for those that follow
+    /// the clock.
+    pub const LAST_RUN: StreamNo = StreamNo(253);
 }
 
 /// A cursor's move, with both ends. The store refuses a delta whose `from` is not the

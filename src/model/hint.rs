@@ -1,5 +1,5 @@
 //! The hint: what a trigger says may have changed. It names what is to be read, and is
-//! never believed further than that.
+//! hardly ever believed further than that.
 
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +19,8 @@ pub struct Hint {
     /// The record; `None` where only the object is known, whose list of changes is then
     /// read.
     pub id: Option<RecordId>,
+    /// The record's text as it was told, for the rare case that it may stand for a read.
+    pub told: Option<String>,
     /// When it was accepted, in milliseconds since 1970.
     pub at_ms: i64,
     /// Not to be looked at before this time, in milliseconds since 1970, so that what is

@@ -94,6 +94,14 @@ pub enum Entry {
     Bad(BadRecord),
 }
 
+impl Entry {
+    /// There is no record with this id, as a read by id has shown.
+    #[must_use]
+    pub fn not_found(id: RecordId) -> Self {
+        Self::Deleted { id, version: None, cause: DeletionCause::NotFound }
+    }
+}
+
 /// A record that could not be understood, kept as a quarantine row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BadRecord {

@@ -130,8 +130,8 @@ pub struct Intent {
 pub enum IntentOperation {
     /// Create a record on the target side.
     Create {
-        /// Frozen, so that a repeat sends the same bytes. For targets that do not
-        /// recover by sending again, the record is left out (null) to save space.
+        /// Frozen, so that a repeat sends the same bytes, and what is found to have been
+        /// made is compared with what was sent.
         create: Create,
         /// The source side's id, to take the decision again when the create turns out
         /// not to have happened.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ids::{RecordId, Version};
 use super::path::Path;
-use super::record::Body;
+use super::record::{Body, Record};
 use super::value::Value;
 
 /// One value to set, or one key to take away.
@@ -108,6 +108,15 @@ pub enum Outcome {
     Unknown(String),
 }
 
+impl Outcome {
+    /// Created or updated, and this is the whole record as it is stored now.
+    #[must_use]
+    pub fn written(record: Record) -> Self {
+        let Record { id, version, modified, body } = record;
+        Self::Written(Stored { id, version, modified, body: Some(body) })
+    }
+}
+
 /// What the caller should do next about a failed call; the cause rides along.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
@@ -203,6 +212,9 @@ pub struct Capabilities {
     pub local: bool,
     /// Changes since a cursor can be read; without it every run reads everything.
     pub changes: bool,
+    /// What is deleted shows among the changes; without it a hint that names a deleted
+    /// record can only be followed by reading that record.
+    pub deletions: bool,
     /// How many records one `Ids` read takes; 1 where only reading one by one works;
     /// 0 where records cannot be read by id at all.
     pub read_ids: usize,
@@ -229,6 +241,7 @@ impl Default for Capabilities {
         Self {
             local: false,
             changes: false,
+            deletions: false,
             read_ids: 1,
             find: Vec::new(),
             conditional: false,

@@ -43,7 +43,10 @@ pub(super) fn contact(sync: &BoundSync, case: &mut Case, side: Side) -> Step {
     match others.len() {
         0 if !sync.direction.writes(target) => half(sync, case, side),
         0 if case.stage == Stage::Hold && !planted::is(Bug::FirstSideCreates) => half(sync, case, side),
-        0 if case.stage == Stage::Prove && !searched && !planted::is(Bug::PartnerNotSearched) => {
+        0 if (case.stage == Stage::Prove || case.others_unread)
+            && !searched
+            && !planted::is(Bug::PartnerNotSearched) =>
+        {
             prove(sync, case, side)
         }
         0 => create(sync, case, side),
@@ -60,14 +63,15 @@ pub(super) fn contact(sync: &BoundSync, case: &mut Case, side: Side) -> Step {
 /// deletes a record and enters it anew. Then the two are one.
 pub(super) fn orphan(sync: &BoundSync, case: &mut Case, target: Side) -> Step {
     let source = target.other();
-    let key = case.seen[source].as_ref().and_then(fields_of).and_then(|fields| sync.mapping.match_key(fields));
-    let Some(key) = key else { return recreate(sync, case, target) };
     if case.origin == target {
         // Decided as news of the record that goes on: what may have taken the place
-        // could be in the same unit of work as the deletion.
+        // could be in the same unit of work as the deletion, and if it is not made, its
+        // pair knows the deleted one no more.
         let Some(id) = case.id_on(source).cloned() else { return recreate(sync, case, target) };
         return look_at(quick(case, Effect::Keep(None)), source, id);
     }
+    let key = case.seen[source].as_ref().and_then(fields_of).and_then(|fields| sync.mapping.match_key(fields));
+    let Some(key) = key else { return recreate(sync, case, target) };
     let Partner::Known { others, siblings: _, searched } = &case.partner else { return Step::Partner(key) };
     let waits = |reason, due| quick(case, Effect::Hold(Hold { reason, due }, None));
     if others.iter().any(|other| other.open_write) {
@@ -80,9 +84,7 @@ pub(super) fn orphan(sync: &BoundSync, case: &mut Case, target: Side) -> Step {
             find @ Step::Find(..) => find,
             Step::Plan(_) | Step::Read(..) | Step::Partner(_) => match case.stage {
                 // It has waited for a run, which has read the other side since the deletion.
-                Stage::Create if case.seen[source].as_ref().is_some_and(|seen| seen.by_id) => {
-                    recreate(sync, case, target)
-                }
+                Stage::Create if case.waited && !case.others_unread => recreate(sync, case, target),
                 // The run reads this side again, once it has read the other.
                 Stage::Hold => match case.marker.clone() {
                     Some(marker) => quick(case, Effect::Half(Box::new(marker))),

@@ -292,15 +292,6 @@ pub(super) fn is_datetime(text: &str) -> bool {
     DateTime::parse_from_rfc3339(text).is_ok()
 }
 
-/// The zone of a name, or the nearest name.
-///
-/// # Errors
-/// With the nearest known name, if one is near.
-pub(super) fn zone(name: &str) -> Result<Tz, Option<&'static str>> {
-    name.parse()
-        .map_err(|_| crate::model::document::nearest(name, chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name())))
-}
-
 fn parse_all(text: &str, items: &[Item<'static>]) -> Option<Parsed> {
     let mut parsed = Parsed::new();
     chrono::format::parse(&mut parsed, text, items.iter()).ok()?;
@@ -418,7 +409,5 @@ mod tests {
             let error = Form::parse(pattern).unwrap_err();
             assert!(error.contains(reason), "{pattern}: {error}");
         }
-        assert_eq!(zone("Europe/Berln"), Err(Some("Europe/Berlin")));
-        assert_eq!(zone("nowhere at all"), Err(None));
     }
 }

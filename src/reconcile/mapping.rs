@@ -175,17 +175,6 @@ impl Mapping {
         }
     }
 
-    /// A value as it reads back from a side that stores just what it is sent; in other
-    /// words where the lens of the field does not keep everything.
-    #[must_use]
-    pub fn reads_back(&self, side: Side, field: usize, value: &Value) -> Option<Value> {
-        let sent = self.to_side(side, field, Some(value)).ok()??;
-        match side {
-            Side::App => Some(sent),
-            Side::Remote => self.fields[field].lens.apply(Side::App, sent).ok(),
-        }
-    }
-
     /// Checks a value, in the app's form, against the field's rules. To be asked before
     /// it is written to either side.
     ///

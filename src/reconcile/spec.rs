@@ -5,13 +5,14 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use super::dates::{self, Form};
+use super::dates::Form;
 use super::lens::Transform;
 use super::rules::Kind;
 use crate::model::document::{Item, Located, Problems, Table, nearest};
 use crate::model::path::Path;
 use crate::model::side::{PerSide, Side};
 use crate::model::value::{Number, Value};
+use crate::model::zone::parse_zone;
 
 /// The most keys a path may have. Far beyond any real record, far below the depth at
 /// which JSON decoding stops.
@@ -399,7 +400,7 @@ fn date(table: &Table<'_>) -> Option<Located<DateSpec>> {
     let (app, remote) = (form(Side::App), form(Side::Remote));
     let zone = match settings.text("zone") {
         None => Some(chrono_tz::Tz::UTC),
-        Some(name) => dates::zone(&name.value)
+        Some(name) => parse_zone(&name.value)
             .map_err(|near| {
                 let help = near
                     .map_or("write a name such as Europe/Berlin".to_owned(), |near| format!("did you mean '{near}'?"));

@@ -8,11 +8,12 @@ use super::codec::{decode, encode};
 use super::committer::{Done, Work};
 use super::connections::ConnectionRow;
 use super::error::StoreError;
-use super::keys::{self, Key};
+use super::keys::{self, Key, Parts};
 use super::tables::{Table, WriteTables};
 use super::{Inner, submit};
 use crate::model::cursor::{Cursor, CursorDelta};
 use crate::model::hash::Digest;
+use crate::model::hint::Hint;
 use crate::model::ids::{ConnNo, Epoch, PairNo, RecordId, SyncNo};
 use crate::model::marker::Marker;
 use crate::model::side::Side;
@@ -136,6 +137,35 @@ impl Commit {
         self.changes.len() + self.cursor_deltas.len()
     }
 
+    /// The records that it holds back.
+    pub fn held_back(&self) -> impl Iterator<Item = (SyncNo, Side, String, Quarantined)> {
+        self.puts(Table::Quarantine).filter_map(|(key, value)| {
+            let mut parts = Parts::new(key.as_bytes());
+            let (sync, side) = parts.conn().and(parts.sync()).zip(parts.side())?;
+            Some((sync, side, parts.text()?.to_owned(), decode(Table::Quarantine, key.as_bytes(), value).ok()?))
+        })
+    }
+
+    /// The conflicts whose losers it keeps.
+    pub fn conflicts(&self) -> impl Iterator<Item = (SyncNo, PairNo, Conflict)> {
+        self.puts(Table::History).filter_map(|(key, value)| {
+            let mut parts = Parts::new(key.as_bytes());
+            let (sync, pair) = parts.conn().and(parts.sync()).zip(parts.pair())?;
+            Some((sync, pair, decode(Table::History, key.as_bytes(), value).ok()?))
+        })
+    }
+
+    fn puts(&self, of: Table) -> impl Iterator<Item = (&Key, &[u8])> {
+        self.changes.iter().filter_map(move |change| match change {
+            RowChange::Put { table, key, value } if *table == of => Some((key, value.as_slice())),
+            RowChange::Put { .. }
+            | RowChange::Delete { .. }
+            | RowChange::DeletePair { .. }
+            | RowChange::PutPending { .. }
+            | RowChange::DeletePending { .. } => None,
+        })
+    }
+
     fn put<T: serde::Serialize>(&mut self, table: Table, key: Key, row: &T) {
         let value = encode(row);
         self.num_bytes += key.as_bytes().len() + value.len();
@@ -203,6 +233,11 @@ impl Commit {
     pub fn delete_pending(&mut self, sync: SyncNo, lane: Lane, seq: u64, side: Side, id: &RecordId) {
         self.num_bytes += id.as_str().len();
         self.changes.push(RowChange::DeletePending { place: (lane, seq), sync, side, id: id.clone() });
+    }
+
+    /// Writes a hint of the inbox anew, where it stands.
+    pub fn put_inbox(&mut self, seq: u64, hint: &Hint) {
+        self.put(Table::Inbox, keys::inbox(self.conn, seq), hint);
     }
 
     /// Takes a hint out of the inbox.

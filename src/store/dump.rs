@@ -170,12 +170,15 @@ fn object(parts: &mut Parts<'_>) -> Option<String> {
 }
 
 fn hint(hint: &Hint, out: &mut String) {
-    let Hint { lane, side, object, id, at_ms, due_ms } = hint;
+    let Hint { lane, side, object, id, told, at_ms, due_ms } = hint;
     put(out, format_args!("{} {side} {}", lane.as_str(), word(object.as_str())));
     if let Some(id) = id {
         put(out, format_args!(" {:?}", id.as_str()));
     }
     put(out, format_args!(" at {at_ms} due {due_ms}"));
+    if let Some(told) = told {
+        put(out, format_args!(" told {told}"));
+    }
 }
 
 /// A value as text.

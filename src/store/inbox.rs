@@ -83,7 +83,9 @@ impl Work for Append {
 
     fn num_bytes(&self) -> usize {
         let id_bytes = |hint: &Hint| hint.id.as_ref().map_or(0, |id| id.as_str().len());
-        self.hints.iter().map(|hint| 64 + hint.object.as_str().len() + id_bytes(hint)).sum::<usize>() + 64
+        let told_bytes = |hint: &Hint| hint.told.as_ref().map_or(0, String::len);
+        let bytes = |hint: &Hint| 64 + hint.object.as_str().len() + id_bytes(hint) + told_bytes(hint);
+        self.hints.iter().map(bytes).sum::<usize>() + 64
     }
 
     fn resolve(&self, tables: &mut WriteTables<'_>) -> Result<(Effects, Appended), StoreError> {
@@ -163,7 +165,7 @@ mod tests {
 
     fn hint(id: &str) -> Hint {
         let (lane, side) = (Lane::Webhook, Side::Remote);
-        Hint { lane, side, object: "contacts".into(), id: Some(id.into()), at_ms: 5, due_ms: 5 }
+        Hint { lane, side, object: "contacts".into(), id: Some(id.into()), told: None, at_ms: 5, due_ms: 5 }
     }
 
     fn ready<T>(mut done: Done<T>) -> Result<T, StoreError> {

@@ -259,6 +259,20 @@ impl Snapshot {
         self.row(Table::PendingById, &keys::side_id(conn, sync, side, id.as_str()))
     }
 
+    /// Up to `limit` records of a side that have a pending row.
+    pub fn pending_ids(
+        &self,
+        conn: ConnNo,
+        sync: SyncNo,
+        side: Side,
+        limit: usize,
+    ) -> Result<Vec<RecordId>, StoreError> {
+        self.rows(Table::PendingById, &keys::side_id(conn, sync, side, "").prefixed(), limit, |parts, _, _| {
+            let place = parts.conn().and(parts.sync()).and(parts.side());
+            Ok(place.and(parts.text()).map(RecordId::new))
+        })
+    }
+
     /// One pending row by its place.
     pub fn pending(&self, conn: ConnNo, lane: Lane, seq: u64) -> Result<Option<(SyncNo, Pending)>, StoreError> {
         self.row(Table::Pending, &keys::pending(conn, lane, seq))

@@ -41,6 +41,18 @@ pub struct Event {
     pub object: ObjectName,
     /// Which; where there is none, your app's list of changes is read.
     pub ids: Vec<RecordId>,
+    /// The text of the record, where it is one and your app sends it along, in the form in
+    /// which its connector reads it. It stands for a read where it is certainly newer than
+    /// what is known.
+    pub record: Option<String>,
+}
+
+impl Event {
+    /// These records of an object; all that has changed where there are none.
+    #[must_use]
+    pub fn new(whose: Whose, object: impl Into<ObjectName>, ids: impl IntoIterator<Item = RecordId>) -> Self {
+        Self { whose, object: object.into(), ids: ids.into_iter().collect(), record: None }
+    }
 }
 
 /// Anybody to the event trigger: this has happened. Accepted means durable.
@@ -159,6 +171,7 @@ impl EventTrigger {
                     side: Side::App,
                     object: event.object.clone(),
                     id: id.cloned(),
+                    told: event.record.clone().filter(|_| event.ids.len() == 1),
                     at_ms,
                     due_ms,
                 };

@@ -12,6 +12,7 @@ use crate::actors::supervisor::Routes;
 use crate::model::hint::Hint;
 use crate::model::ids::{ConnNo, ConnectionId, ObjectName, Scope};
 use crate::model::side::PerSide;
+use crate::planted::{self, Bug};
 use crate::store::{Appended, InboxRight, Once, StoreError};
 
 /// After how many deliveries of one connection that are remembered the old ones are
@@ -95,6 +96,17 @@ impl Intake {
         hints: Vec<Hint>,
         once: Option<Once>,
     ) -> Result<Appended, StoreError> {
+        if planted::is(Bug::AcceptedEarly) {
+            let (intake, id, conn, now_ms) = (self.clone(), id.clone(), known.conn, self.now_ms());
+            actix::spawn(async move {
+                tokio::task::yield_now().await;
+                let appended = intake.inbox.append(conn, hints, once, now_ms).await;
+                if let (Ok(Appended::Accepted), Some(connection)) = (appended, intake.routes.get(&id)) {
+                    connection.do_send(InboxFilled);
+                }
+            });
+            return Ok(Appended::Accepted);
+        }
         let appended = self.inbox.append(known.conn, hints, once, self.now_ms()).await?;
         if appended == Appended::Accepted
             && let Some(connection) = self.routes.get(id)

@@ -11,4 +11,5 @@ pub mod event;
 pub mod intake;
 pub mod kept;
 pub mod schedule;
+pub mod timetable;
 pub mod webhook;

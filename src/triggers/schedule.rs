@@ -1,94 +1,127 @@
-//! The schedule: an actor beside each connection that says when a sync is due.
+//! The schedule: an actor on each arbiter that says when syncs are due.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use actix::WeakAddr;
 use actix::prelude::*;
 
 use crate::actors::connection::Connection;
+use crate::actors::env::Env;
 use crate::actors::message::{Ran, Tick};
-use crate::actors::spec::{ConnectionSpec, Schedule};
-use crate::actors::supervisor::StartTriggers;
-use crate::model::ids::SyncName;
+use crate::actors::supervisor::{StartTriggers, Started};
+use crate::model::ids::ConnectionId;
 
-/// Sends a [`Tick`] for each sync when it is due: shortly after the start, then so long
-/// after the end of each run. Keeps nothing: after a restart every sync is simply due.
+use super::timetable::{Moment, Scheduled, Timetable};
+
+/// The most syncs that are started at a time, before others get their turn on the arbiter.
+const MOST_AT_ONCE: usize = 1_000;
+
+/// Sends a [`Tick`] for each sync when it is due. All schedules of an arbiter share one
+/// table and one timer.
 pub struct ScheduleTrigger {
-    schedules: HashMap<SyncName, Schedule>,
-    connection: actix::WeakAddr<Connection>,
-    timers: HashMap<SyncName, SpawnHandle>,
-    rng: fastrand::Rng,
+    table: Timetable<WeakAddr<Connection>>,
+    env: Env,
+    origin: tokio::time::Instant,
+    /// The timer, and when it goes off.
+    timer: Option<(SpawnHandle, u64)>,
 }
 
-/// The first run after a start comes within this time, in milliseconds, so that many
-/// connections do not all call at once, and nobody waits long.
-const FIRST_WITHIN_MS: u64 = 1_000;
-
-/// Starts a schedule beside each connection that has one.
+/// Starts schedules beside the connections of one arbiter.
 #[must_use]
-pub fn starter() -> StartTriggers {
-    Arc::new(|spec: &ConnectionSpec, connection, rng| {
-        let scheduled = spec.syncs.iter().filter_map(|sync| Some((sync.name.clone(), sync.schedule?)));
-        let schedules: HashMap<SyncName, Schedule> = scheduled.collect();
-        if schedules.is_empty() {
+pub fn starter(env: &Env) -> StartTriggers {
+    let (env, kept) = (env.clone(), Mutex::<Option<Addr<ScheduleTrigger>>>::default());
+    Arc::new(move |started: Started<'_>| {
+        let scheduled = started.spec.syncs.iter().filter_map(|sync| {
+            let last_run_ms = started.last_runs.get(&sync.name).copied();
+            Some(Scheduled { sync: sync.name.clone(), schedule: sync.schedule.clone()?, last_run_ms })
+        });
+        let syncs: Vec<Scheduled> = scheduled.collect();
+        if syncs.is_empty() {
             return None;
         }
-        Some(Recipient::from(ScheduleTrigger::new(schedules, connection, rng).start()))
+        let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let alive = kept.take().filter(Addr::connected);
+        let schedule = kept.insert(alive.unwrap_or_else(|| ScheduleTrigger::new(env.clone()).start()));
+        schedule.do_send(Watch {
+            id: started.spec.id.clone(),
+            connection: started.connection,
+            rng: started.rng,
+            syncs,
+        });
+        Some(Recipient::from(schedule.clone()))
     })
 }
 
 impl ScheduleTrigger {
-    /// A schedule for one connection.
+    /// A schedule without connections.
     #[must_use]
-    pub fn new(
-        schedules: HashMap<SyncName, Schedule>,
-        connection: actix::WeakAddr<Connection>,
-        rng: fastrand::Rng,
-    ) -> Self {
-        Self { schedules, connection, timers: HashMap::new(), rng }
+    pub fn new(env: Env) -> Self {
+        Self { table: Timetable::new(), env, origin: tokio::time::Instant::now(), timer: None }
     }
 
-    fn arm(&mut self, sync: SyncName, wait_ms: u64, ctx: &mut Context<Self>) {
-        let name = sync.clone();
-        let timer = ctx.run_later(Duration::from_millis(wait_ms), move |act, ctx| {
-            match act.connection.upgrade() {
-                Some(connection) => connection.do_send(Tick { sync: name.clone() }),
-                // The connection is gone; its next life brings a schedule of its own.
-                None => ctx.stop(),
+    fn now(&self) -> Moment {
+        let steady_ms = u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Moment { steady_ms, wall_ms: self.env.now_ms() }
+    }
+
+    /// Starts what is due, and sets the timer for what is next.
+    fn pump(&mut self, ctx: &mut Context<Self>) {
+        for (id, connection, sync) in self.table.take_due(self.now(), MOST_AT_ONCE) {
+            match connection.upgrade() {
+                Some(connection) => connection.do_send(Tick { sync }),
+                // The connection is gone; its next life watches anew.
+                None => self.table.forget(&id),
             }
-        });
-        if let Some(old) = self.timers.insert(sync, timer) {
-            ctx.cancel_future(old);
         }
-    }
-
-    fn next_ms(&mut self, schedule: Schedule) -> u64 {
-        schedule.every_ms.saturating_add(self.rng.u64(0..=schedule.jitter_ms))
+        let now = self.now();
+        let Some(wait_ms) = self.table.wait_ms(now) else { return };
+        let at_ms = now.steady_ms.saturating_add(wait_ms);
+        match self.timer {
+            Some((_, earlier_ms)) if earlier_ms <= at_ms => return,
+            Some((later, _)) => {
+                ctx.cancel_future(later);
+            }
+            None => {}
+        }
+        let timer = ctx.run_later(Duration::from_millis(wait_ms), |act, ctx| {
+            act.timer = None;
+            act.pump(ctx);
+        });
+        self.timer = Some((timer, at_ms));
     }
 }
 
 impl Actor for ScheduleTrigger {
     type Context = Context<Self>;
+}
 
-    fn started(&mut self, ctx: &mut Context<Self>) {
-        let mut schedules: Vec<(SyncName, Schedule)> =
-            self.schedules.iter().map(|(name, schedule)| (name.clone(), *schedule)).collect();
-        schedules.sort_by(|a, b| a.0.cmp(&b.0));
-        for (sync, schedule) in schedules {
-            let wait_ms = self.rng.u64(0..=FIRST_WITHIN_MS.min(schedule.jitter_ms));
-            self.arm(sync, wait_ms, ctx);
-        }
+/// The starter to the schedule: look after this connection, which has just started.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Watch {
+    id: ConnectionId,
+    connection: WeakAddr<Connection>,
+    rng: fastrand::Rng,
+    syncs: Vec<Scheduled>,
+}
+
+impl Handler<Watch> for ScheduleTrigger {
+    type Result = ();
+
+    fn handle(&mut self, Watch { id, connection, rng, syncs }: Watch, ctx: &mut Context<Self>) {
+        let now = self.now();
+        self.table.watch(&id, connection, rng, syncs, now);
+        self.pump(ctx);
     }
 }
 
 impl Handler<Ran> for ScheduleTrigger {
     type Result = ();
 
-    fn handle(&mut self, Ran { sync }: Ran, ctx: &mut Context<Self>) {
-        if let Some(schedule) = self.schedules.get(&sync).copied() {
-            let wait_ms = self.next_ms(schedule);
-            self.arm(sync, wait_ms, ctx);
-        }
+    fn handle(&mut self, Ran { connection, sync }: Ran, ctx: &mut Context<Self>) {
+        let now = self.now();
+        self.table.ran(&connection, &sync, now);
+        self.pump(ctx);
     }
 }

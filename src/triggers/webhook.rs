@@ -212,6 +212,7 @@ impl WebhookTrigger {
                 side: Side::Remote,
                 object,
                 id: told.id.clone(),
+                told: told.record.clone(),
                 at_ms: now_ms,
                 due_ms: now_ms,
             }));

@@ -1,8 +1,15 @@
 //! A refusal as JSON: `{"error":{"code":"not_found","message":"…"}}`.
 
 use std::fmt;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
+use actix_web::body::{BodySize, MessageBody};
 use actix_web::http::{StatusCode, header};
+use actix_web::rt::time::{Sleep, sleep};
+use actix_web::web::Bytes;
 use actix_web::{HttpResponse, ResponseError};
 
 use crate::model::value::Value;
@@ -81,9 +88,48 @@ impl ResponseError for ApiError {
         if let Some(seconds) = self.retry_after_s {
             response.insert_header((header::RETRY_AFTER, seconds.to_string()));
         }
+        response.content_type("application/json");
         if self.closes {
-            response.force_close();
+            return response.force_close().body(LastWords::new(body.to_json()));
         }
-        response.content_type("application/json").body(body.to_json())
+        response.body(body.to_json())
+    }
+}
+
+/// How long the other side has to read an answer before the connection is gone: what it
+/// still sends would take the answer away with it.
+const READ_WITHIN: Duration = Duration::from_secs(1);
+
+/// A body with whose end the connection ends, too. A server that only says so goes on to
+/// read the request, for as long as the other side likes.
+struct LastWords {
+    size: u64,
+    text: Option<Bytes>,
+    pause: Option<Pin<Box<Sleep>>>,
+}
+
+impl LastWords {
+    fn new(text: String) -> Self {
+        Self { size: text.len() as u64, text: Some(text.into()), pause: None }
+    }
+}
+
+impl MessageBody for LastWords {
+    type Error = io::Error;
+
+    fn size(&self) -> BodySize {
+        BodySize::Sized(self.size)
+    }
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        if let Some(text) = self.text.take() {
+            return Poll::Ready(Some(Ok(text)));
+        }
+        let pause = self.pause.get_or_insert_with(|| Box::pin(sleep(READ_WITHIN)));
+        ready!(pause.as_mut().poll(cx));
+        Poll::Ready(Some(Err(io::Error::new(
+            io::ErrorKind::ConnectionAborted,
+            "the rest of the request is not wanted",
+        ))))
     }
 }

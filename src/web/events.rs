@@ -6,7 +6,8 @@
 //!
 //! Instead of `connection` an event may name a `scope`, for all connections of that
 //! customer; instead of `id` several `ids`, or none, which has your app's list of changes
-//! read. `{ "events": [ … ] }` holds up to 1,000 records of several objects, accepted for
+//! read. `record` beside an `id` is the record as your app's list shows it; it stands for a
+//! read where it is certainly newer than what is known, and is else ignored. `{ "events": [ … ] }` holds up to 1,000 records of several objects, accepted for
 //! each connection as one. `"settle": "2s"` lets the records rest first. What a record holds is not sent: it
 //! is read from your app when its turn comes.
 //!
@@ -21,6 +22,7 @@ use std::sync::Arc;
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 
+use crate::connectors::webhook::payload::MOST_RECORD_BYTES;
 use crate::model::document::parse_duration_ms;
 use crate::model::ids::{MAX_RECORD_ID_BYTES, RecordId};
 use crate::model::value::Value;
@@ -140,7 +142,7 @@ fn read(body: &[u8]) -> Result<Fire, ApiError> {
 }
 
 fn one(entries: Vec<(String, Value)>) -> Result<Event, String> {
-    let (mut whose, mut object, mut ids) = (None, None, None);
+    let (mut whose, mut object, mut ids, mut record) = (None, None, None, None);
     for (key, value) in entries {
         let text = || match value.as_str() {
             Some(text) if !text.is_empty() => Ok(text.to_owned()),
@@ -169,15 +171,25 @@ fn one(entries: Vec<(String, Value)>) -> Result<Event, String> {
                 let Value::Array(list) = &value else { return Err("'ids' must be a list".to_owned()) };
                 ids = Some(list.iter().map(id).collect::<Result<_, _>>()?);
             }
+            "record" => {
+                let Value::Object(_) = &value else { return Err("'record' must be an object".to_owned()) };
+                record = Some(value.to_json());
+            }
             other => {
-                return Err(format!("unknown key '{other}'; an event has connection or scope, object, and id or ids"));
+                return Err(format!(
+                    "unknown key '{other}'; an event has connection or scope, object, id or ids, and record"
+                ));
             }
         }
+    }
+    if record.is_some() && ids.as_ref().is_none_or(|ids| ids.len() != 1) {
+        return Err("'record' stands beside 'id', whose record it is".to_owned());
     }
     Ok(Event {
         whose: whose.ok_or("it names neither 'connection' nor 'scope'")?,
         object: object.ok_or("it names no 'object'")?,
         ids: ids.unwrap_or_default(),
+        record: record.filter(|text| text.len() <= MOST_RECORD_BYTES),
     })
 }
 
@@ -202,7 +214,7 @@ mod tests {
         let fire = read(br#"{"connection":"acme","object":"contacts","id":9007199254740993,"settle":"2s"}"#).unwrap();
         let id = RecordId::from("9007199254740993");
         let whose = Whose::Connection("acme".into());
-        assert_eq!(fire.events, [Event { whose, object: "contacts".into(), ids: vec![id] }]);
+        assert_eq!(fire.events, [Event { whose, object: "contacts".into(), ids: vec![id], record: None }]);
         assert_eq!(fire.settle_ms, 2_000);
         let fire =
             read(br#"{"events":[{"scope":"a","object":"x","ids":["1","2"]},{"scope":"a","object":"y"}]}"#).unwrap();
@@ -222,6 +234,8 @@ mod tests {
             (r#"{"connection":"a","object":"c","id":""}"#, "1 to 1024 bytes"),
             (r#"{"connection":"a","object":"c","id":"1","id":"2"}"#, "twice"),
             (r#"{"connection":"a","objects":"c"}"#, "unknown key 'objects'"),
+            (r#"{"connection":"a","object":"c","record":{}}"#, "'record' stands beside 'id'"),
+            (r#"{"connection":"a","object":"c","id":"1","record":7}"#, "'record' must be an object"),
             (r#"{"connection":7,"object":"c"}"#, "'connection' must be a text"),
             (r#"{"events":{}}"#, "is no list"),
             (r#"{"events":[{"connection":"a","object":"c"},7]}"#, "events[1] is no object, it is: number"),

@@ -8,6 +8,7 @@ mod bearer;
 pub mod embedded;
 mod error;
 pub mod events;
+pub mod manual;
 pub mod webhooks;
 
 pub use error::ApiError;

@@ -11,6 +11,7 @@ use syncline::actors::spec::Webhook;
 use syncline::connectors::ConnectorFactory;
 use syncline::connectors::memory::MemoryApp;
 use syncline::connectors::memory::rest::RestApp;
+use syncline::model::budget::Limits;
 use syncline::model::direction::Direction;
 use syncline::model::document::{DocumentError, Problems, Table, parse};
 use syncline::model::ids::RecordId;
@@ -53,6 +54,8 @@ pub struct Setup {
     pub rest: Option<u64>,
     /// The connected app's webhooks come in here.
     pub webhook: Option<Webhook>,
+    /// How much the connected app may be called.
+    pub limits: Limits,
 }
 
 impl Default for Setup {
@@ -66,6 +69,7 @@ impl Default for Setup {
             seed: 1,
             rest: None,
             webhook: None,
+            limits: Limits::default(),
         }
     }
 }
@@ -128,13 +132,13 @@ impl World {
             mapping: mapping(self.setup.mapping, self.setup.direction),
             initial: self.setup.initial,
             tie: self.setup.tie,
-            schedule: self.setup.schedule,
+            schedule: self.setup.schedule.clone(),
         };
         let spec = ConnectionSpec {
             id: "acme".into(),
             scope: None,
             connectors: PerSide::from_fn(|side| self.factory(side)),
-            limits: PerSide::default(),
+            limits: PerSide { app: Limits::default(), remote: self.setup.limits.clone() },
             shared_app_calls: None,
             syncs: vec![Arc::new(sync)],
             webhook: self.setup.webhook.clone(),

@@ -5,15 +5,21 @@ mod broken_answers;
 mod convergence;
 mod deletions;
 mod documents;
+#[cfg(feature = "tls-ring")]
+mod example_app;
 mod first_contact;
 mod harness;
 mod layering;
 mod lifecycle;
 mod merging;
 mod not_yet;
+mod notices;
 mod planner;
 #[cfg(feature = "planted")]
 mod planted;
+#[cfg(feature = "tls-ring")]
+mod sandbox_webhooks;
+mod schedules;
 #[cfg(feature = "simulate")]
 mod simulation;
 mod triggers;

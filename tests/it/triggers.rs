@@ -13,7 +13,8 @@ use sha2::Sha256;
 use syncline::Kernel;
 use syncline::actors::spec::Webhook;
 use syncline::connectors::http::HttpConnectorFile;
-use syncline::connectors::memory::Behaviour;
+use syncline::connectors::memory::{Behaviour, Operation};
+use syncline::model::budget::{Limits, Window};
 use syncline::model::hint::Hint;
 use syncline::model::side::Side;
 use syncline::model::value::Value;
@@ -103,8 +104,7 @@ fn hints(world: &World) -> usize {
 }
 
 fn event(ids: &[&str]) -> Fire {
-    let ids = ids.iter().map(|id| (*id).into()).collect();
-    let event = Event { whose: Whose::Connection("acme".into()), object: OBJECT.into(), ids };
+    let event = Event::new(Whose::Connection("acme".into()), OBJECT, ids.iter().map(|id| (*id).into()));
     Fire { events: vec![event], key: None, settle_ms: 0 }
 }
 
@@ -131,6 +131,100 @@ fn a_webhook_has_its_record_read_and_nothing_else_of_it_is_believed() {
         world.clear_logs();
         world.sync_well().await;
         assert_eq!((world.writes().app, world.writes().remote), (0, 0), "and it has settled");
+    });
+}
+
+/// How often the connected app was asked for records by id.
+fn reads_by_id(world: &World) -> usize {
+    let log = world.apps.remote.log();
+    log.iter().filter(|call| matches!(call.operation, Operation::ReadIds(_))).count()
+}
+
+/// A delivery that brings the record as it is, under a version.
+fn whole(world: &World, id: &str, version: &str, nth: &str) -> TestRequest {
+    let record = world.apps.remote.get(OBJECT, id).unwrap().to_json();
+    let data = format!(r#"{{"id":"{id}","version":"{version}","record":{record}}}"#);
+    delivery(nth, NOW_S, &format!(r#"{{"type":"contact.updated","data":{data}}}"#))
+}
+
+/// The version under which the connected app has a record.
+async fn version_of(world: &World, id: &str) -> String {
+    let conn = world.store.intern_connection(&"acme".into()).unwrap();
+    let sync = world.store.intern_sync(&"contacts".into()).unwrap();
+    let snapshot = world.store.snapshot().unwrap();
+    let pair = snapshot.pair_by_id(conn, sync, Side::Remote, &id.into()).unwrap().unwrap();
+    let marker = snapshot.marker(conn, sync, pair).unwrap().unwrap();
+    marker.sides[Side::Remote].version.as_ref().unwrap().to_string()
+}
+
+#[test]
+fn a_signed_record_stands_for_a_read_only_where_it_is_certainly_newer() {
+    story(|| async {
+        let setup = Setup { webhook: Some(webhook(&format!("{SIGNED}\nrecord = \"data\""))), ..Setup::default() };
+        let world = World::new(setup).await;
+        let (app, remote) = linked(&world, "a@x.io").await;
+        let known = version_of(&world, &remote).await;
+        let later = |by: u64| format!("v{}", known.trim_start_matches('v').parse::<u64>().unwrap() + by);
+        let phone = |text: &str| edit(&world.apps, Side::Remote, &remote, "phone", Some(text));
+        let shown = || world.fields(Side::App, &app)["phone"].clone();
+
+        phone("555");
+        world.clear_logs();
+        assert_eq!(post(&world, [whole(&world, &remote, &later(1), "m1")]).await, [200]);
+        rest(5).await;
+        assert_eq!((shown(), reads_by_id(&world)), (Value::string("555"), 0), "newer: taken as it is");
+
+        phone("666");
+        let stale = whole(&world, &remote, &later(1), "m2");
+        phone("777");
+        assert_eq!(post(&world, [stale]).await, [200]);
+        rest(5).await;
+        assert_eq!((shown(), reads_by_id(&world)), (Value::string("777"), 1), "not newer: read");
+
+        for (version, nth) in [("\\\"tag\\\"", "m3"), ("w/99999", "m4")] {
+            phone(nth);
+            assert_eq!(post(&world, [whole(&world, &remote, version, nth)]).await, [200]);
+            rest(5).await;
+            assert_eq!(shown(), Value::string(nth));
+        }
+        assert_eq!(reads_by_id(&world), 3, "a version that has no order: read");
+
+        phone("old");
+        let first = whole(&world, &remote, &later(50), "m5");
+        phone("new");
+        let second = whole(&world, &remote, &later(60), "m6");
+        // In one go, so that both wait for the same turn.
+        world.kernel().pause(&"acme".into()).await.unwrap();
+        assert_eq!(post(&world, [second, first]).await, [200, 200]);
+        rest(1).await;
+        world.kernel().resume(&"acme".into()).await.unwrap();
+        rest(5).await;
+        assert_eq!((shown(), reads_by_id(&world)), (Value::string("new"), 4), "two at once: read");
+
+        let gone = whole(&world, &remote, &later(90), "m7");
+        world.apps.remote.delete(OBJECT, remote.as_str());
+        world.sync_well().await;
+        assert_eq!(post(&world, [gone]).await, [200]);
+        rest(5).await;
+        assert!(world.by_email(Side::App).is_empty() && world.by_email(Side::Remote).is_empty(), "nothing comes back");
+    });
+}
+
+#[test]
+fn a_told_record_is_no_ground_for_a_write_that_could_overwrite_something() {
+    story(|| async {
+        let setup = Setup { webhook: Some(webhook(&format!("{SIGNED}\nrecord = \"data\""))), ..Setup::default() };
+        let mut world = World::new(setup).await;
+        let mut can = world.apps.remote.capabilities(OBJECT);
+        can.conditional = false;
+        world.apps.remote.set_capabilities(OBJECT, can);
+        world.kill().await;
+        let (app, remote) = linked(&world, "a@x.io").await;
+        edit(&world.apps, Side::Remote, &remote, "phone", Some("555"));
+        world.clear_logs();
+        assert_eq!(post(&world, [whole(&world, &remote, "v99999", "m1")]).await, [200]);
+        rest(5).await;
+        assert_eq!((&world.fields(Side::App, &app)["phone"], reads_by_id(&world)), (&Value::string("555"), 1));
     });
 }
 
@@ -360,6 +454,43 @@ fn a_hint_for_an_object_stays_until_a_run_that_began_after_it_has_ended() {
 }
 
 #[test]
+fn a_flood_that_is_read_as_a_whole_is_so_after_a_kill_too() {
+    story(|| async {
+        let mut world = World::new(Setup::default()).await;
+        let (app, remote) = linked(&world, "a@x.io").await;
+        world.apps.app.set_behaviour(Behaviour { latency_ms: (20, 20), ..Behaviour::default() });
+        edit(&world.apps, Side::App, &app, "name", Some("after"));
+        let nobody: Vec<String> = (0..600).map(|n| format!("nobody{n}")).collect();
+        let ids: Vec<&str> = nobody.iter().map(String::as_str).chain([app.as_str()]).collect();
+        assert_eq!(world.kernel().fire(event(&ids)).await, Ok(Accepted::Now));
+        // Some of those that are read one by one have been; the run for the others waits.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert!(hints(&world) > 0, "the run has not ended");
+        world.kill().await;
+        rest(60).await;
+        assert_eq!(world.fields(Side::Remote, &remote)["name"], Value::string("after"));
+        assert_eq!(hints(&world), 0);
+    });
+}
+
+#[test]
+fn a_record_that_waits_for_a_run_gets_one_after_a_kill_too() {
+    story(|| async {
+        let mut world = World::new(Setup::default()).await;
+        linked(&world, "a@x.io").await;
+        // Nobody can ask the connected app whether it has the new record: a run shows it.
+        world.apps.remote.set_behaviour(Behaviour { latency_ms: (500, 500), ..Behaviour::default() });
+        let new = world.apps.app.create(OBJECT, record(Side::App, &[("email", "b@x.io")]));
+        assert_eq!(world.kernel().fire(event(&[new.as_str()])).await, Ok(Accepted::Now));
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert!(!world.by_email(Side::Remote).contains_key("b@x.io"), "the run is under way");
+        world.kill().await;
+        rest(60).await;
+        assert_eq!(world.by_email(Side::Remote)["b@x.io"].len(), 1);
+    });
+}
+
+#[test]
 fn while_a_connection_is_paused_or_down_its_hints_are_taken() {
     story(|| async {
         let mut world = World::new(signed()).await;
@@ -381,6 +512,7 @@ fn while_a_connection_is_paused_or_down_its_hints_are_taken() {
             side: Side::Remote,
             object: OBJECT.into(),
             id: Some(id.to_string().as_str().into()),
+            told: None,
             at_ms: 0,
             due_ms: 0,
         };
@@ -437,6 +569,65 @@ fn a_flood_costs_a_bounded_number_of_reads() {
 }
 
 #[test]
+fn deletions_that_no_list_shows_are_followed_one_by_one_in_a_flood_too() {
+    story(|| async {
+        let limits = Limits { windows: vec![Window { requests: 40, per_ms: 10_000 }], concurrency: 4 };
+        let mut world = World::new(Setup { limits, ..signed() }).await;
+        world.apps.remote.set_behaviour(Behaviour { tombstones: false, ..Behaviour::default() });
+        let mut can = world.apps.remote.capabilities(OBJECT);
+        (can.deletions, can.read_ids) = (false, 10);
+        world.apps.remote.set_capabilities(OBJECT, can);
+        world.kill().await;
+        let emails: Vec<String> = (0..600).map(|n| format!("c{n}@x.io")).collect();
+        for email in &emails {
+            world.apps.app.create(OBJECT, record(Side::App, &[("email", email), ("name", "before")]));
+        }
+        world.sync_well().await;
+        let ids: Vec<String> = world.by_email(Side::Remote).values().map(|records| records[0].0.to_string()).collect();
+        assert_eq!(ids.len(), emails.len());
+        for id in &ids {
+            assert!(world.apps.remote.delete(OBJECT, id.as_str()));
+        }
+        let told = ids.iter().enumerate().map(|(n, id)| delivery(&format!("d{n}"), NOW_S, &updated(id)));
+        assert!(post(&world, told).await.iter().all(|status| *status == 200));
+        world.kill().await;
+        rest(120).await;
+        assert_eq!((hints(&world), world.by_email(Side::App).len()), (0, 0));
+    });
+}
+
+#[test]
+fn webhooks_leave_half_of_the_budget_to_everybody_else() {
+    story(|| async {
+        let limits = Limits { windows: vec![Window { requests: 40, per_ms: 10_000 }], concurrency: 4 };
+        let mut world = World::new(Setup { limits, ..signed() }).await;
+        let mut can = world.apps.remote.capabilities(OBJECT);
+        can.read_ids = 1;
+        world.apps.remote.set_capabilities(OBJECT, can);
+        world.kill().await;
+        let (app, remote) = linked(&world, "a@x.io").await;
+        rest(10).await;
+        world.clear_logs();
+        for second in 0..60 {
+            let bogus = (0..50).map(|n| {
+                let id = format!("nobody{second}-{n}");
+                delivery(&format!("b{second}-{n}"), NOW_S + second, &updated(&id))
+            });
+            assert!(post(&world, bogus).await.iter().all(|status| *status == 200));
+            rest(1).await;
+        }
+        let by_id = reads_by_id(&world);
+        assert!((20..=7 * 20).contains(&by_id), "{by_id} reads by id in a minute of 240 calls");
+        edit(&world.apps, Side::App, &app, "name", Some("urgent"));
+        world.kernel().fire(event(&[&app])).await.unwrap();
+        rest(15).await;
+        assert_eq!(world.fields(Side::Remote, &remote)["name"], Value::string("urgent"));
+        rest(60).await;
+        assert_eq!((hints(&world), world.quarantine().len()), (0, 0));
+    });
+}
+
+#[test]
 fn webhooks_of_several_accounts_share_a_path_and_reach_their_own() {
     story(|| async {
         let shared = Webhook { account: Some("62".to_owned()), ..webhook(SIGNED) };
@@ -482,7 +673,7 @@ fn events_under_one_key_are_taken_once_and_those_that_name_nothing_are_told_so()
         assert_eq!(world.kernel().fire(keyed()).await, Ok(Accepted::Now));
         assert_eq!(world.kernel().fire(keyed()).await, Ok(Accepted::Before));
         let whose = |whose, object: &str| {
-            let event = Event { whose, object: object.into(), ids: Vec::new() };
+            let event = Event::new(whose, object, []);
             world.kernel().fire(Fire { events: vec![event], key: None, settle_ms: 0 })
         };
         let acme = || Whose::Connection("acme".into());

@@ -13,16 +13,14 @@ use tempfile::TempDir;
 use crate::processes::{PATIENCE, Running, program, said};
 use crate::sides::{Fields, Sent, Side, Sides};
 
-const HOOK: &str = "hook-0123456789abcdef";
+pub const HOOK: &str = "hook-0123456789abcdef";
 
-/// What the fixture lacks: the sandbox's webhooks, as somebody else would send them.
-const WEBHOOK: &str = r#"
-[webhook]
-signature = { token = "X-Hook-Token" }
-type = "type"
-objects = { "contact.*" = "contacts" }
-id = "data.id"
-"#;
+/// The most connections where webhooks and events come in.
+pub const CONNECTIONS: usize = 8;
+
+/// How the fixture's webhooks are signed, and how somebody else would show that they are
+/// genuine.
+const SIGNATURES: [&str; 2] = [r#"signature = "standard-webhooks""#, r#"signature = { token = "X-Hook-Token" }"#];
 
 pub struct Desk {
     folder: TempDir,
@@ -51,6 +49,7 @@ listen = "127.0.0.1:0"
 
 [receive]
 listen = "127.0.0.1:0"
+connections = {CONNECTIONS}
 
 [[connection]]
 id = "acme"
@@ -74,7 +73,8 @@ name = "properties.full_name"
 title = {{ remote = "properties.job_title", owner = "remote" }}
 "#
         );
-        std::fs::write(folder.path().join("crm.toml"), format!("{fixture}{WEBHOOK}")).expect("it can be written");
+        std::fs::write(folder.path().join("crm.toml"), fixture.replace(SIGNATURES[0], SIGNATURES[1]))
+            .expect("it can be written");
         std::fs::write(folder.path().join("acme.toml"), config).expect("it can be written");
         let sides = Sides::new(url);
         let mut desk = Self { folder, _sandbox: sandbox, kernel: None, receive: String::new(), sides, seed };
@@ -109,7 +109,7 @@ title = {{ remote = "properties.job_title", owner = "remote" }}
             Side::Remote => (
                 format!("{}/webhooks/{HOOK}", self.receive),
                 ("X-Hook-Token", "t0ken-of-the-hook"),
-                json!({ "type": "contact.updated", "data": { "id": record.id } }),
+                json!({ "type": "contacts.updated", "data": { "id": record.id } }),
             ),
             Side::App => (
                 format!("{}/events", self.receive),
@@ -126,6 +126,23 @@ title = {{ remote = "properties.job_title", owner = "remote" }}
             assert!(Instant::now() < deadline, "seed {}: '{value}' never came; {}", self.seed, self.log());
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+    }
+
+    /// Where webhooks and events come in: host and port.
+    pub fn address(&self) -> &str {
+        self.receive.trim_start_matches("http://")
+    }
+
+    /// What the running kernel says of itself over its control socket.
+    pub async fn status(&self) -> Value {
+        let mut status = program(self.folder.path());
+        status.args(["status", "acme.toml", "--json"]);
+        said(status).await.json()
+    }
+
+    /// The number of the running kernel's process.
+    pub fn pid(&self) -> u32 {
+        self.kernel.as_ref().expect("it was started").pid()
     }
 
     fn log(&self) -> String {

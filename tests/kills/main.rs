@@ -7,6 +7,8 @@
 //! and again, also while it starts. In the end nothing goes wrong any more, and what
 //! must hold is read from both sides directly.
 //!
+//! And the receiver of webhooks faces those who do not keep to the rules of HTTP.
+//!
 //! Not part of `cargo test`: `cargo test --test kills` kills 30 times, `SYNCLINE_KILLS`
 //! says otherwise. `SYNCLINE_SEED` repeats the edits and the planned moments of a run,
 //! `SYNCLINE_BIN` takes another binary than the one of this build. The moments are real
@@ -14,6 +16,7 @@
 #![cfg(unix)]
 
 mod accepted;
+mod hostile;
 mod ledger;
 mod processes;
 mod sides;

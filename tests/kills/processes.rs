@@ -73,6 +73,11 @@ impl Running {
         serde_json::from_str(&line.expect("reading does not panic").expect("it prints text")).ok()
     }
 
+    /// The number of the process.
+    pub fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
     /// How it ended, if it did so by itself.
     pub fn ended(&mut self) -> Option<String> {
         self.0.try_wait().expect("it can be asked").map(|status| status.to_string())

@@ -34,7 +34,7 @@ pub(super) fn required_path(table: &Table<'_>, key: &str) -> Option<Path> {
 }
 
 /// One path or a list of them.
-pub(super) fn paths(table: &Table<'_>, key: &str) -> Vec<Path> {
+pub(in crate::connectors) fn paths(table: &Table<'_>, key: &str) -> Vec<Path> {
     let is_list = table.item(key).is_some_and(|item| item.list().is_ok());
     let texts = if is_list { table.texts(key).unwrap_or_default() } else { table.text(key).into_iter().collect() };
     texts.iter().filter_map(|text| to_path(table, text)).collect()

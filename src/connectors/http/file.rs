@@ -13,6 +13,7 @@ use crate::model::path::Path;
 use super::fields::{header_name, headers, number, path, paths, statuses, sub, word};
 use super::parse_read::{deleted, find, list, read, read_many};
 use super::parse_write::{batch, create, delete, update};
+use super::refused::holds_refusal;
 use super::spec::{AuthKind, ObjectSpec, Statuses, Unit};
 
 /// A connector file that was read and checked.
@@ -200,6 +201,17 @@ fn object(name: &str, table: Table<'_>) -> Option<ObjectSpec> {
         None => None,
     };
     let read = section("read").and_then(read);
+    let update = section("update").and_then(|table| update(table, has_version));
+    let delete = section("delete").and_then(|table| delete(table, has_version));
+    for (key, missing) in
+        [("update", update.as_ref().map(|spec| &spec.missing)), ("delete", delete.as_ref().map(|spec| &spec.missing))]
+    {
+        if read.is_none() && missing.is_some_and(|missing| holds_refusal(missing)) {
+            let message = format!("'missing' of [object.{name}.{key}] holds a refusal, but there is no [read]");
+            let help = "401 and 403 may also mean that the account may not write: a read by id has to confirm them";
+            table.problems().add_with_help(table.span(), message, help);
+        }
+    }
     let spec = ObjectSpec {
         name: name.to_owned(),
         // Its absence has been noted, and such a file is refused.
@@ -215,8 +227,8 @@ fn object(name: &str, table: Table<'_>) -> Option<ObjectSpec> {
         read_after_write_lag_ms: table.duration_ms("read_lag").map_or(0, |lag| lag.value),
         read_many: section("read_many").and_then(|table| read_many(table, list.as_ref(), read.is_some())),
         create: section("create").and_then(|table| create(table, find.as_ref(), read.is_some())),
-        update: section("update").and_then(|table| update(table, has_version)),
-        delete: section("delete").and_then(|table| delete(table, has_version)),
+        update,
+        delete,
         batch: section("batch").and_then(|table| batch(table, name)),
         list,
         read,

@@ -28,14 +28,14 @@
 //! | `page` | `kind` and what continues: `none`; `page` (`param`, `first`); `offset` (`param`); `cursor` (`param`, `next`); `link_header` (`header`); `next_url` (`next`). With it `size`, `size_param`, `total`, `more`, `end = "empty"` or `"short"`, `max_pages` |
 //! | `cursor` | `kind`: `time` or `integer` (`param`, `field`, `unit`, `op`, `order`, `granularity`, `lookback`, `settle`, `header`), `opaque` (`next` or `header`; without `param` it is a URL). With it `format`, `query`, `expired` |
 //! | `deleted` | `{ flag = "path" }` or `{ tombstone = "path" }`, with a `value` unless any will do |
-//! | `[object.x.read]` | an endpoint with `{id}`, `missing` (404 and 410) |
+//! | `[object.x.read]` | an endpoint with `{id}`, `missing` (404 and 410; a 401 or 403 is believed after a second look) |
 //! | `[object.x.read_many]` | an endpoint, `param`, `join`, `size`, `records` |
 //! | `[object.x.find]` | an endpoint, `params = { path = "parameter" }` (or a table of parameters around `{value}`), `encode = "json"`, `records`, `page` |
-//! | `[object.x.create]` | an endpoint (`{external_id}` where the client chooses the id), `body`, `recovery`, `duplicate`, `duplicate_id`, `answer` |
+//! | `[object.x.create]` | an endpoint (`{external_id}` where the client chooses the id), `body`, `recovery`, `duplicate`, `duplicate_text`, `duplicate_id`, `answer` |
 //! | `recovery` | `find` (`settle`), `idempotency_key` (`header`, `life`), `external_id` (`field`), `client_id` (`field`), `park`. Without it `find` where `[find]` is declared, else `park` |
 //! | `[object.x.update]` | an endpoint with `{id}`: PUT sends the whole record, PATCH and POST what changes (or `whole`); `body`, `if_match`, `makes_missing`, `absent` (`null` or `omit`), `keep_id`, `content_type`, `answer`, `missing`, `changed` |
 //! | `[object.x.delete]` | an endpoint with `{id}`, `if_match`, `missing`, `changed` |
-//! | `[webhook]` | `signature` (required; below), `events` (where a list of them stands), `object` for all events, or `type` with `objects = { "contact.*" = "contacts" }`, `id`, `account`, `handshake = { query = "param" }` or `{ body = "path" }` |
+//! | `[webhook]` | `signature` (required; below), `events` (where a list of them stands), `object` for all events, or `type` with `objects = { "contact.*" = "contacts" }`, `id` (one path or several: the first that holds anything), `account`, `handshake = { query = "param" }` or `{ body = "path" }` |
 //! | `signature` | `standard-webhooks`, `stripe`, `github`, `hubspot-v3`, `shopify`, `slack`, `basic`, `none`; `{ token = "header", prefix }`; or `hmac` (`sha256`, `sha512`) with `header`, `encoding` (`hex`, `base64`), `prefix` or `list = { separator, between, name }`, `secret` (`text`, `whsec`), `timestamp` (a header) or `timestamp_entry` (of the list) with `timestamp_unit` and `tolerance`, `id` (a header), `signed`: a list of texts, `"{body}"`, `"{timestamp}"`, `"{id}"`, `"{method}"`, `"{url}"` |
 //! | `[object.x.batch]` | `kind = "requests"`: an endpoint, `requests`, `responses`; `kind = "records"`: `create`, `update`, `delete`, each an endpoint with `records`, `item`, `results`, `status`, `error`, `record`. With it `size` |
 //!
@@ -59,6 +59,7 @@ mod parse_read;
 mod parse_write;
 mod raw;
 mod read;
+mod refused;
 mod settings;
 mod spec;
 #[cfg(test)]
@@ -81,7 +82,7 @@ pub use transport::{HttpRequest, HttpResponse, MAX_RESPONSE_BYTES, Method, Trans
 
 use crate::connectors::{Calls, Connector, ConnectorFactory, ConnectorScope, Read};
 use crate::model::ids::ObjectName;
-use crate::model::record::Page;
+use crate::model::record::{Entry, Page};
 use crate::model::write::{Capabilities, ConnectorError, CreateRecovery, NextStep, Outcome, UpdateStyle, Write};
 
 use call::Caller;
@@ -190,6 +191,11 @@ impl HttpConnector {
 
 #[async_trait(?Send)]
 impl Connector for HttpConnector {
+    fn told(&self, object: &ObjectName, text: &str) -> Option<Entry> {
+        let raw = serde_json::from_str(text).ok()?;
+        Some(entry::parse(self.object(object).ok()?, raw, "told", false).entry)
+    }
+
     fn capabilities(&self, object: &ObjectName) -> Result<Capabilities, ConnectorError> {
         self.object(object).map(capabilities)
     }
@@ -218,6 +224,7 @@ fn capabilities(object: &ObjectSpec) -> Capabilities {
     Capabilities {
         local: false,
         changes: object.list.as_ref().is_some_and(|list| list.cursor.is_some()),
+        deletions: object.deleted.is_some(),
         read_ids: match (&object.read, &object.read_many) {
             (None, _) => 0,
             (Some(_), None) => read::READ_IDS,

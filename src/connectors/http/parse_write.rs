@@ -16,6 +16,11 @@ use super::transport::Method;
 pub(super) fn create(table: Table<'_>, find: Option<&FindSpec>, has_read: bool) -> Option<CreateSpec> {
     let endpoint = write_endpoint(&table, &["post", "put"]);
     let recovery = recovery(&table, &endpoint, find, has_read);
+    let duplicate_text = table.text("duplicate_text");
+    if let (Some(text), None) = (&duplicate_text, table.item("duplicate")) {
+        let help = "add duplicate = [400]: the statuses that mean that it exists where the answer holds this text";
+        table.problems().add_with_help(text.span.clone(), "'duplicate_text' needs 'duplicate'", help);
+    }
     let spec = CreateSpec {
         endpoint,
         body: body(&table, "body"),
@@ -24,6 +29,7 @@ pub(super) fn create(table: Table<'_>, find: Option<&FindSpec>, has_read: bool) 
         idempotency_header: recovery.header,
         answers_record: answers_record(&table),
         duplicate: statuses(&table, "duplicate").unwrap_or_default(),
+        duplicate_text: duplicate_text.map(|text| text.value),
         duplicate_id: path(&table, "duplicate_id"),
     };
     table.finish();

@@ -21,6 +21,7 @@ use super::cursor::{self, Asked, Place};
 use super::entry::{Parsed, entry_id, parse};
 use super::page::{At, Run, Seen, mark};
 use super::raw::{at, is_truthy, kind, tells_error, text_of};
+use super::refused::is_refusal;
 use super::spec::{CursorKind, CursorSpec, FindSpec, ListSpec, ObjectSpec, PageKind, ReadManySpec, ReadSpec};
 
 /// Most records in one page.
@@ -210,7 +211,7 @@ impl HttpConnector {
         Ok(found)
     }
 
-    async fn read_one(
+    pub(super) async fn read_one(
         &self,
         calls: &Calls,
         object: &ObjectSpec,
@@ -222,7 +223,12 @@ impl HttpConnector {
             Ok(url) => url,
             Err(reason) => return Ok(bad(id, "the id", reason)),
         };
-        let reply = self.get(calls, &read.endpoint.headers, url).await?;
+        let mut reply = self.get(calls, &read.endpoint.headers, url.clone()).await?;
+        if read.missing.contains(&reply.status) && is_refusal(reply.status) {
+            self.may_list(calls, object).await?;
+            // Once more: the right to read may have come back in between.
+            reply = self.get(calls, &read.endpoint.headers, url).await?;
+        }
         if read.missing.contains(&reply.status) {
             return Ok(Entry::Deleted { id: id.clone(), version: None, cause: DeletionCause::NotFound });
         }
@@ -295,13 +301,18 @@ impl HttpConnector {
     }
 
     /// A GET within the budget.
-    async fn get(&self, calls: &Calls, headers: &[(String, String)], url: Url) -> Result<Reply, ConnectorError> {
+    pub(super) async fn get(
+        &self,
+        calls: &Calls,
+        headers: &[(String, String)],
+        url: Url,
+    ) -> Result<Reply, ConnectorError> {
         let request = Prepared::get(url, &self.file.headers, headers);
         self.caller.send(calls, request).await.map_err(unanswered_read)
     }
 
     /// Whether an answer to a reading call is a success.
-    fn check_read(&self, reply: &Reply, calls: &Calls, expired: &[u16]) -> Result<(), ConnectorError> {
+    pub(super) fn check_read(&self, reply: &Reply, calls: &Calls, expired: &[u16]) -> Result<(), ConnectorError> {
         if expired.contains(&reply.status) {
             return Err(ConnectorError::new(NextStep::Resync, self.caller.sentence(reply)));
         }
@@ -315,11 +326,11 @@ impl HttpConnector {
     }
 }
 
-fn fail(message: impl Into<String>) -> ConnectorError {
+pub(super) fn fail(message: impl Into<String>) -> ConnectorError {
     ConnectorError::new(NextStep::Fail, message)
 }
 
-fn retry(message: impl Into<String>) -> ConnectorError {
+pub(super) fn retry(message: impl Into<String>) -> ConnectorError {
     ConnectorError::new(NextStep::Retry, message)
 }
 
@@ -364,7 +375,11 @@ fn page_param(kind: &PageKind, at: Option<&At>) -> Option<(String, String)> {
 }
 
 /// The list of records of an answer.
-fn records<'r>(reply: &Reply, json: &'r RawValue, path: Option<&Path>) -> Result<Vec<&'r RawValue>, ConnectorError> {
+pub(super) fn records<'r>(
+    reply: &Reply,
+    json: &'r RawValue,
+    path: Option<&Path>,
+) -> Result<Vec<&'r RawValue>, ConnectorError> {
     let Reply { place, status, .. } = reply;
     let named = || path.map_or_else(|| "the top".to_owned(), |path| format!("'{path}'"));
     let what = |reason: String| {

@@ -263,6 +263,8 @@ pub(super) struct CreateSpec {
     /// The answer holds the whole record as stored.
     pub answers_record: bool,
     pub duplicate: Vec<u16>,
+    /// What such an answer must hold to mean that.
+    pub duplicate_text: Option<String>,
     /// Where the answer to a duplicate names the existing record.
     pub duplicate_id: Option<Path>,
 }

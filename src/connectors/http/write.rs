@@ -13,14 +13,15 @@ use super::spec::ObjectSpec;
 impl HttpConnector {
     /// Carries out writes, in batches where declared; outcomes in the same order.
     pub(super) async fn write_all(&self, calls: &Calls, object: &ObjectSpec, writes: &[Write]) -> Vec<Outcome> {
-        match &object.batch {
+        let outcomes = match &object.batch {
             Some(batch) if writes.len() > 1 => {
                 let outcomes = self.write_batched(calls, object, batch, writes).await;
                 outcomes.iter().for_each(|outcome| self.pause_for(calls, outcome));
                 outcomes
             }
             Some(_) | None => self.write_singly(calls, object, writes).await,
-        }
+        };
+        self.confirm_missing(calls, object, writes, outcomes).await
     }
 
     /// One request for each write, as many at once as the budget allows.

@@ -12,7 +12,7 @@ use super::world::{Applied, By, World};
 use crate::connectors::{Calls, Connector, Read};
 use crate::model::ids::{ObjectName, RecordId};
 use crate::model::path::Path;
-use crate::model::record::{DeletionCause, Entry, Page, Record};
+use crate::model::record::{Body, DeletionCause, Entry, Page, Record};
 use crate::model::value::Value;
 use crate::model::write::{Capabilities, ConnectorError, CreateRecovery, NextStep, Outcome, Write};
 
@@ -26,6 +26,16 @@ pub(super) struct MemoryConnector {
 impl Connector for MemoryConnector {
     fn capabilities(&self, object: &ObjectName) -> Result<Capabilities, ConnectorError> {
         Ok(self.app.capabilities(self.full_name(object)))
+    }
+
+    /// `{"id":"7","version":"3","record":{…}}`.
+    fn told(&self, _: &ObjectName, text: &str) -> Option<Entry> {
+        let told = Value::from_json(text).ok()?;
+        let part = |name: &str| told.get(&Path::key(name));
+        let text = |name: &str| part(name)?.as_str();
+        let (id, version, body) =
+            (text("id")?.into(), Some(text("version")?.into()), Body::from_value(part("record")?));
+        Some(Entry::Live(Record { id, version, modified: None, body }))
     }
 
     async fn read(&self, calls: &Calls, object: &ObjectName, read: Read) -> Result<Page, ConnectorError> {

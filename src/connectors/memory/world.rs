@@ -814,6 +814,7 @@ impl Object {
         Self {
             capabilities: Capabilities {
                 changes: true,
+                deletions: true,
                 read_ids: 100,
                 conditional: true,
                 create: CreateRecovery::ExternalId,

@@ -1,6 +1,6 @@
 //! The `[webhook]` table of a connector file.
 
-use crate::connectors::http::fields::{header_name, path, sub, word};
+use crate::connectors::http::fields::{header_name, path, paths, sub, word};
 use crate::model::document::{Located, Table, nearest};
 use crate::model::ids::ObjectName;
 
@@ -18,13 +18,19 @@ pub(in crate::connectors) fn webhook(table: Table<'_>, objects: &[&ObjectName]) 
         scheme: scheme.unwrap_or(Scheme::Unsigned),
         events: path(&table, "events"),
         object: object.unwrap_or(ObjectPlace::Any),
-        id: path(&table, "id"),
+        ids: paths(&table, "id"),
         account: path(&table, "account"),
+        record: path(&table, "record"),
         handshake: sub(&table, "handshake", "webhook.handshake").and_then(handshake),
     };
     if let (Some(item), ObjectPlace::Any) = (table.item("id"), &spec.object) {
         let help = "add object = \"contacts\", or type = \"path\" with objects = { \"contact.*\" = \"contacts\" }";
         table.problems().add_with_help(item.span(), "'id' names a record, but nothing says of which object", help);
+    }
+    if let (Some(item), false) = (table.item("record"), matches!(spec.scheme, Scheme::Hmac(_))) {
+        let help = "take 'record' away: the record is then read";
+        let message = "'record' is believed only of deliveries that are signed, by a keyed hash over their body";
+        table.problems().add_with_help(item.span(), message, help);
     }
     let is_well = table.problems().len() == before;
     table.finish();
@@ -259,7 +265,7 @@ mod tests {
                    id = 'webhook-id', signed = ['{id}', '.', '{timestamp}', '.', '{body}'] }";
         assert_eq!(parse(own).unwrap().scheme, Scheme::preset("standard-webhooks").unwrap());
         let ping = parse("signature = 'none'").unwrap();
-        assert_eq!((ping.scheme, ping.object, ping.id), (Scheme::Unsigned, ObjectPlace::Any, None));
+        assert_eq!((ping.scheme, ping.object, ping.ids), (Scheme::Unsigned, ObjectPlace::Any, Vec::new()));
     }
 
     #[test]
@@ -269,6 +275,10 @@ mod tests {
             ("".to_owned(), "'signature' is missing"),
             ("signature = 'stripes'".to_owned(), "did you mean 'stripe'?"),
             ("signature = 5".to_owned(), "must be a table"),
+            (
+                "signature = 'none'\nobject = 'contacts'\nrecord = 'data'".to_owned(),
+                "only of deliveries that are signed",
+            ),
             ("signature = { }".to_owned(), "a signature has 'hmac' or 'token'"),
             ("signature = { token = 'a b' }".to_owned(), "is not the name of a header"),
             ("signature = { hmac = 'md5', header = 'X', signed = ['{body}'] }".to_owned(), "'md5' is no hmac"),
@@ -300,6 +310,8 @@ mod tests {
                 "stands beside 'type'",
             ),
             ("signature = 'none'\nid = 'id'".to_owned(), "nothing says of which object"),
+            ("signature = 'none'\nobject = 'contacts'\nid = ['a..b']".to_owned(), "is not a path"),
+            ("signature = 'none'\nobject = 'contacts'\nid = [1]".to_owned(), "must be a text"),
             ("signature = 'none'\nhandshake = { }".to_owned(), "'query' or 'body'"),
             ("signature = 'none'\nevent = 'x'".to_owned(), "did you mean 'events'?"),
         ] {

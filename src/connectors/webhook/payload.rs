@@ -10,9 +10,13 @@ use crate::model::value::Value;
 
 use super::signature::Scheme;
 
-/// The most events of one delivery that are taken one by one; of one with more only the
+/// The most records of one delivery that are taken one by one; of one with more only the
 /// objects are, whose lists of changes are then read.
 pub const MOST_EVENTS: usize = 1_000;
+
+/// The longest text of a record that is kept beside its hint, in bytes; one with a longer one
+/// is read.
+pub const MOST_RECORD_BYTES: usize = 65_536;
 
 /// How an app's webhooks are known and read: the `[webhook]` table of a connector file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,11 +27,14 @@ pub struct WebhookSpec {
     pub events: Option<Path>,
     /// Which object an event is about.
     pub object: ObjectPlace,
-    /// Where an event names its record; `None` where it does not.
-    pub id: Option<Path>,
+    /// Where an event names its record, or a list of records; the first of these places
+    /// that holds anything counts. Empty where it does not.
+    pub ids: Vec<Path>,
     /// Where an event names the account it is about: for apps that tell all accounts'
     /// events to one URL.
     pub account: Option<Path>,
+    /// Where an event holds the whole record, as a list of the object shows it.
+    pub record: Option<Path>,
     /// How the app asks whether anybody is there.
     pub handshake: Option<Handshake>,
 }
@@ -73,6 +80,8 @@ pub struct Told {
     pub object: Option<ObjectName>,
     /// The record; `None` where the event does not name it in a way that can be used.
     pub id: Option<RecordId>,
+    /// The record's text, where the app sends the whole record and that is declared.
+    pub record: Option<String>,
 }
 
 /// What a delivery tells.
@@ -99,7 +108,7 @@ impl WebhookSpec {
     /// events where one is declared.
     pub fn read(&self, body: &[u8]) -> Result<Payload, BadBody> {
         if body.iter().all(u8::is_ascii_whitespace) && self.object == ObjectPlace::Any {
-            let all = Told { account: None, object: None, id: None };
+            let all = Told { account: None, object: None, id: None, record: None };
             return Ok(Payload { told: vec![all], ..Payload::default() });
         }
         let text = std::str::from_utf8(body).map_err(|_| BadBody("it is not UTF-8".to_owned()))?;
@@ -110,14 +119,14 @@ impl WebhookSpec {
             return Ok(Payload { challenge: Some(challenge.to_owned()), ..Payload::default() });
         }
         let mut payload = Payload::default();
-        let events = self.events_of(&value)?;
-        let by_id = events.len() <= MOST_EVENTS;
-        for event in events {
+        for event in self.events_of(&value)? {
             match self.told(event) {
-                Some(told) if by_id => payload.told.push(told),
-                Some(told) => payload.told.push(Told { id: None, ..told }),
+                Some(told) => payload.told.extend(told),
                 None => payload.others += 1,
             }
+        }
+        if payload.told.len() > MOST_EVENTS {
+            payload.told.iter_mut().for_each(|told| (told.id, told.record) = (None, None));
         }
         payload.told.sort_unstable();
         payload.told.dedup();
@@ -136,7 +145,9 @@ impl WebhookSpec {
         }
     }
 
-    fn told(&self, event: &Value) -> Option<Told> {
+    /// What an event is about, its records one by one; `None` where it is about nothing
+    /// that is declared.
+    fn told(&self, event: &Value) -> Option<Vec<Told>> {
         let object = match &self.object {
             ObjectPlace::Any => None,
             ObjectPlace::Always(object) => Some(object.clone()),
@@ -145,10 +156,22 @@ impl WebhookSpec {
                 Some(names.iter().find(|(pattern, _)| fits(pattern, &word))?.1.clone())
             }
         };
-        // An id that cannot be used leaves the object: nothing is lost, only slower.
-        let id = self.id.as_ref().and_then(|path| record_id(event.get(path)?));
         let account = self.account.as_ref().and_then(|path| plain_text(event.get(path)?));
-        Some(Told { account, id: id.filter(|_| object.is_some()), object })
+        let found = self.ids.iter().filter_map(|path| event.get(path)).find(|value| **value != Value::Null);
+        // An id that cannot be used leaves the object: nothing is lost, only slower.
+        let ids = match found {
+            Some(Value::Array(ids)) if !ids.is_empty() => ids.iter().map(record_id).collect(),
+            found => vec![found.and_then(record_id)],
+        };
+        let record = self.record.as_ref().filter(|_| ids.len() == 1).and_then(|path| event.get(path));
+        let record = record.map(Value::to_json).filter(|text| text.len() <= MOST_RECORD_BYTES);
+        let told = |id: Option<RecordId>| Told {
+            account: account.clone(),
+            id: id.filter(|_| object.is_some()),
+            object: object.clone(),
+            record: record.clone(),
+        };
+        Some(ids.into_iter().map(told).collect())
     }
 }
 
@@ -196,14 +219,16 @@ mod tests {
                 path: "type".parse().unwrap(),
                 names: vec![("contact.*".to_owned(), "contacts".into()), ("*.company".to_owned(), "companies".into())],
             },
-            id: Some("data.id".parse().unwrap()),
+            ids: vec!["data.id".parse().unwrap()],
             account: Some("portal".parse().unwrap()),
+            record: None,
             handshake: None,
         }
     }
 
     fn told(object: &str, id: Option<&str>, account: Option<&str>) -> Told {
-        Told { account: account.map(str::to_owned), object: Some(object.into()), id: id.map(RecordId::from) }
+        let (account, id) = (account.map(str::to_owned), id.map(RecordId::from));
+        Told { account, object: Some(object.into()), id, record: None }
     }
 
     #[test]
@@ -223,6 +248,18 @@ mod tests {
     }
 
     #[test]
+    fn a_record_is_told_with_its_text_where_it_is_the_only_one_and_not_too_long() {
+        let spec = WebhookSpec { record: Some("data".parse().unwrap()), ..spec() };
+        let record = |body: &str| spec.read(body.as_bytes()).unwrap().told[0].record.clone();
+        let whole = record(r#"{"type":"contact.x","data":{"id":7,"price":1.50}}"#);
+        assert_eq!(whole.as_deref(), Some(r#"{"id":7,"price":1.50}"#));
+        assert_eq!(record(r#"{"type":"contact.x"}"#), None);
+        assert_eq!(record(r#"{"type":"contact.x","data":{"id":[7,8]}}"#), None, "which of them?");
+        let long = format!(r#"{{"type":"contact.x","data":{{"id":7,"x":"{}"}}}}"#, "x".repeat(MOST_RECORD_BYTES));
+        assert_eq!(record(&long), None);
+    }
+
+    #[test]
     fn ids_keep_their_text_or_leave_the_object() {
         for (id, want) in [
             ("9223372036854775809", Some("9223372036854775809")),
@@ -234,7 +271,9 @@ mod tests {
             ("1e400", None),
             ("null", None),
             ("true", None),
-            ("[1]", None),
+            ("[]", None),
+            ("[7]", Some("7")),
+            ("[[7]]", None),
             (r#""""#, None),
             (r#""a\u0000b""#, None),
             (r#""../../x?admin=1""#, Some("../../x?admin=1")),
@@ -244,6 +283,27 @@ mod tests {
         }
         let body = format!(r#"{{"type":"contact.x","data":{{"id":"{}"}}}}"#, "x".repeat(MAX_RECORD_ID_BYTES + 1));
         assert_eq!(spec().read(body.as_bytes()).unwrap().told, [told("contacts", None, None)]);
+    }
+
+    #[test]
+    fn an_event_may_name_several_records_or_one_in_either_of_two_places() {
+        let spec = WebhookSpec { ids: vec!["key".parse().unwrap(), "keys".parse().unwrap()], ..spec() };
+        let of = |ids: &[Option<&str>]| ids.iter().map(|id| told("contacts", *id, None)).collect::<Vec<_>>();
+        for (event, want) in [
+            (r#""key":"a""#, of(&[Some("a")])),
+            (r#""keys":["c","b","c"]"#, of(&[Some("b"), Some("c")])),
+            (r#""key":null,"keys":["b"]"#, of(&[Some("b")])),
+            (r#""key":"a","keys":["b"]"#, of(&[Some("a")])),
+            // What cannot be used leaves the object beside what can.
+            (r#""keys":["b",{},null]"#, of(&[None, Some("b")])),
+            (r#""other":1"#, of(&[None])),
+        ] {
+            let body = format!(r#"{{"type":"contact.x",{event}}}"#);
+            assert_eq!(spec.read(body.as_bytes()).unwrap().told, want, "{event}");
+        }
+        let keys: Vec<String> = (0..=MOST_EVENTS).map(|number| number.to_string()).collect();
+        let body = format!(r#"{{"type":"contact.x","keys":[{}]}}"#, keys.join(","));
+        assert_eq!(spec.read(body.as_bytes()).unwrap().told, of(&[None]));
     }
 
     #[test]
@@ -270,7 +330,7 @@ mod tests {
     fn a_ping_is_about_everything_and_a_challenge_about_nothing() {
         let ping = WebhookSpec { object: ObjectPlace::Any, ..spec() };
         for body in [&b""[..], b" \n", br#"{"anything":1}"#] {
-            assert_eq!(ping.read(body).unwrap().told, [Told { account: None, object: None, id: None }]);
+            assert_eq!(ping.read(body).unwrap().told, [Told { account: None, object: None, id: None, record: None }]);
         }
         let asks = Handshake::Body { path: Path::key("challenge") };
         let slack = WebhookSpec { handshake: Some(asks), ..spec() };

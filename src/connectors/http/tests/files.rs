@@ -23,6 +23,16 @@ fn the_shipped_files_are_accepted() {
 }
 
 #[test]
+fn an_app_that_says_little_can_be_declared() {
+    let text = include_str!("../../../../fixtures/connectors/directus.toml");
+    let file = HttpConnectorFile::parse("directus.toml", text).unwrap_or_else(|error| panic!("{error}"));
+    let capabilities = capabilities(file.object(&"contacts".into()).unwrap());
+    assert!(capabilities.changes && !capabilities.conditional && capabilities.writable);
+    assert_eq!((capabilities.create, capabilities.read_ids), (CreateRecovery::ExternalId, 50));
+    assert_eq!(file.webhook().unwrap().ids.len(), 2);
+}
+
+#[test]
 fn a_simple_app_takes_few_lines() {
     let text = r#"
 name = "crm"
@@ -180,6 +190,9 @@ fn what_cannot_work_is_refused() {
             "finding its external id",
         ),
         (&format!("{list}[object.x.update]\nput = \"/x/{{id}}\"\nmakes_missing = true"), "needs 'if_match'"),
+        (&format!("{list}[object.x.update]\nput = \"/x/{{id}}\"\nmissing = [403]"), "holds a refusal"),
+        (&format!("{list}[object.x.delete]\ndelete = \"/x/{{id}}\"\nmissing = [404, 401]"), "holds a refusal"),
+        (&format!("{list}[object.x.create]\npost = \"/x\"\nduplicate_text = \"X\""), "needs 'duplicate'"),
         (&format!("{list}[object.x.read_many]\nget = \"/x\"\nparam = \"ids\""), "needs [read]"),
         (&format!("{list}[object.x.batch]\nkind = \"recrods\""), "did you mean 'records'"),
         ("list = 5", "must be a table"),

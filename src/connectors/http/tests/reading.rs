@@ -172,11 +172,36 @@ async fn reading_by_id() {
 
 #[actix_web::test]
 async fn declared_statuses_mean_gone() {
-    let file = listing("").replace("get = \"/things/{id}\"", "get = \"/things/{id}\"\nmissing = [403]");
-    let bench = Bench::new(&file, |_| status(403, ""));
+    let file = listing("").replace("get = \"/things/{id}\"", "get = \"/things/{id}\"\nmissing = [400]");
+    let bench = Bench::new(&file, |_| status(400, ""));
     assert_eq!(names(&bench.read(Read::Ids(vec!["1".into()])).await.unwrap().entries), ["-1"]);
     let bench = Bench::new(&file, |_| status(404, ""));
     assert_eq!(bench.read(Read::Ids(vec!["1".into()])).await.unwrap_err().next, NextStep::Fail);
+}
+
+#[actix_web::test]
+async fn a_refusal_that_is_declared_to_mean_gone_is_not_taken_at_its_word() {
+    let file = listing("page = { kind = \"offset\", size = 100, end = \"short\" }")
+        .replace("get = \"/things/{id}\"", "get = \"/things/{id}\"\nmissing = [403]");
+    let read = || Read::Ids(vec!["1".into()]);
+    let asked = ["/things/1", "/things?limit=1", "/things/1"];
+    // The list answers: the account may read, so this record is gone.
+    let bench = Bench::new(&file, |request| if request.url.contains('?') { ok("[]") } else { status(403, "") });
+    assert_eq!(names(&bench.read(read()).await.unwrap().entries), ["-1"]);
+    assert_eq!(bench.asked(), asked);
+    // Nothing may be read any more: nothing is said of the record.
+    for (code, body, next) in
+        [(403, "", NextStep::Reauthorise), (500, "", NextStep::Retry), (200, "<", NextStep::Retry)]
+    {
+        let list = move || status(code, body);
+        let bench = Bench::new(&file, move |request| if request.url.contains('?') { list() } else { status(403, "") });
+        assert_eq!(bench.read(read()).await.unwrap_err().next, next, "{code}");
+        assert_eq!(bench.asked(), asked[..2]);
+    }
+    // The right came back between the two.
+    let mut answers = [status(403, ""), ok("[]"), ok(r#"{"id":1}"#)].into_iter();
+    let bench = Bench::new(&file, move |_| answers.next().unwrap());
+    assert_eq!(names(&bench.read(read()).await.unwrap().entries), ["1"]);
 }
 
 #[actix_web::test]

@@ -277,6 +277,39 @@ async fn what_no_answer_means() {
     }
 }
 
+/// How an app says that a value is taken, and that one is missing, with the same status.
+const TAKEN: &str = r#"{"errors":[{"message":"x","extensions":{"code":"RECORD_NOT_UNIQUE"}}]}"#;
+const EMPTY: &str = r#"{"errors":[{"message":"x","extensions":{"code":"FAILED_VALIDATION"}}]}"#;
+
+#[actix_web::test]
+async fn a_refused_write_of_what_may_be_gone_is_looked_at_again() {
+    let batch = "[object.things.batch]\nkind = \"requests\"\npost = \"/batch\"\n";
+    let missing =
+        |section: &str| (format!("[object.things.{section}]"), format!("[object.things.{section}]\nmissing = [403]"));
+    let sections = ["read", "update", "delete"].map(missing);
+    let pairs: Vec<(&str, &str)> = sections.iter().map(|(from, to)| (from.as_str(), to.as_str())).collect();
+    let (singly, batched) = (file(&pairs), file(&pairs) + batch);
+    let refused = r#"{"responses":[{"status":403,"body":{}},{"status":403,"body":{}}]}"#;
+    for file in [&singly, &batched] {
+        for (read, list, want) in [
+            (status as fn(u16, &str) -> Answer, 200, ["missing", "deleted"]),
+            // It is there: the account may not write.
+            (|_, _| ok(STORED), 200, ["reauthorise", "reauthorise"]),
+            (status, 403, ["reauthorise", "reauthorise"]),
+            (|_, _| status(500, ""), 200, ["retry", "retry"]),
+        ] {
+            let bench = Bench::new(file, move |request| match (request.method, request.url.ends_with("/things")) {
+                (Method::Get, true) => status(list, "[]"),
+                (Method::Get, false) => read(403, ""),
+                (Method::Post, _) => ok(refused),
+                _ => status(403, ""),
+            });
+            let outcomes = bench.write(vec![update(), delete()]).await;
+            assert_eq!(outcomes.iter().map(word).collect::<Vec<_>>(), want);
+        }
+    }
+}
+
 #[actix_web::test]
 async fn declared_statuses_come_first() {
     let of = |section: &str, line: &str| {
@@ -294,9 +327,12 @@ async fn declared_statuses_come_first() {
             existing,
             "duplicate old",
         ),
-        (of("update", "missing = [403]"), update(), 403, "", "missing"),
+        (of("create", "duplicate = [400]\nduplicate_text = \"NOT_UNIQUE\""), create(), 400, TAKEN, "duplicate ?"),
+        (of("create", "duplicate = [400]\nduplicate_text = \"NOT_UNIQUE\""), create(), 400, EMPTY, "rejected"),
+        (of("create", "duplicate = [400]\nduplicate_text = \"NOT_UNIQUE\""), create(), 400, "NOT_UNIQUE", "rejected"),
+        (of("update", "missing = [409]"), update(), 409, "", "missing"),
         (of("update", "changed = [409]"), update(), 409, "", "changed"),
-        (of("delete", "missing = [403]"), delete(), 403, "", "deleted"),
+        (of("delete", "missing = [409]"), delete(), 409, "", "deleted"),
         (of("delete", "changed = [409]"), delete(), 409, "", "changed"),
         (format!("{FILE}[errors]\nlimited = [403]"), update(), 403, "", "wait 5000"),
         (format!("{FILE}[errors]\ninvalid = [403]"), update(), 403, "", "rejected"),

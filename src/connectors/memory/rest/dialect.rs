@@ -300,6 +300,7 @@ impl Dialect {
         let whole = matches!(self.updates, ApiUpdates::Put | ApiUpdates::Upsert);
         Capabilities {
             changes: self.changes != ApiChanges::None,
+            deletions: self.deletions != ApiDeletions::Hidden,
             conditional: self.conditional,
             update: if whole { UpdateStyle::Whole } else { UpdateStyle::Fields },
             batch: match self.batch {

@@ -306,7 +306,10 @@ impl Server<'_> {
         let horizon = self.world.last_shown_change(self.name);
         let rows = self.rows(since, horizon);
         let total = rows.len();
-        let (mut rows, mut is_last) = self.cut(ask, rows);
+        // The list has shifted: a record slips through, which an overlap tells.
+        let shifts = matches!(self.arrival.fault, Some(Fault::Drift)) && self.dialect.pages == ApiPages::Offset;
+        let skip = ask.skip + usize::from(shifts && ask.skip > 0);
+        let (mut rows, mut is_last) = self.cut(ask, skip, rows);
         let mut begins_with_next = false;
         match &self.arrival.fault {
             Some(Fault::Truncated { keep }) => {
@@ -317,10 +320,6 @@ impl Server<'_> {
                 rows.clear();
                 is_last = false;
                 begins_with_next = true;
-            }
-            // A record slips through, which an overlap tells.
-            Some(Fault::Drift) if self.dialect.pages == ApiPages::Offset && ask.skip > 0 && !rows.is_empty() => {
-                rows.remove(0);
             }
             // The others befall the call as a whole, or one record of it, see below.
             Some(_) | None => {}
@@ -390,14 +389,14 @@ impl Server<'_> {
     }
 
     /// The rows of a page, and whether it is the last.
-    fn cut(&self, ask: &ListAsk, mut rows: Vec<(RecordId, State)>) -> (Vec<(RecordId, State)>, bool) {
+    fn cut(&self, ask: &ListAsk, skip: usize, mut rows: Vec<(RecordId, State)>) -> (Vec<(RecordId, State)>, bool) {
         match (&ask.resume, self.dialect.order) {
             (Some(resume), ApiOrder::Changed) => rows.retain(|(_, state)| self.position(state) > resume.after),
             (Some(resume), ApiOrder::Id) => {
                 rows.retain(|(id, _)| resume.after_id.is_empty() || id.as_str() > resume.after_id.as_str());
             }
             (None, _) => {
-                rows.drain(..ask.skip.min(rows.len()));
+                rows.drain(..skip.min(rows.len()));
             }
         }
         let size = if self.is_linked() { ask.limit.min(self.world.behaviour.page_size.max(1)) } else { ask.limit };

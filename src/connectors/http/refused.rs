@@ -1,0 +1,87 @@
+//! A refusal that stands for a record that is gone.
+//!
+//! Some apps do not tell a stranger what exists: they answer 403 for a record that is
+//! gone, as for one that the account may not touch, and a connector file then declares 403
+//! as `missing`. Taken at its word, a right that was withdrawn would look as if every
+//! record had been deleted. So such an answer is believed after a second look only.
+
+use crate::connectors::Calls;
+use crate::model::ids::RecordId;
+use crate::model::record::Entry;
+use crate::model::write::{ConnectorError, NextStep, Outcome, Write};
+
+use super::HttpConnector;
+use super::call::{PathIds, not_sent};
+use super::read::{fail, records, retry};
+use super::spec::{ObjectSpec, ReadSpec};
+
+/// Whether a status says by itself that the account may not do this.
+pub(super) fn is_refusal(status: u16) -> bool {
+    matches!(status, 401 | 403)
+}
+
+impl HttpConnector {
+    /// Whether the account may still read the object at all: its list has to answer.
+    ///
+    /// # Errors
+    /// What the list says instead.
+    pub(super) async fn may_list(&self, calls: &Calls, object: &ObjectSpec) -> Result<(), ConnectorError> {
+        let list = object.list.as_ref().ok_or_else(|| fail(format!("'{}' cannot be listed", object.name)))?;
+        let mut query = list.endpoint.query.clone();
+        query.extend(list.page.size.as_ref().map(|(param, _)| (param.clone(), "1".to_owned())));
+        let url = self.caller.url(&list.endpoint.path, PathIds::default(), &query).map_err(fail)?;
+        let reply = self.get(calls, &list.endpoint.headers, url).await?;
+        self.check_read(&reply, calls, &[])?;
+        let json = reply.json().map_err(retry)?;
+        records(&reply, json, list.records.as_ref()).map(|_| ())
+    }
+
+    /// Looks again at records that a refused write has said to be missing.
+    pub(super) async fn confirm_missing(
+        &self,
+        calls: &Calls,
+        object: &ObjectSpec,
+        writes: &[Write],
+        outcomes: Vec<Outcome>,
+    ) -> Vec<Outcome> {
+        let Some(read) = &object.read else { return outcomes };
+        let mut confirmed = Vec::with_capacity(outcomes.len());
+        for (write, outcome) in writes.iter().zip(outcomes) {
+            confirmed.push(match (write, outcome) {
+                (Write::Update(update), Outcome::Missing)
+                    if object.update.as_ref().is_some_and(|spec| holds_refusal(&spec.missing)) =>
+                {
+                    self.confirmed(calls, object, read, &update.id, Outcome::Missing).await
+                }
+                (Write::Delete(delete), Outcome::Missing) => {
+                    self.confirmed(calls, object, read, &delete.id, Outcome::Deleted).await
+                }
+                (_, outcome) => outcome,
+            });
+        }
+        confirmed
+    }
+
+    async fn confirmed(
+        &self,
+        calls: &Calls,
+        object: &ObjectSpec,
+        read: &ReadSpec,
+        id: &RecordId,
+        if_gone: Outcome,
+    ) -> Outcome {
+        match self.read_one(calls, object, read, id).await {
+            Ok(Entry::Deleted { .. }) => if_gone,
+            Ok(Entry::Live(_) | Entry::Bad(_)) => {
+                let message = format!("a write to '{id}' was refused, and the record is there: it may not be written");
+                not_sent(NextStep::Reauthorise, message)
+            }
+            Err(error) => Outcome::NotSent(error),
+        }
+    }
+}
+
+/// Whether a list of statuses for what is gone holds one that may mean something else.
+pub(super) fn holds_refusal(missing: &[u16]) -> bool {
+    missing.iter().any(|status| is_refusal(*status))
+}
