@@ -178,13 +178,13 @@ impl Fetched {
         if let Some(row) = self.rows.get(&(side, case.id.clone())) {
             case.attempts = row.pending.attempts;
             case.waited = true;
-            case.both = matches!(row.pending.reason, PendingReason::Changed | PendingReason::AwaitPartner);
+            case.both = row.pending.reason == PendingReason::Changed || row.pending.reason.is_alone();
             case.force = match row.pending.reason {
                 PendingReason::Changed
                 | PendingReason::Retry
                 | PendingReason::OpenCreate
                 | PendingReason::Requested => true,
-                PendingReason::StaleRead | PendingReason::AwaitPartner => false,
+                PendingReason::StaleRead | PendingReason::AwaitPartner | PendingReason::PartnerUnread => false,
             };
         }
         if let Some(pair) = snapshot.pair_by_id(core.conn, sync.no, side, &case.id)? {
@@ -414,25 +414,29 @@ impl Fetched {
                 others.push(Candidate { id, pair: Some(*pair), marker: None, open_write: true, observation: None });
             }
         }
-        case.others_unread = others.is_empty() && self.has_unread(snapshot, target)?;
+        case.unread_for_ms = if others.is_empty() { self.unread_for_ms(snapshot, target)? } else { None };
         case.partner = Partner::Known { others, siblings, searched: false };
         Ok(())
     }
 
     /// Whether records of a side wait of which nothing is known: they were listed, and the
-    /// cursor has passed them, but no unit has come to look at them.
-    fn has_unread(&self, snapshot: &Snapshot, side: Side) -> Result<bool, StoreError> {
+    /// cursor has passed them, but no unit has come to look at them. And for how long the
+    /// last of them is put off, in milliseconds.
+    fn unread_for_ms(&self, snapshot: &Snapshot, side: Side) -> Result<Option<u64>, StoreError> {
         let (conn, no) = (self.core.conn, self.sync.no);
         let waiting = snapshot.pending_ids(conn, no, side, MOST_LOOKED_AT)?;
         if waiting.len() == MOST_LOOKED_AT {
-            return Ok(true);
+            return Ok(Some(0));
         }
+        let now_ms = self.core.env.now_ms();
+        let mut longest = None;
         for id in waiting {
             if snapshot.pair_by_id(conn, no, side, &id)?.is_none() {
-                return Ok(true);
+                let due_ms = self.core.pending_row(no, side, &id).map_or(now_ms, |row| row.due_ms);
+                longest = longest.max(Some(u64::try_from(due_ms.saturating_sub(now_ms)).unwrap_or(0)));
             }
         }
-        Ok(false)
+        Ok(longest)
     }
 
     fn candidate(&self, snapshot: &Snapshot, pair: PairNo, side: Side) -> Result<Option<Candidate>, StoreError> {
@@ -1072,9 +1076,9 @@ impl Settling {
         // Before the plan's own row, so that they are looked at first.
         for (side, id) in std::mem::take(&mut plan.nudged) {
             let waiting = self.pending_row(side, &id);
-            // One that awaits its partner has no pair in which something could have changed.
-            let enough = [PendingReason::Changed, PendingReason::AwaitPartner];
-            if waiting.as_ref().is_some_and(|row| enough.contains(&row.reason)) {
+            // One without a partner has no pair in which something could have changed.
+            let enough = |row: &Pending| row.reason == PendingReason::Changed || row.reason.is_alone();
+            if waiting.as_ref().is_some_and(enough) {
                 continue;
             }
             // Its count goes on, so that two which accuse each other do not do so for ever.

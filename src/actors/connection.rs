@@ -1117,7 +1117,8 @@ async fn records(
                     | PendingReason::Retry
                     | PendingReason::Changed
                     | PendingReason::OpenCreate
-                    | PendingReason::StaleRead => Stage::Prove,
+                    | PendingReason::StaleRead
+                    | PendingReason::PartnerUnread => Stage::Prove,
                 };
                 entries.push((Observation::by_id(entry), stage));
                 answered.push(row);

@@ -102,7 +102,8 @@ impl PendingQueue {
             | PendingReason::Retry
             | PendingReason::Changed
             | PendingReason::OpenCreate
-            | PendingReason::StaleRead => true,
+            | PendingReason::StaleRead
+            | PendingReason::PartnerUnread => true,
         };
         let mut due: Vec<&PendingRow> = self
             .due

@@ -74,6 +74,9 @@ pub enum PendingReason {
     StaleRead,
     /// It is new here and the other side is being read for its partner.
     AwaitPartner,
+    /// It is new here, and records of the other side wait at which nobody has looked: one of
+    /// them may be its partner.
+    PartnerUnread,
 }
 
 impl PendingReason {
@@ -82,11 +85,16 @@ impl PendingReason {
     #[must_use]
     pub fn in_place_of(self, old: Option<PendingReason>) -> PendingReason {
         match old {
-            Some(PendingReason::Changed | PendingReason::AwaitPartner) if self != PendingReason::AwaitPartner => {
-                PendingReason::Changed
-            }
+            Some(PendingReason::Changed) if !self.is_alone() => PendingReason::Changed,
+            Some(old) if old.is_alone() && !self.is_alone() => PendingReason::Changed,
             Some(_) | None => self,
         }
+    }
+
+    /// Whether the record waits because it has no partner.
+    #[must_use]
+    pub fn is_alone(self) -> bool {
+        matches!(self, PendingReason::AwaitPartner | PendingReason::PartnerUnread)
     }
 }
 

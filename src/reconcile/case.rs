@@ -53,9 +53,9 @@ pub struct Case {
     pub held_back: Option<(Option<crate::model::hash::RawHash>, QuarantineKind)>,
     /// Its partner is held back, and so holds something else than its base says.
     pub partner_held_back: bool,
-    /// On the other side wait records that a cursor has passed and nobody has looked at:
-    /// one of them may be its partner.
-    pub others_unread: bool,
+    /// On the other side wait records that a cursor has passed and nobody has looked at: one
+    /// of them may be its partner. For how long the last of them is put off, in milliseconds.
+    pub unread_for_ms: Option<u64>,
 }
 
 impl Case {
@@ -82,7 +82,7 @@ impl Case {
             unkeyed_create_open: false,
             held_back: None,
             partner_held_back: false,
-            others_unread: false,
+            unread_for_ms: None,
         }
     }
 

@@ -16,6 +16,10 @@ use crate::reconcile::merge::Initial;
 use crate::reconcile::plan::{Effect, Fault, account, fields_of, held_back, keep_visible, quick, recreate, tally};
 use crate::reconcile::sync::BoundSync;
 
+/// For how long at most a record waits before it is seen again whether others are still to
+/// be looked at, in milliseconds: somebody may ask for those before they are due.
+const MOST_UNREAD_MS: u64 = 60_000;
+
 /// Plans a live record of one side that has no partner.
 pub(super) fn contact(sync: &BoundSync, case: &mut Case, side: Side) -> Step {
     let Some(fields) = case.seen[side].as_ref().and_then(fields_of) else {
@@ -43,7 +47,7 @@ pub(super) fn contact(sync: &BoundSync, case: &mut Case, side: Side) -> Step {
     match others.len() {
         0 if !sync.direction.writes(target) => half(sync, case, side),
         0 if case.stage == Stage::Hold && !planted::is(Bug::FirstSideCreates) => half(sync, case, side),
-        0 if (case.stage == Stage::Prove || case.others_unread)
+        0 if (case.stage == Stage::Prove || case.unread_for_ms.is_some())
             && !searched
             && !planted::is(Bug::PartnerNotSearched) =>
         {
@@ -84,13 +88,16 @@ pub(super) fn orphan(sync: &BoundSync, case: &mut Case, target: Side) -> Step {
             find @ Step::Find(..) => find,
             Step::Plan(_) | Step::Read(..) | Step::Partner(_) => match case.stage {
                 // It has waited for a run, which has read the other side since the deletion.
-                Stage::Create if case.waited && !case.others_unread => recreate(sync, case, target),
+                Stage::Create if case.waited && case.unread_for_ms.is_none() => recreate(sync, case, target),
                 // The run reads this side again, once it has read the other.
                 Stage::Hold => match case.marker.clone() {
                     Some(marker) => quick(case, Effect::Half(Box::new(marker))),
                     None => recreate(sync, case, target),
                 },
-                Stage::Create | Stage::Again | Stage::Prove => waits(PendingReason::AwaitPartner, Due::AfterRun),
+                Stage::Create | Stage::Again | Stage::Prove => {
+                    let (reason, due) = until_shown(case);
+                    waits(reason, due)
+                }
             },
         },
         0 => recreate(sync, case, target),
@@ -117,11 +124,25 @@ fn without_key(sync: &BoundSync, case: &mut Case, side: Side) -> Step {
     if sync.direction.writes(side.other()) { create(sync, case, side) } else { half(sync, case, side) }
 }
 
+/// Until what a record waits whose partner cannot be searched for: until the next read of
+/// the other side. Before that, until what earlier ones have brought is looked at: a read
+/// for it now would only be followed by another.
+fn until_shown(case: &Case) -> (PendingReason, Due) {
+    match case.unread_for_ms {
+        Some(for_ms) => (PendingReason::PartnerUnread, Due::AfterMs(for_ms.clamp(1_000, MOST_UNREAD_MS))),
+        None => (PendingReason::AwaitPartner, Due::AfterRun),
+    }
+}
+
 /// Nobody has shown that the other side has no partner: search it, or wait for its
 /// next read.
 fn prove(sync: &BoundSync, case: &Case, side: Side) -> Step {
     let target = side.other();
     let searchable = &sync.capabilities[target].find;
+    let await_partner = || {
+        let (reason, due) = until_shown(case);
+        hold(sync, case, side, reason, due)
+    };
     let Some(fields) = case.seen[side].as_ref().and_then(fields_of) else {
         return quick(case, Effect::Keep(None));
     };
@@ -129,11 +150,11 @@ fn prove(sync: &BoundSync, case: &Case, side: Side) -> Step {
     for &index in &sync.mapping.match_fields {
         let path = &sync.mapping.fields[index].paths[target];
         let FieldRead::Value(value) = fields.get(index) else {
-            return hold(sync, case, side, PendingReason::AwaitPartner, Due::AfterRun);
+            return await_partner();
         };
         match sync.mapping.to_side(target, index, value.as_ref()) {
             Ok(Some(value)) if searchable.contains(path) => wanted.push((path.clone(), value)),
-            Ok(_) | Err(_) => return hold(sync, case, side, PendingReason::AwaitPartner, Due::AfterRun),
+            Ok(_) | Err(_) => return await_partner(),
         }
     }
     Step::Find(target, wanted)
