@@ -207,10 +207,7 @@ impl Fetched {
                 && intent.target == side
                 && matches!(intent.operation, IntentOperation::Create { match_key: None, .. })
         });
-        let lease = match case.pair {
-            Some(pair) => LeaseKey::Pair(sync.no, pair),
-            None => LeaseKey::Record(sync.no, side, case.id.clone()),
-        };
+        let lease = lease_of(&sync, side, &case.id, case.pair);
         // What was read before our own last write would look like an edit that takes it
         // back.
         let is_live = !matches!(case.seen[side].as_ref().map(|seen| &seen.entry), Some(Entry::Deleted { .. }));
@@ -224,15 +221,19 @@ impl Fetched {
         if !stale && self.leases.take(lease) {
             self.cases.push(case);
         } else {
-            // Another unit has it, or had it; look again when that one must be through.
-            if case.pair.is_none() {
-                self.core.note_unlisted(self.sync.no, side, case.id.clone());
-            }
-            let after_ms = self.busy_for_ms(side, &case.id);
-            let row = self.pending(side, &case.id, PendingReason::Requested, after_ms, case.attempts);
-            self.keep_pending(row);
+            self.look_later(side, &case.id, case.pair.is_some(), case.attempts);
         }
         Ok(())
+    }
+
+    /// Another unit has a record, or had it; looked at again when that one must be through.
+    fn look_later(&mut self, side: Side, id: &RecordId, has_pair: bool, attempts: u32) {
+        if !has_pair {
+            self.core.note_unlisted(self.sync.no, side, id.clone());
+        }
+        let after_ms = self.busy_for_ms(side, id);
+        let row = self.pending(side, id, PendingReason::Requested, after_ms, attempts);
+        self.keep_pending(row);
     }
 
     /// A record whose id could not be read is held back under the hash of its text.
@@ -253,6 +254,18 @@ impl Fetched {
             since_ms: self.core.env.now_ms(),
         };
         self.commit.put_quarantine(self.sync.no, side, &name, &held);
+        Ok(())
+    }
+
+    /// A pending record was not even read, because another unit has it.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn leave_for_later(&mut self, row: PendingRow) -> Result<(), StoreError> {
+        let (side, id, attempts) = (row.pending.side, row.pending.id.clone(), row.pending.attempts);
+        let pair = self.core.snapshot()?.pair_by_id(self.core.conn, self.sync.no, side, &id)?;
+        self.rows.insert((side, id.clone()), row);
+        self.look_later(side, &id, pair.is_some(), attempts);
         Ok(())
     }
 
@@ -744,6 +757,36 @@ fn record_lost(core: &Core, sync: SyncNo, plan: &mut Plan, leases: &mut Leases, 
         };
         commit.put_history(sync, holder, core.take_seq(), &conflict);
     }
+}
+
+/// The lease of a record: its pair's, where it has one.
+fn lease_of(sync: &BoundSync, side: Side, id: &RecordId, pair: Option<PairNo>) -> LeaseKey {
+    pair.map_or_else(|| LeaseKey::Record(sync.no, side, id.clone()), |pair| LeaseKey::Pair(sync.no, pair))
+}
+
+/// Those of some pending rows whose records another unit has, and the others.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn split_leased(
+    core: &Core,
+    sync: &BoundSync,
+    rows: Vec<PendingRow>,
+) -> Result<(Vec<PendingRow>, Vec<PendingRow>), StoreError> {
+    if !core.has_leases() || planted::is(Bug::LeaseNotTaken) {
+        return Ok((Vec::new(), rows));
+    }
+    let snapshot = core.snapshot()?;
+    let (mut leased, mut free) = (Vec::new(), Vec::new());
+    for row in rows {
+        let (side, id) = (row.pending.side, &row.pending.id);
+        let pair = snapshot.pair_by_id(core.conn, sync.no, side, id)?;
+        match core.is_leased(&lease_of(sync, side, id, pair)) {
+            true => leased.push(row),
+            false => free.push(row),
+        }
+    }
+    Ok((leased, free))
 }
 
 /// The half marker of a record that a plan links with its own and that no marker knows

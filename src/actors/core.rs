@@ -344,6 +344,18 @@ impl Core {
         since.map_or_else(|| self.now().since(intent.opened_ms), millis)
     }
 
+    /// Whether any unit of work has leases.
+    #[must_use]
+    pub fn has_leases(&self) -> bool {
+        !self.leases.borrow().is_empty()
+    }
+
+    /// Whether a unit of work has this lease.
+    #[must_use]
+    pub fn is_leased(&self, key: &LeaseKey) -> bool {
+        self.leases.borrow().contains(key)
+    }
+
     /// Leases for a unit of work, none yet.
     #[must_use]
     pub fn leases(self: &Rc<Self>) -> Leases {
@@ -523,7 +535,6 @@ impl Leases {
         self.held.contains(&key)
     }
 
-    /// Takes a lease, and waits for another unit of work to be through with it. Only for
     /// Takes a lease, and waits for another unit of work to be through with it. Only for
     /// a record that a create of this unit has made, and for its half marker: no unit waits
     /// for anything of this one while it has those.
