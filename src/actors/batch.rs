@@ -50,6 +50,11 @@ pub const MAX_ATTEMPTS: u32 = 10;
 const LEAST_BUSY_MS: u64 = 50;
 const MOST_BUSY_MS: u64 = 5_000;
 
+/// How long a record waits, in milliseconds, before it is seen again whether those are still
+/// to be looked at which may be its partner: somebody may ask for them before they are due.
+const LEAST_UNREAD_MS: u64 = 1_000;
+const MOST_UNREAD_MS: u64 = 60_000;
+
 /// Records with the same match key that are looked up; more need not be told apart.
 pub const MAX_CANDIDATES: usize = 4;
 
@@ -257,15 +262,24 @@ impl Fetched {
         Ok(())
     }
 
-    /// A pending record was not even read, because another unit has it.
+    /// A pending record that would be read for nothing.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn leave_for_later(&mut self, row: PendingRow) -> Result<(), StoreError> {
+    pub fn leave_for_later(&mut self, row: PendingRow, why: NotYet) -> Result<(), StoreError> {
         let (side, id, attempts) = (row.pending.side, row.pending.id.clone(), row.pending.attempts);
-        let pair = self.core.snapshot()?.pair_by_id(self.core.conn, self.sync.no, side, &id)?;
         self.rows.insert((side, id.clone()), row);
-        self.look_later(side, &id, pair.is_some(), attempts);
+        match why {
+            NotYet::Leased => {
+                let pair = self.core.snapshot()?.pair_by_id(self.core.conn, self.sync.no, side, &id)?;
+                self.look_later(side, &id, pair.is_some(), attempts);
+            }
+            NotYet::OthersUnread(for_ms) => {
+                let after_ms = for_ms.max(self.waited_ms(side, &id) / 2).clamp(LEAST_UNREAD_MS, MOST_UNREAD_MS);
+                let row = self.pending(side, &id, PendingReason::PartnerUnread, after_ms, attempts);
+                self.keep_pending(row);
+            }
+        }
         Ok(())
     }
 
@@ -306,9 +320,13 @@ impl Fetched {
     /// How long to wait for a record that another unit has: half as long again as it has
     /// waited for it, so that looking does not take the calls which that unit needs.
     fn busy_for_ms(&self, side: Side, id: &RecordId) -> u64 {
+        (self.waited_ms(side, id) / 2).clamp(LEAST_BUSY_MS, MOST_BUSY_MS)
+    }
+
+    fn waited_ms(&self, side: Side, id: &RecordId) -> u64 {
         let since_ms = self.rows.get(&(side, id.clone())).map(|row| row.pending.since_ms);
         let waited_ms = since_ms.map_or(0, |since_ms| self.core.env.now_ms().saturating_sub(since_ms));
-        u64::try_from(waited_ms / 2).unwrap_or(0).clamp(LEAST_BUSY_MS, MOST_BUSY_MS)
+        u64::try_from(waited_ms).unwrap_or(0)
     }
 
     /// Looking again when the other unit must be through.
@@ -427,29 +445,9 @@ impl Fetched {
                 others.push(Candidate { id, pair: Some(*pair), marker: None, open_write: true, observation: None });
             }
         }
-        case.unread_for_ms = if others.is_empty() { self.unread_for_ms(snapshot, target)? } else { None };
+        case.unread_for_ms = if others.is_empty() { unread_for_ms(&self.core, no, snapshot, target)? } else { None };
         case.partner = Partner::Known { others, siblings, searched: false };
         Ok(())
-    }
-
-    /// Whether records of a side wait of which nothing is known: they were listed, and the
-    /// cursor has passed them, but no unit has come to look at them. And for how long the
-    /// last of them is put off, in milliseconds.
-    fn unread_for_ms(&self, snapshot: &Snapshot, side: Side) -> Result<Option<u64>, StoreError> {
-        let (conn, no) = (self.core.conn, self.sync.no);
-        let waiting = snapshot.pending_ids(conn, no, side, MOST_LOOKED_AT)?;
-        if waiting.len() == MOST_LOOKED_AT {
-            return Ok(Some(0));
-        }
-        let now_ms = self.core.env.now_ms();
-        let mut longest = None;
-        for id in waiting {
-            if snapshot.pair_by_id(conn, no, side, &id)?.is_none() {
-                let due_ms = self.core.pending_row(no, side, &id).map_or(now_ms, |row| row.due_ms);
-                longest = longest.max(Some(u64::try_from(due_ms.saturating_sub(now_ms)).unwrap_or(0)));
-            }
-        }
-        Ok(longest)
     }
 
     fn candidate(&self, snapshot: &Snapshot, pair: PairNo, side: Side) -> Result<Option<Candidate>, StoreError> {
@@ -764,29 +762,67 @@ fn lease_of(sync: &BoundSync, side: Side, id: &RecordId, pair: Option<PairNo>) -
     pair.map_or_else(|| LeaseKey::Record(sync.no, side, id.clone()), |pair| LeaseKey::Pair(sync.no, pair))
 }
 
-/// Those of some pending rows whose records another unit has, and the others.
+/// Why a pending record need not be read yet.
+#[derive(Debug, Clone, Copy)]
+pub enum NotYet {
+    /// Another unit has it.
+    Leased,
+    /// On the other side wait records that may be its partner; the last is put off for so
+    /// many milliseconds.
+    OthersUnread(u64),
+}
+
+/// Pending rows that need not be read yet.
+pub type NotYets = Vec<(PendingRow, NotYet)>;
+
+/// Parts pending rows of one side into those whose records would be read for nothing, and
+/// the others: a record in a higher lane could take the calls which those need that it
+/// waits for.
 ///
 /// # Errors
 /// When the store cannot be read.
-pub fn split_leased(
-    core: &Core,
-    sync: &BoundSync,
-    rows: Vec<PendingRow>,
-) -> Result<(Vec<PendingRow>, Vec<PendingRow>), StoreError> {
-    if !core.has_leases() || planted::is(Bug::LeaseNotTaken) {
-        return Ok((Vec::new(), rows));
-    }
+pub fn not_yet(core: &Core, sync: &BoundSync, rows: Vec<PendingRow>) -> Result<(NotYets, Vec<PendingRow>), StoreError> {
+    let (mut later, mut ready) = (Vec::new(), Vec::new());
     let snapshot = core.snapshot()?;
-    let (mut leased, mut free) = (Vec::new(), Vec::new());
+    let may_be_leased = core.has_leases() && !planted::is(Bug::LeaseNotTaken);
     for row in rows {
         let (side, id) = (row.pending.side, &row.pending.id);
-        let pair = snapshot.pair_by_id(core.conn, sync.no, side, id)?;
-        match core.is_leased(&lease_of(sync, side, id, pair)) {
-            true => leased.push(row),
-            false => free.push(row),
+        if may_be_leased {
+            let pair = snapshot.pair_by_id(core.conn, sync.no, side, id)?;
+            if core.is_leased(&lease_of(sync, side, id, pair)) {
+                later.push((row, NotYet::Leased));
+                continue;
+            }
+        }
+        let unread = match row.pending.reason {
+            PendingReason::PartnerUnread => unread_for_ms(core, sync.no, &snapshot, side.other())?,
+            _ => None,
+        };
+        match unread {
+            Some(for_ms) => later.push((row, NotYet::OthersUnread(for_ms))),
+            None => ready.push(row),
         }
     }
-    Ok((leased, free))
+    Ok((later, ready))
+}
+
+/// Whether records of a side wait of which nothing is known: they were listed, and the
+/// cursor has passed them, but no unit has come to look at them. And for how long the
+/// last of them is put off, in milliseconds.
+fn unread_for_ms(core: &Core, sync: SyncNo, snapshot: &Snapshot, side: Side) -> Result<Option<u64>, StoreError> {
+    let waiting = snapshot.pending_ids(core.conn, sync, side, MOST_LOOKED_AT)?;
+    if waiting.len() == MOST_LOOKED_AT {
+        return Ok(Some(0));
+    }
+    let now_ms = core.env.now_ms();
+    let mut longest = None;
+    for id in waiting {
+        if snapshot.pair_by_id(core.conn, sync, side, &id)?.is_none() {
+            let due_ms = core.pending_row(sync, side, &id).map_or(now_ms, |row| row.due_ms);
+            longest = longest.max(Some(u64::try_from(due_ms.saturating_sub(now_ms)).unwrap_or(0)));
+        }
+    }
+    Ok(longest)
 }
 
 /// The half marker of a record that a plan links with its own and that no marker knows

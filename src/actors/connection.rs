@@ -1089,9 +1089,8 @@ async fn records(
 ) -> Result<Report, Stop> {
     let Some(first) = rows.first() else { return Ok(Report::default()) };
     let (side, lane) = (first.pending.side, first.lane);
-    // The webhooks of our own writes come while the unit that writes goes on: to read those
-    // records now would only take calls from it.
-    let (leased, rows) = batch::split_leased(core, sync, rows)?;
+    // As when the webhooks of our own writes come while the unit that writes goes on.
+    let (later, rows) = batch::not_yet(core, sync, rows)?;
     let mut told_entries = HashMap::new();
     for (id, text) in &told {
         if let Some(entry) = told::usable(core, sync, side, id, text)? {
@@ -1142,8 +1141,8 @@ async fn records(
     for (row, error) in failed {
         fetched.put_off_row(row, error);
     }
-    for row in leased {
-        fetched.leave_for_later(row)?;
+    for (row, why) in later {
+        fetched.leave_for_later(row, why)?;
     }
     carry_through(fetched).await
 }

@@ -16,10 +16,6 @@ use crate::reconcile::merge::Initial;
 use crate::reconcile::plan::{Effect, Fault, account, fields_of, held_back, keep_visible, quick, recreate, tally};
 use crate::reconcile::sync::BoundSync;
 
-/// For how long at most a record waits before it is seen again whether others are still to
-/// be looked at, in milliseconds: somebody may ask for those before they are due.
-const MOST_UNREAD_MS: u64 = 60_000;
-
 /// Plans a live record of one side that has no partner.
 pub(super) fn contact(sync: &BoundSync, case: &mut Case, side: Side) -> Step {
     let Some(fields) = case.seen[side].as_ref().and_then(fields_of) else {
@@ -129,7 +125,7 @@ fn without_key(sync: &BoundSync, case: &mut Case, side: Side) -> Step {
 /// for it now would only be followed by another.
 fn until_shown(case: &Case) -> (PendingReason, Due) {
     match case.unread_for_ms {
-        Some(for_ms) => (PendingReason::PartnerUnread, Due::AfterMs(for_ms.clamp(1_000, MOST_UNREAD_MS))),
+        Some(for_ms) => (PendingReason::PartnerUnread, Due::AfterMs(for_ms)),
         None => (PendingReason::AwaitPartner, Due::AfterRun),
     }
 }
