@@ -742,7 +742,7 @@ fn record_lost(core: &Core, sync: SyncNo, plan: &mut Plan, leases: &mut Leases, 
     let pair = *plan.pair.get_or_insert_with(|| core.take_pair());
     for lost in &plan.lost {
         let holder = match &plan.absorbed {
-            Some((own, half)) if half.known_half() == Some(lost.winner.other()) => *own,
+            Some((own, given_up)) if leads_best(given_up, plan.old.as_ref(), lost.winner.other()) => *own,
             Some(_) | None => pair,
         };
         let holder = if planted::is(Bug::HistoryOfNoPair) { core.take_pair() } else { holder };
@@ -755,6 +755,14 @@ fn record_lost(core: &Core, sync: SyncNo, plan: &mut Plan, leases: &mut Leases, 
         };
         commit.put_history(sync, holder, core.take_seq(), &conflict);
     }
+}
+
+/// Whether it is the marker to be given up that leads to the record of a side, and not the
+/// one that goes on: where the link fails, the first is what that record has. It is whole
+/// when a record whose partner was deleted is paired anew.
+fn leads_best(given_up: &Marker, goes_on: Option<&Marker>, side: Side) -> bool {
+    let leads = |marker: &Marker| marker.sides[side].id.is_some();
+    given_up.known_half() == Some(side) || leads(given_up) && !goes_on.is_some_and(leads)
 }
 
 /// The lease of a record: its pair's, where it has one.
@@ -1587,4 +1595,29 @@ fn crashed(case: &Case) -> Plan {
         path: None,
     };
     Plan::bare(case, Effect::Quarantine(fault, None))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn marker(state: LinkState, app: Option<&str>, remote: Option<&str>) -> Marker {
+        let mut marker = Marker::new(Digest::of(b"mapping"));
+        marker.state = state;
+        marker.sides.app.id = app.map(Into::into);
+        marker.sides.remote.id = remote.map(Into::into);
+        marker
+    }
+
+    #[test]
+    fn a_loss_is_kept_where_its_record_leads_to_if_the_link_fails() {
+        let orphan = marker(LinkState::Linked, Some("a"), Some("gone"));
+        let taker = marker(LinkState::Half, None, Some("new"));
+        assert!(leads_best(&orphan, Some(&taker), Side::App), "the taker's pair knows no app record yet");
+        assert!(!leads_best(&orphan, Some(&taker), Side::Remote), "the orphan's pair knows another");
+        assert!(leads_best(&taker, Some(&orphan), Side::Remote), "its own half, though the other has an id");
+        assert!(!leads_best(&taker, Some(&orphan), Side::App));
+        let half = marker(LinkState::Half, Some("a"), None);
+        assert!(leads_best(&half, Some(&taker), Side::App));
+    }
 }
