@@ -628,6 +628,53 @@ fn webhooks_leave_half_of_the_budget_to_everybody_else() {
 }
 
 #[test]
+fn webhooks_of_our_own_writes_take_no_calls_from_the_unit_that_writes() {
+    story(|| async {
+        let limits = Limits { windows: vec![Window { requests: 40, per_ms: 10_000 }], concurrency: 4 };
+        let mut world = World::new(Setup { limits, ..signed() }).await;
+        let mut can = world.apps.remote.capabilities(OBJECT);
+        can.read_ids = 1;
+        world.apps.remote.set_capabilities(OBJECT, can);
+        world.kill().await;
+        let people = (0..60).map(|n| record(Side::App, &[("email", &format!("{n}@x.io")), ("name", "before")]));
+        let ids: Vec<_> = people.map(|person| world.apps.app.create(OBJECT, person)).collect();
+        world.sync_well().await;
+        rest(60).await;
+        world.clear_logs();
+        for id in &ids {
+            edit(&world.apps, Side::App, id.as_str(), "name", Some("after"));
+        }
+        let started = tokio::time::Instant::now();
+        let telling = async {
+            let mut told = 0;
+            for second in 0.. {
+                rest(1).await;
+                let log = world.apps.remote.log();
+                let written = log.iter().filter_map(|call| match &call.operation {
+                    Operation::Update { id, .. } => Some(id.to_string()),
+                    _ => None,
+                });
+                let written: Vec<String> = written.skip(told).collect();
+                told += written.len();
+                let own = written.iter().enumerate();
+                let own = own.map(|(n, id)| delivery(&format!("w{second}-{n}"), NOW_S + second, &updated(id)));
+                assert!(post(&world, own).await.iter().all(|status| *status == 200));
+            }
+        };
+        let acme = "acme".into();
+        tokio::select! {
+            report = world.kernel().resync(&acme, None) => assert_eq!(report.unwrap().error, None),
+            () = telling => {}
+        }
+        // Sixty writes, each looked at once for its webhook, and some pages: at four calls a
+        // second, after forty at once.
+        assert!(reads_by_id(&world) <= 60, "{} reads by id", reads_by_id(&world));
+        assert!(started.elapsed().as_secs() <= 30, "it took {} s", started.elapsed().as_secs());
+        assert_eq!(world.writes().remote, 60);
+    });
+}
+
+#[test]
 fn webhooks_of_several_accounts_share_a_path_and_reach_their_own() {
     story(|| async {
         let shared = Webhook { account: Some("62".to_owned()), ..webhook(SIGNED) };
