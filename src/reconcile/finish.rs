@@ -99,7 +99,9 @@ pub fn updated(
             Outcome::Unknown(reason) => {
                 failed[side] = true;
                 note_before(sync, &mut marker, side, update, now_ms);
-                finished.again.push(again(origin.0, origin.1, PendingReason::Retry, true));
+                // It may have been carried out: also where its cause is taken back
+                // meanwhile, so that nothing is left to write, that side is looked at.
+                finished.again.push(again(origin.0, origin.1, PendingReason::Changed, true));
                 finished.trouble = Some(ConnectorError::new(NextStep::Retry, reason.clone()));
             }
         }

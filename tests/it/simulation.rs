@@ -97,6 +97,11 @@ const FOUND_TOLD: &[(u64, &str)] = &[
         1_198_077,
         "a record that was deleted while a unit was linking it was not looked at when a complete read had ended",
     ),
+    (1_089_025, "a record was created beside its partner, which had been listed and which nobody had looked at yet"),
+    (1_120_078, "a recovery wrote what it had read of a record that another unit was writing"),
+    (1_323_792, "records that waited for those of the other side took all calls from them, and waited for ever"),
+    (1_324_027, "the same, where their calls were few"),
+    (1_706_063, "an update whose answer was lost was not looked for when its cause had been taken back"),
 ];
 
 /// How many edits and so on a short world has.

@@ -6,6 +6,7 @@ use syncline::connectors::memory::{Fault, On, Scripted};
 use syncline::model::side::Side;
 use syncline::model::work::QuarantineKind;
 use syncline::model::write::{Capabilities, CreateRecovery};
+use syncline::triggers::event::{Event, Fire, Whose};
 
 use crate::harness::{OBJECT, Setup, World, edit, record, story};
 
@@ -143,4 +144,28 @@ fn an_update_or_delete_whose_answer_is_lost_is_settled_by_looking() {
             assert!(world.by_email(Side::App).is_empty(), "{fault:?}");
         });
     }
+}
+
+#[test]
+fn an_update_whose_answer_is_lost_is_looked_for_also_where_its_cause_is_taken_back() {
+    story(|| async {
+        let world = World::new(Setup::default()).await;
+        let id = world.apps.app.create(OBJECT, record(Side::App, &[("email", "e@x.io"), ("plan", "old")]));
+        world.sync_well().await;
+        let plan = |side| world.by_email(side)["e@x.io"][0].1["plan"].clone();
+        world.apps.remote.script(Scripted::new(On::Update, Fault::TimeoutAfter));
+        edit(&world.apps, Side::App, id.as_str(), "plan", Some("new"));
+        let take_back = async {
+            while plan(Side::Remote).as_str() != Some("new") {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            edit(&world.apps, Side::App, id.as_str(), "plan", Some("old"));
+        };
+        // Told by an event, and without a run, which would list what stands there.
+        let event = Event::new(Whose::Connection("acme".into()), OBJECT, [id.clone()]);
+        world.kernel().fire(Fire { events: vec![event], key: None, settle_ms: 0 }).await.unwrap();
+        take_back.await;
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!((plan(Side::App).as_str(), plan(Side::Remote).as_str()), (Some("old"), Some("old")));
+    });
 }
