@@ -228,8 +228,8 @@ bugs! {
     /// where nobody made the second.
     SameKeyCreatedTwice: "same-key-created-twice", "I3";
     /// A record that is put off or held back keeps no half marker, so its partner takes
-    /// it for absent. Needs records that break a rule, or whose read fails, and stand on
-    /// both sides.
+    /// it for absent. Needs records that break a rule and stand on both sides; one that is
+    /// put off counts as unread without its marker, and is waited for.
     HalfNotKept: "half-not-kept", "I3";
     /// A record that was deleted while outside the filter is deleted on the other side,
     /// too. Needs a filter, a pair that leaves it, and then a deletion.

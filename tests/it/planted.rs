@@ -35,7 +35,6 @@ const SHOWN: &[(Bug, u64)] = &[
     (Bug::LateCommitNotAwaited, 13),
     (Bug::OpenWriteIgnored, 13),
     (Bug::FirstSideCreates, 0),
-    (Bug::HalfNotKept, 92),
     (Bug::PendingLostAtRestart, 23),
     (Bug::WakeSwallowed, 3),
 ];
@@ -74,7 +73,7 @@ const CAUGHT: &[(Bug, u64)] = &[
     (Bug::FirstSideCreates, 8),
     (Bug::PartnerNotSearched, 27),
     (Bug::PartnerNotAwaited, 29),
-    (Bug::HalfNotKept, 421),
+    (Bug::HalfNotKept, 4_517),
     (Bug::PendingLostAtRestart, 1),
     (Bug::MarkSwallowed, 6),
     (Bug::LeaseNotTaken, 0),
@@ -83,7 +82,7 @@ const CAUGHT: &[(Bug, u64)] = &[
     (Bug::CommitErrorSwallowed, 5),
     (Bug::HistoryOfNoPair, 0),
     (Bug::PendingRemovedEarly, 473),
-    (Bug::AnswerTakenForBase, 1_554),
+    (Bug::AnswerTakenForBase, 644),
 ];
 
 /// Bugs of triggers, each with the first seed whose world shows it; in about every second
@@ -93,7 +92,7 @@ const CAUGHT_TOLD: &[(Bug, u64)] = &[
     (Bug::InboxNotReadAtStart, 6),
     (Bug::AcceptedEarly, 93),
     (Bug::ObjectHintForgotten, 12),
-    (Bug::ObjectHintSwallowed, 309),
+    (Bug::ObjectHintSwallowed, 488),
 ];
 
 /// How many worlds are tried for a bug when the listed one, after some change of the
