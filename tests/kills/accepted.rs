@@ -21,6 +21,8 @@ pub const CONNECTIONS: usize = 8;
 /// How the fixture's webhooks are signed, and how somebody else would show that they are
 /// genuine.
 const SIGNATURES: [&str; 2] = [r#"signature = "standard-webhooks""#, r#"signature = { token = "X-Hook-Token" }"#];
+/// What only a signed delivery is believed of.
+const RECORD: &str = "record = \"data.record\"\n";
 
 pub struct Desk {
     folder: TempDir,
@@ -73,8 +75,8 @@ name = "properties.full_name"
 title = {{ remote = "properties.job_title", owner = "remote" }}
 "#
         );
-        std::fs::write(folder.path().join("crm.toml"), fixture.replace(SIGNATURES[0], SIGNATURES[1]))
-            .expect("it can be written");
+        let connector = fixture.replace(SIGNATURES[0], SIGNATURES[1]).replace(RECORD, "");
+        std::fs::write(folder.path().join("crm.toml"), connector).expect("it can be written");
         std::fs::write(folder.path().join("acme.toml"), config).expect("it can be written");
         let sides = Sides::new(url);
         let mut desk = Self { folder, _sandbox: sandbox, kernel: None, receive: String::new(), sides, seed };
@@ -93,7 +95,8 @@ title = {{ remote = "properties.job_title", owner = "remote" }}
         command.args(["run", "acme.toml", "--json"]);
         let mut kernel = Running::start(command, &self.folder.path().join("run.log"));
         let Some(ready) = kernel.ready().await else { panic!("it does not start: {:?}", kernel.ended()) };
-        let listens = |key: &str| ready[key].as_str().expect("it listens").to_owned();
+        let listens =
+            |key: &str| ready[key].as_str().unwrap_or_else(|| panic!("it does not listen: {ready}")).to_owned();
         self.sides.app = listens("embedded");
         self.receive = listens("receive");
         self.kernel = Some(kernel);
