@@ -42,7 +42,7 @@ impl PendingQueue {
         if let Some((lane, seq)) = replaced.filter(|old| *old != key) {
             self.remove(lane, seq);
         }
-        self.due.insert((row.pending.due_ms, row.lane, row.seq), ());
+        self.due.insert((due_ms(&row), row.lane, row.seq), ());
         self.rows.insert(key, row);
     }
 
@@ -51,7 +51,7 @@ impl PendingQueue {
         let key = (lane, seq);
         self.taken.remove(&key);
         let Some(row) = self.rows.remove(&key) else { return };
-        self.due.remove(&(row.pending.due_ms, lane, seq));
+        self.due.remove(&(due_ms(&row), lane, seq));
         let id = (row.sync, row.pending.side, row.pending.id);
         if self.by_id.get(&id) == Some(&key) {
             self.by_id.remove(&id);
@@ -189,6 +189,12 @@ impl PendingQueue {
     }
 }
 
+/// When a row is due. What waits for a run does not wait for a time as well: after a clock
+/// was set back, the run could be long over when that comes.
+fn due_ms(row: &PendingRow) -> i64 {
+    if awaits_run(row) { i64::MIN } else { row.pending.due_ms }
+}
+
 fn awaits_run(row: &PendingRow) -> bool {
     row.pending.reason == PendingReason::AwaitPartner
 }
@@ -228,5 +234,15 @@ mod tests {
         assert!(queue.take(|_| true, 100, 10, |_| 3).is_empty());
         assert_eq!(queue.next_due_ms(), None);
         assert_eq!(queue.take(|_| true, 100, 10, |_| 4).len(), 1);
+    }
+
+    #[test]
+    fn no_clock_that_was_set_back_keeps_it_waiting_after_that_run() {
+        let mut queue = PendingQueue::default();
+        queue.add(row(Lane::Manual, 1, "a", 600_000, PendingReason::AwaitPartner));
+        assert_eq!(queue.take(|_| true, 100, 10, |_| 4).len(), 1);
+        queue.remove(Lane::Manual, 1);
+        assert!(queue.take(|_| true, 600_000, 10, |_| 4).is_empty());
+        assert!(queue.due.is_empty());
     }
 }

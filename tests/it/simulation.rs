@@ -102,6 +102,7 @@ const FOUND_TOLD: &[(u64, &str)] = &[
     (1_323_792, "records that waited for those of the other side took all calls from them, and waited for ever"),
     (1_324_027, "the same, where their calls were few"),
     (1_706_063, "an update whose answer was lost was not looked for when its cause had been taken back"),
+    (1_913_315, "a record that waited for a run waited for a time, too, which a clock that was set back put far off"),
 ];
 
 /// How many edits and so on a short world has.
