@@ -556,9 +556,7 @@ impl Fetched {
                 } else if shared || twice {
                     plan.effect = Effect::Hold(hold, marker);
                 }
-            } else if plan.pair.is_some_and(|pair| twice || !self.leases.take(LeaseKey::Pair(self.sync.no, pair)))
-                || !self.may_name_partner(plan)
-            {
+            } else if twice || !self.has_pair_as_read(plan) || !self.may_name_partner(plan) {
                 plan.effect = Effect::Hold(hold, plan.half.take());
                 plan.absorbed = None;
                 plan.old = None;
@@ -569,6 +567,19 @@ impl Fetched {
 }
 
 impl Fetched {
+    /// Whether the pair that a plan goes on with is this unit's. One that was found by its
+    /// match key was not leased then, and another unit may have had it since: it is this
+    /// unit's only as it was found.
+    fn has_pair_as_read(&mut self, plan: &Plan) -> bool {
+        let Some(pair) = plan.pair else { return true };
+        let key = LeaseKey::Pair(self.sync.no, pair);
+        if self.leases.has(&key) {
+            return true;
+        }
+        let stored = || self.core.snapshot().and_then(|snapshot| snapshot.marker(self.core.conn, self.sync.no, pair));
+        self.leases.take(key) && stored().is_ok_and(|stored| stored == plan.old)
+    }
+
     /// Whether a record that a plan links with its own is nobody else's: no other unit
     /// is working on it, and none has given it a pair since it was found.
     fn may_name_partner(&mut self, plan: &Plan) -> bool {

@@ -535,6 +535,12 @@ impl Leases {
         self.held.contains(&key)
     }
 
+    /// Whether this unit has a lease.
+    #[must_use]
+    pub fn has(&self, key: &LeaseKey) -> bool {
+        self.held.contains(key)
+    }
+
     /// Takes a lease, and waits for another unit of work to be through with it. Only for
     /// a record that a create of this unit has made, and for its half marker: no unit waits
     /// for anything of this one while it has those.
