@@ -371,7 +371,7 @@ impl Fetched {
             let hold = Hold { reason: PendingReason::Retry, due: Due::AfterMs(1_000) };
             plans.push(Plan::bare(&case, Effect::Hold(hold, keep_visible(&self.sync, &case))));
         }
-        self.separate(&mut plans);
+        self.separate(&mut plans)?;
         self.withdraw_outdated(&mut plans)?;
         self.let_go(&plans);
         let Fetched { core, sync, lane, rows, leases, report, commit, .. } = self;
@@ -529,7 +529,9 @@ impl Fetched {
     /// Two records of one unit that would be created with the same match key, or linked
     /// with the same partner, do not see each other in the index: both are kept as half
     /// markers and looked at again, when they do.
-    fn separate(&mut self, plans: &mut [Plan]) {
+    fn separate(&mut self, plans: &mut [Plan]) -> Result<(), Stop> {
+        // As good as one for each lease: no unit gives one up while this does not wait.
+        let snapshot = self.core.snapshot()?;
         let mut keys: HashMap<Digest, usize> = HashMap::new();
         let mut pairs: HashMap<PairNo, usize> = HashMap::new();
         for plan in plans.iter() {
@@ -556,13 +558,14 @@ impl Fetched {
                 } else if shared || twice {
                     plan.effect = Effect::Hold(hold, marker);
                 }
-            } else if twice || !self.has_pair_as_read(plan) || !self.may_name_partner(plan) {
+            } else if twice || !self.has_pair_as_read(&snapshot, plan)? || !self.may_name_partner(&snapshot, plan)? {
                 plan.effect = Effect::Hold(hold, plan.half.take());
                 plan.absorbed = None;
                 plan.old = None;
                 plan.pair = None;
             }
         }
+        Ok(())
     }
 }
 
@@ -570,19 +573,18 @@ impl Fetched {
     /// Whether the pair that a plan goes on with is this unit's. One that was found by its
     /// match key was not leased then, and another unit may have had it since: it is this
     /// unit's only as it was found.
-    fn has_pair_as_read(&mut self, plan: &Plan) -> bool {
-        let Some(pair) = plan.pair else { return true };
+    fn has_pair_as_read(&mut self, snapshot: &Snapshot, plan: &Plan) -> Result<bool, StoreError> {
+        let Some(pair) = plan.pair else { return Ok(true) };
         let key = LeaseKey::Pair(self.sync.no, pair);
         if self.leases.has(&key) {
-            return true;
+            return Ok(true);
         }
-        let stored = || self.core.snapshot().and_then(|snapshot| snapshot.marker(self.core.conn, self.sync.no, pair));
-        self.leases.take(key) && stored().is_ok_and(|stored| stored == plan.old)
+        Ok(self.leases.take(key) && snapshot.marker(self.core.conn, self.sync.no, pair)? == plan.old)
     }
 
     /// Whether a record that a plan links with its own is nobody else's: no other unit
     /// is working on it, and none has given it a pair since it was found.
-    fn may_name_partner(&mut self, plan: &Plan) -> bool {
+    fn may_name_partner(&mut self, snapshot: &Snapshot, plan: &Plan) -> Result<bool, StoreError> {
         let marker = match &plan.effect {
             Effect::Keep(Some(marker)) => marker.as_ref(),
             Effect::Update(updates) => &updates.marker,
@@ -593,19 +595,18 @@ impl Fetched {
             | Effect::Forget
             | Effect::Hold(..)
             | Effect::Quarantine(..)
-            | Effect::OutOfScope(_) => return true,
+            | Effect::OutOfScope(_) => return Ok(true),
         };
         let partner = plan.origin.other();
         let known = plan.old.as_ref().and_then(|old| old.sides[partner].id.as_ref());
-        let Some(id) = marker.sides[partner].id.as_ref().filter(|id| known != Some(*id)) else { return true };
+        let Some(id) = marker.sides[partner].id.as_ref().filter(|id| known != Some(*id)) else { return Ok(true) };
         if !self.leases.take(LeaseKey::Record(self.sync.no, partner, id.clone())) {
-            return false;
+            return Ok(false);
         }
-        let filed =
-            self.core.snapshot().and_then(|snapshot| snapshot.pair_by_id(self.core.conn, self.sync.no, partner, id));
+        let filed = snapshot.pair_by_id(self.core.conn, self.sync.no, partner, id)?;
         let ours =
             |pair: PairNo| plan.pair == Some(pair) || plan.absorbed.as_ref().is_some_and(|(other, _)| *other == pair);
-        filed.is_ok_and(|filed| filed.is_none_or(ours))
+        Ok(filed.is_none_or(ours))
     }
 
     /// A new half marker is kept only while nobody else is making or has made a pair of

@@ -532,7 +532,7 @@ impl Leases {
             self.held.push(key);
             return true;
         }
-        self.held.contains(&key)
+        self.has(&key)
     }
 
     /// Whether this unit has a lease.
