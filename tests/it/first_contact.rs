@@ -6,7 +6,7 @@ use syncline::model::value::Value;
 use syncline::model::work::QuarantineKind;
 use syncline::reconcile::merge::Initial;
 
-use crate::harness::{OBJECT, Setup, World, record, story};
+use crate::harness::{OBJECT, Setup, World, edit, record, story};
 
 #[test]
 fn two_overlapping_sides_are_paired_and_completed() {
@@ -113,5 +113,27 @@ fn records_without_a_match_key_are_created_once() {
         assert_eq!((report.totals.created.app, report.totals.created.remote), (1, 1));
         assert_eq!(world.sync_well().await.totals.writes(), 0);
         assert_eq!((world.apps.app.all(OBJECT).len(), world.apps.remote.all(OBJECT).len()), (2, 2));
+    });
+}
+
+#[test]
+pub fn a_record_that_is_held_back_is_found_by_its_partner() {
+    story(|| async {
+        let mapping = "match = [\"email\"]\n[fields]\nemail = \"properties.email\"\nname = { remote = \"properties.name\", max_length = 10 }\n";
+        let world = World::new(Setup { mapping, ..Setup::default() }).await;
+        let held = record(Side::App, &[("email", "e@x.io"), ("name", "much too long a name")]);
+        let held = world.apps.app.create(OBJECT, held);
+        assert_eq!(world.sync_well().await.totals.quarantined, 1);
+        world.apps.remote.create(OBJECT, record(Side::Remote, &[("email", "e@x.io"), ("name", "r")]));
+        world.sync_well().await;
+        assert_eq!(world.by_email(Side::App)["e@x.io"].len(), 1, "{:?}", world.quarantine());
+        edit(&world.apps, Side::App, held.as_str(), "name", Some("short"));
+        world.sync_well().await;
+        world.sync_well().await;
+        for side in Side::BOTH {
+            assert_eq!(world.by_email(side)["e@x.io"].len(), 1, "{side}");
+            assert_eq!(world.by_email(side)["e@x.io"][0].1["name"], Value::string("short"), "{side}");
+        }
+        assert!(world.quarantine().is_empty());
     });
 }
