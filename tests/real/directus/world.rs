@@ -33,12 +33,15 @@ const USERS: usize = 8;
 /// machine with Directus' limiter on takes a minute or two.
 const PATIENCE: Duration = Duration::from_secs(600);
 
+/// After how long without a webhook Directus is taken to have told all.
+const SILENCE: Duration = Duration::from_secs(2);
+
 /// Both sides and the kernel between them.
 pub struct World {
     pub app: App,
     pub contacts: Contacts,
     pub policy: Policy,
-    kernel: Kernel,
+    pub kernel: Kernel,
     connection: ConnectionId,
     receiver: ServerHandle,
     url: String,
@@ -167,6 +170,20 @@ impl World {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Waits until Directus has told all it has to tell, also of the kernel's own writes, and nothing is left to do.
+    pub async fn wait_for_silence(&self) {
+        let start = Instant::now();
+        loop {
+            let before = self.webhooks().await;
+            tokio::time::sleep(SILENCE).await;
+            self.wait_for_rest(start).await;
+            if self.webhooks().await == before {
+                return;
+            }
+            assert!(start.elapsed() < PATIENCE, "{before:?}");
         }
     }
 
