@@ -88,6 +88,7 @@ pub mod plan;
 #[doc(hidden)]
 pub mod planted;
 pub mod reconcile;
+pub mod reference;
 pub mod sandbox;
 #[cfg(feature = "simulate")]
 pub mod sim;

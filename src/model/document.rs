@@ -9,6 +9,9 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+#[cfg(test)]
+pub(crate) mod asked;
+
 /// One thing wrong with a document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
@@ -145,6 +148,8 @@ impl<'d> Table<'d> {
     /// The top table of a parsed document.
     #[must_use]
     pub fn top(table: &'d Spanned<DeTable<'d>>, problems: &'d Problems) -> Self {
+        #[cfg(test)]
+        asked::top(table.get_ref());
         Self::new("the top".to_owned(), table.span(), table.get_ref(), problems)
     }
 
@@ -173,8 +178,15 @@ impl<'d> Table<'d> {
     /// A key's value of any kind.
     #[must_use]
     pub fn item(&self, key: &str) -> Option<Item<'d>> {
-        self.known.borrow_mut().insert(key.to_owned());
+        self.know(key);
         self.entries.get(key).map(|value| Item { value, problems: self.problems })
+    }
+
+    /// The key is one that is asked for here.
+    fn know(&self, key: &str) {
+        #[cfg(test)]
+        asked::key(self.entries, key);
+        self.known.borrow_mut().insert(key.to_owned());
     }
 
     /// A text.
@@ -252,7 +264,7 @@ impl<'d> Table<'d> {
     }
 
     fn missing(&self, key: &str) {
-        self.known.borrow_mut().insert(key.to_owned());
+        self.know(key);
         self.problems.add(self.span(), format!("'{key}' is missing in {}", self.name));
     }
 

@@ -21,7 +21,7 @@ const EVERYWHERE: &[&str] = &["planted"];
 
 /// Shell modules: may import everything, and nobody imports them.
 const SHELL: &[&str] =
-    &["cli", "config", "control", "kernel", "plan", "sim", "telemetry", "temporary", "demo", "lib", "main"];
+    &["cli", "config", "control", "kernel", "plan", "reference", "sim", "telemetry", "temporary", "demo", "lib", "main"];
 
 fn files(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {

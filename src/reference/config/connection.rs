@@ -1,0 +1,121 @@
+//! The keys of `[[connection]]` and `[app]`: how a side is reached.
+
+use crate::reference::key::{Group, Holds, Key, boolean, duration, key, table, text, whole};
+
+pub(in crate::reference) static CONNECTION: Group = Group {
+    heading: "[[connection]]",
+    about: "one customer's account at a connected app",
+    example: r#"{ id = "acme", connector = "connectors/crm.toml", base_url = "https://api.example.com/v1",
+                  auth = { bearer = "${CRM_TOKEN}" } }"#,
+    keys: &[
+        &[
+            text("id", "its name, unique in the file").required().example("\"acme\""),
+            text(
+                "scope",
+                "which records on your side are this customer's; needed with more than one connection, and where \
+                 `[app]` has `{scope}` in its `base_url`",
+            )
+            .otherwise("`default`")
+            .example("\"acct_42\""),
+            boolean("paused", "it is added paused").default("false"),
+            table("webhook", &WEBHOOK),
+        ],
+        SIDE,
+    ],
+    one_of: &[],
+    declared_in: ("CONNECTION", file!()),
+};
+
+pub(in crate::reference) static APP: Group = Group {
+    heading: "[app]",
+    about: "your app has an API of its own: how to reach it. Without it your side is the embedded store",
+    example: r#"{ connector = "connectors/crm.toml", base_url = "https://app.example.com",
+                  auth = { bearer = "${APP_KEY}" } }"#,
+    keys: &[SIDE],
+    one_of: &[],
+    declared_in: ("APP", file!()),
+};
+
+/// The keys of both.
+static SIDE: &[Key] = &[
+    text("connector", "the connector file, relative to this file").required().example("\"connectors/crm.toml\""),
+    text(
+        "base_url",
+        "where the API begins; the connector file's paths are appended. `https`, without user, `?` and `#`. In `[app]`, \
+         `{scope}` may stand as a whole segment of the path",
+    )
+    .required()
+    .example("\"https://api.example.com/v1\""),
+    table("auth", &AUTH).otherwise("none"),
+    key("limits", Holds::List(&Holds::Table(&WINDOW)), "how often the API may be called; all hold at once")
+        .otherwise("the connector file's")
+        .example("[{ requests = 100, per = \"10s\" }, { requests = 250_000, per = \"1d\" }]"),
+    whole("concurrency", 1, 1_000, "calls in flight at once").otherwise("the connector file's, else 4").example("8"),
+    boolean("allow_private", "plain `http` and private addresses (loopback, `10.…`, …) may be called").default("false"),
+    text("ca", "a PEM file of certificate authorities, trusted *instead of* the machine's")
+        .otherwise("the machine's")
+        .example("\"ca.pem\""),
+];
+
+static AUTH: Group = Group {
+    heading: "auth",
+    about: "the credentials, of the kind that the connector file says; `${NAME}` stands for an environment variable",
+    example: r#"{ bearer = "${CRM_TOKEN}" }"#,
+    keys: &[&[
+        text("bearer", "a bearer token").example("\"${CRM_TOKEN}\""),
+        text("key", "a key, for connector files whose `auth` is of kind `header` or `query`")
+            .around("connector = \"connectors/key.toml\"")
+            .example("\"${API_KEY}\""),
+        table("basic", &BASIC),
+    ]],
+    one_of: &["bearer", "key", "basic"],
+    declared_in: ("AUTH", file!()),
+};
+
+static BASIC: Group = Group {
+    heading: "auth.basic",
+    about: "user and password",
+    example: r#"{ user = "sync", password = "${PASSWORD}" }"#,
+    keys: &[&[
+        text("user", "the user").required().example("\"sync\""),
+        text("password", "the password").required().example("\"${PASSWORD}\""),
+    ]],
+    one_of: &[],
+    declared_in: ("BASIC", file!()),
+};
+
+static WINDOW: Group = Group {
+    heading: "limits",
+    about: "so many requests in so much time",
+    example: r#"{ requests = 100, per = "10s" }"#,
+    keys: &[&[
+        whole("requests", 1, 4_294_967_295, "how many requests").required().example("100"),
+        duration("per", "in how much time").required().example("\"10s\""),
+    ]],
+    one_of: &[],
+    declared_in: ("WINDOW", file!()),
+};
+
+static WEBHOOK: Group = Group {
+    heading: "webhook",
+    about: "takes the app's webhooks; needs `[receive]`, and `[webhook]` in the connector file",
+    example: r#"{ path = "${HOOK}", secret = "${HOOK_SECRET}" }"#,
+    keys: &[&[
+        text(
+            "path",
+            "what stands in the URL: at least 16 letters, digits, `-`, `.`, `_`, `~` that nobody can guess (`openssl rand \
+             -hex 16`)",
+        )
+        .required()
+        .example("\"${HOOK}\""),
+        text("secret", "what the app signs with").without(&["secrets"]).example("\"${HOOK_SECRET}\""),
+        key("secrets", Holds::List(&Holds::Text), "several secrets while one takes the place of another, at most three")
+            .without(&["secret"])
+            .example("[\"${NEW_SECRET}\", \"${OLD_SECRET}\"]"),
+        text("account", "the account that an event names, where several connections share a path and its secrets")
+            .around("connector = \"connectors/accounts.toml\"")
+            .example("\"62515\""),
+    ]],
+    one_of: &[],
+    declared_in: ("WEBHOOK", file!()),
+};

@@ -1,0 +1,99 @@
+//! The keys of one field of `[sync.fields]`: the mapping language.
+
+use crate::reference::key::{Group, Holds, Key, SCALAR, boolean, key, path, table, text, whole, word};
+
+pub(in crate::reference) static FIELD: Group = Group {
+    heading: "[sync.fields] name",
+    about: "one field of the mapping",
+    example: r#"{ remote = "properties.email" }"#,
+    keys: &[PLACES, FORMS, RULES],
+    one_of: &[],
+    declared_in: ("FIELD", file!()),
+};
+
+/// Where the field stands and who decides it.
+const PLACES: &[Key] = &[
+    path("app", "the path in your app").otherwise("the name").example("\"email\""),
+    path("remote", "the path in the remote").example("\"properties.email\""),
+    word("owner", &["app", "remote", "shared"], "the side that decides")
+        .otherwise("`shared` in two-way syncs, else the source")
+        .example("\"shared\""),
+    word("conflict", &["app_wins", "remote_wins", "newest_wins"], "for shared fields of two-way syncs: who wins")
+        .otherwise("the sync's `tie`")
+        .example("\"newest_wins\""),
+    boolean("required", "the field must be there and not null, else the record is held back").default("false"),
+    key("default", Holds::Any, "the value to write where the source has nothing").example("\"unknown@x.io\""),
+    key("constant", Holds::Any, "the value itself, for a field that exists on one side only; needs an owner")
+        .with("owner = \"app\"")
+        .example("\"crm\""),
+];
+
+const WORDS: &[&str] = &["lowercase", "uppercase", "trim", "number_to_text", "text_to_number"];
+
+/// How the two sides spell it. `values`, `boolean` and `date` exclude each other.
+static FORMS: &[Key] = &[
+    key(
+        "transform",
+        Holds::Either(&[Holds::Words(WORDS), Holds::List(&Holds::Words(WORDS))]),
+        "one or a list of transforms; each must be reversible where it is written back",
+    )
+    .example("\"lowercase\""),
+    key("values", Holds::Named("pro", &SCALAR), "which remote value stands for each value of your app")
+        .example("{ free = \"F\", pro = \"P\" }"),
+    table("values_default", &VALUES_DEFAULT).with("values = { free = \"F\", pro = \"P\" }"),
+    table("boolean", &BOOLEAN),
+    table("date", &DATE),
+];
+
+static VALUES_DEFAULT: Group = Group {
+    heading: "values_default",
+    about: "what stands on a side for a value that is not among `values`",
+    example: r#"{ app = "free" }"#,
+    keys: &[&[
+        key("app", SCALAR, "in your app").example("\"free\""),
+        key("remote", SCALAR, "in the remote").example("\"F\""),
+    ]],
+    one_of: &[],
+    declared_in: ("VALUES_DEFAULT", file!()),
+};
+
+static BOOLEAN: Group = Group {
+    heading: "boolean",
+    about: "how the remote spells true and false",
+    example: r#"{ true = "yes", false = "no" }"#,
+    keys: &[&[
+        key("true", SCALAR, "true").required().example("\"yes\""),
+        key("false", SCALAR, "false").required().example("\"no\""),
+    ]],
+    one_of: &[],
+    declared_in: ("BOOLEAN", file!()),
+};
+
+static DATE: Group = Group {
+    heading: "date",
+    about: "how each side writes a time. A form is `iso`, `date`, `s`, `ms` or a pattern such as `%d/%m/%Y %H:%M:%S%.f`",
+    example: r#"{ app = "iso", remote = "ms" }"#,
+    keys: &[&[
+        text("app", "the form in your app").default("\"iso\"").example("\"iso\""),
+        text("remote", "the form in the remote").default("\"iso\"").example("\"ms\""),
+        text("zone", "the zone of a form that names none").default("\"UTC\"").example("\"Europe/Berlin\""),
+    ]],
+    one_of: &[],
+    declared_in: ("DATE", file!()),
+};
+
+/// What the value must be, in the app's form, before it is written to either side.
+const RULES: &[Key] = &[
+    word(
+        "type",
+        &["text", "number", "integer", "boolean", "date", "datetime", "list", "object"],
+        "the type of the app's value",
+    )
+    .example("\"text\""),
+    whole("min_length", 0, i64::MAX, "characters of a text, entries of a list: at least").example("1"),
+    whole("max_length", 0, i64::MAX, "characters of a text, entries of a list: at most").example("200"),
+    key("min", Holds::Number, "a number that is not less").example("0"),
+    key("max", Holds::Number, "a number that is not more").example("150"),
+    text("pattern", "a regular expression that must be found in the text").example("\"^[^@]+@[^@]+$\""),
+    key("one_of", Holds::List(&Holds::Any), "the values allowed").example("[\"ada@x.io\", \"bob@x.io\"]"),
+];

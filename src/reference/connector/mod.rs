@@ -1,0 +1,133 @@
+//! The keys of the connector file: the top, `[auth]`, `[limits]` and `[errors]`.
+
+pub(super) mod list;
+pub(super) mod object;
+pub(super) mod webhook;
+pub(super) mod write;
+
+use self::object::OBJECT;
+use self::webhook::WEBHOOK;
+use super::key::{
+    Group, Holds, Key, SCALAR, When, duration, endpoint, key, statuses, table, text, whole, word,
+};
+
+pub(in crate::reference) static TOP: Group = Group {
+    heading: "The top",
+    about: "Describes one kind of app: how its records are listed, read, found and written.",
+    example: r#"{
+        name = "crm",
+        object.contacts = { id = "id", version = "etag", modified = "updated_at", list = { get = "/contacts" },
+            read = { get = "/contacts/{id}" },
+            find = { get = "/contacts", params = { email = "email", external_ref = "external_ref" } } },
+    }"#,
+    keys: &[&[
+        text("name", "what syncs call it").required().example("\"crm\""),
+        table("auth", &AUTH).otherwise("a bearer token, or user and password, as they are given"),
+        HEADERS,
+        table("limits", &LIMITS),
+        table("errors", &ERRORS),
+        key(
+            "object",
+            Holds::Named("contacts", &Holds::Table(&OBJECT)),
+            "the record types, one or more, each by its name",
+        )
+        .required()
+        .example("{ contacts = { id = \"id\", list = { get = \"/contacts\" } } }"),
+        table("webhook", &WEBHOOK),
+    ]],
+    one_of: &[],
+    declared_in: ("TOP", file!()),
+};
+
+/// Sent with every request of the app, or of one endpoint.
+pub(super) const HEADERS: Key =
+    key("headers", Holds::Named("X-Api-Version", &SCALAR), "headers to send").example("{ X-Api-Version = \"2\" }");
+
+/// What every endpoint may have beside its method and path.
+pub(super) const REQUEST: &[Key] =
+    &[key("query", Holds::Named("sort", &SCALAR), "parameters to send").example("{ sort = \"updated_at\" }"), HEADERS];
+
+/// An endpoint with the method GET.
+pub(super) const GET: Key = endpoint("get", "the path to GET").required().example("\"/contacts\"");
+
+/// The type of a body.
+pub(super) const CONTENT_TYPE: Key = text("content_type", "the type of the body, which is JSON")
+    .default("\"application/json\"")
+    .example("\"application/vnd.api+json\"");
+
+static AUTH: Group = Group {
+    heading: "[auth]",
+    about: "where the credentials of a connection go",
+    example: r#"{ kind = "bearer" }"#,
+    keys: &[&[
+        word(
+            "kind",
+            &["none", "bearer", "basic", "header", "query"],
+            "`bearer`: a token in `Authorization`; `basic`: user and password; `header`, `query`: a key in a header or \
+             parameter",
+        )
+        .required()
+        .example("\"bearer\""),
+        text("name", "of the header or of the parameter")
+            .only(When::Is("kind", &["header", "query"]))
+            .needed(When::Is("kind", &["header", "query"]))
+            .example("\"X-Key\""),
+        text("prefix", "what stands before the key in the header")
+            .only(When::Is("kind", &["header"]))
+            .example("\"Key \""),
+    ]],
+    one_of: &[],
+    declared_in: ("AUTH", file!()),
+};
+
+/// So many requests in so much time.
+const WINDOW_KEYS: &[Key] = &[
+    whole("requests", 1, 4_294_967_295, "how many requests")
+        .needed(When::Beside("per"))
+        .with("per = \"10s\"")
+        .example("100"),
+    duration("per", "in how much time").needed(When::Beside("requests")).with("requests = 100").example("\"10s\""),
+];
+
+static WINDOW: Group = Group {
+    heading: "limits.windows",
+    about: "so many requests in so much time",
+    example: r#"{ requests = 10_000, per = "1d" }"#,
+    keys: &[WINDOW_KEYS],
+    one_of: &[],
+    declared_in: ("WINDOW_KEYS", file!()),
+};
+
+static LIMITS: Group = Group {
+    heading: "[limits]",
+    about: "how often the app may be called, for connections that declare no limits of their own",
+    example: r#"{ requests = 100, per = "10s" }"#,
+    keys: &[
+        WINDOW_KEYS,
+        &[
+            key("windows", Holds::List(&Holds::Table(&WINDOW)), "further limits; all hold at once")
+                .example("[{ requests = 10_000, per = \"1d\" }]"),
+            whole("concurrency", 1, 1_000, "calls in flight at once").default("4").example("8"),
+            duration("pause", "how long to pause after a 429 that does not say").default("\"5s\"").example("\"30s\""),
+        ],
+    ],
+    one_of: &[],
+    declared_in: ("LIMITS", file!()),
+};
+
+static ERRORS: Group = Group {
+    heading: "[errors]",
+    about: "statuses that mean something else than usual",
+    example: "{ limited = [420] }",
+    keys: &[&[
+        statuses("limited", "too many calls: a pause").example("[420]"),
+        statuses("unauthorised", "the credentials are refused: the connection is suspended").example("[419]"),
+        statuses("missing", "there is no such record").example("[423]"),
+        statuses("changed", "the record was changed meanwhile").example("[428]"),
+        statuses("duplicate", "there is such a record already").example("[409]"),
+        statuses("invalid", "the record is refused and held back").example("[406]"),
+        statuses("retry", "tried again").example("[425]"),
+    ]],
+    one_of: &[],
+    declared_in: ("ERRORS", file!()),
+};

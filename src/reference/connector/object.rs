@@ -1,0 +1,115 @@
+//! The keys of `[object.NAME]`, and of how single records are read.
+
+use super::list::{LIST, PAGE};
+use super::write::{BATCH, CREATE, DELETE, UPDATE};
+use super::{GET, REQUEST};
+use crate::reference::key::{
+    Group, Holds, PATHS, SCALAR, duration, endpoint, header, key, path, statuses, table, text, whole, word,
+};
+
+pub(in crate::reference) static OBJECT: Group = Group {
+    heading: "[object.NAME]",
+    about: "one record type. A sync that writes to it needs `create` and `update`; without `delete`, deletions are not \
+            carried there",
+    example: r#"{ id = "id", version = "etag", modified = "updated_at", list = { get = "/contacts" },
+        read = { get = "/contacts/{id}" },
+        find = { get = "/contacts", params = { email = "email", external_ref = "external_ref" } } }"#,
+    keys: &[&[
+        path("id", "where the id stands in a record").required().example("\"id\""),
+        word("id_type", &["text", "number"], "how an id is written in a body")
+            .default("\"text\"")
+            .example("\"number\""),
+        path("version", "where the revision stands").example("\"etag\""),
+        header("version_header", "the header that tells the revision").example("\"ETag\""),
+        key(
+            "modified",
+            PATHS,
+            "where the time of the last change stands; of a list of paths the first that is not null",
+        )
+        .example("[\"updated_at\", \"created_at\"]"),
+        word("modified_unit", &["s", "ms", "us"], "of a time that is a number")
+            .otherwise("the cursor's, else `ms`")
+            .example("\"s\""),
+        key("read_only", PATHS, "paths the side sets by itself; left out when a whole record is written")
+            .example("[\"created_at\", \"archived\"]"),
+        path("record", "where one record stands in an answer").otherwise("the top").example("\"data\""),
+        duration("read_lag", "how long after a write a read may still show the state before")
+            .default("\"0s\"")
+            .example("\"2s\""),
+        table("list", &LIST).required(),
+        table("read", &READ),
+        table("read_many", &READ_MANY),
+        table("find", &FIND),
+        table("create", &CREATE),
+        table("update", &UPDATE),
+        table("delete", &DELETE),
+        table("batch", &BATCH),
+    ]],
+    one_of: &[],
+    declared_in: ("OBJECT", file!()),
+};
+
+static READ: Group = Group {
+    heading: "[object.NAME.read]",
+    about: "one record by its id",
+    example: r#"{ get = "/contacts/{id}" }"#,
+    keys: &[
+        &[
+            endpoint("get", "the path to GET, with `{id}`").required().example("\"/contacts/{id}\""),
+            statuses(
+                "missing",
+                "statuses that mean that it is gone; a 401 or 403 is believed after a second look only",
+            )
+            .default("[404, 410]")
+            .example("[404, 410, 403]"),
+        ],
+        REQUEST,
+    ],
+    one_of: &[],
+    declared_in: ("READ", file!()),
+};
+
+static READ_MANY: Group = Group {
+    heading: "[object.NAME.read_many]",
+    about: "several records by their ids. Needs `read`: one that is missing in the answer is read by itself, because \
+            absence proves nothing",
+    example: r#"{ get = "/contacts", param = "ids" }"#,
+    keys: &[
+        &[
+            GET,
+            text("param", "the query parameter that takes the ids").required().example("\"ids\""),
+            text("join", "what stands between two ids").default("\",\"").example("\"|\""),
+            whole("size", 1, 1_000, "how many at a time").default("50").example("100"),
+            path("records", "where the list stands").otherwise("the list's").example("\"results\""),
+        ],
+        REQUEST,
+    ],
+    one_of: &[],
+    declared_in: ("READ_MANY", file!()),
+};
+
+static FIND: Group = Group {
+    heading: "[object.NAME.find]",
+    about: "records by a value: pairs single records, and finds a create whose answer got lost",
+    example: r#"{ get = "/contacts", params = { email = "email", external_ref = "external_ref" } }"#,
+    keys: &[
+        &[
+            GET,
+            key(
+                "params",
+                Holds::Named("email", &Holds::Either(&[Holds::Text, Holds::Named("value", &SCALAR)])),
+                "which query parameter searches which path; or several parameters, with `{value}` in one of them",
+            )
+            .required()
+            .example("{ email = \"email\", external_ref = { property = \"external_ref\", value = \"{value}\" } }"),
+            word("encode", &["text", "json"], "`json`: texts stand in quotes in the parameter")
+                .default("\"text\"")
+                .example("\"json\""),
+            path("records", "where the list stands; `\"\"` for the top").otherwise("the list's").example("\"results\""),
+            table("page", &PAGE).otherwise("the list's"),
+        ],
+        REQUEST,
+    ],
+    one_of: &[],
+    declared_in: ("FIND", file!()),
+};

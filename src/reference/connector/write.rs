@@ -1,0 +1,245 @@
+//! The keys of `create`, `update`, `delete` and `batch`.
+
+use super::{CONTENT_TYPE, REQUEST};
+use crate::reference::key::{
+    Group, Holds, Key, When, boolean, duration, endpoint, header, key, path, statuses, table, text, whole, word,
+};
+
+const BODY: Key = key(
+    "body",
+    Holds::Any,
+    "an envelope (`\"data\"` sends `{\"data\": {…}}`) or a tree in which `\"{record}\"`, `\"{id}\"`, `\"{version}\"`, \
+     `\"{external_id}\"`, `\"{idempotency_key}\"` and `\"{record.path}\"` stand for the values",
+)
+.otherwise("the record")
+.example("{ data = \"{record}\" }");
+
+const ANSWER: Key = word(
+    "answer",
+    &["record", "id"],
+    "`id`: the answer names the record but does not hold all of it; it is then read back",
+)
+.default("\"record\"")
+.example("\"id\"");
+
+const IF_MATCH: Key = key(
+    "if_match",
+    Holds::Either(&[Holds::Boolean, Holds::Text]),
+    "`true` sends the version as `If-Match`, `'\"{version}\"'` in quotes: an edit made between read and write is never \
+     overwritten unseen. Needs a version",
+)
+.default("false")
+.example("true");
+
+const MISSING: Key = statuses("missing", "statuses that mean that it is gone; a 401 or 403 only after a read by id")
+    .default("[404, 410]")
+    .example("[404, 410, 403]");
+
+const CHANGED: Key =
+    statuses("changed", "statuses that mean that it was changed meanwhile").default("[412]").example("[409, 412]");
+
+pub(super) static CREATE: Group = Group {
+    heading: "[object.NAME.create]",
+    about: "makes a record",
+    example: r#"{ post = "/contacts" }"#,
+    keys: &[
+        &[
+            endpoint("post", "the path to POST to").example("\"/contacts\""),
+            endpoint("put", "the path to PUT to, for an id that we choose: `{external_id}`")
+                .example("\"/contacts/{external_id}\""),
+            key(
+                "recovery",
+                Holds::Either(&[Holds::Words(&["find", "park"]), Holds::Table(&RECOVERY)]),
+                "how a create without an answer is found again: `find`, `park` or a table",
+            )
+            .otherwise("`find` where there is a `find`, else `park`")
+            .example("{ kind = \"idempotency_key\", header = \"Idempotency-Key\", life = \"24h\" }"),
+            statuses("duplicate", "statuses that mean that it exists").example("[409]"),
+            text("duplicate_text", "only where the answer holds this text")
+                .needed_with_duplicate()
+                .example("\"RECORD_NOT_UNIQUE\""),
+            path("duplicate_id", "where the answer names the record that exists").example("\"existing.id\""),
+            BODY,
+            ANSWER,
+            CONTENT_TYPE,
+        ],
+        REQUEST,
+    ],
+    one_of: &["post", "put"],
+    declared_in: ("CREATE", file!()),
+};
+
+impl Key {
+    const fn needed_with_duplicate(self) -> Self {
+        self.only(When::Beside("duplicate")).with("duplicate = [400]")
+    }
+}
+
+static RECOVERY: Group = Group {
+    heading: "recovery",
+    about: "how a create without an answer is found again",
+    example: r#"{ kind = "find" }"#,
+    keys: &[&[
+        word(
+            "kind",
+            &["client_id", "idempotency_key", "external_id", "find", "park"],
+            "`client_id`: we choose the id; `idempotency_key`: the app honours a key; `external_id`: a unique field of the \
+             app holds our id; `find`: by the match fields; `park`: a person must look",
+        )
+        .required()
+        .with("field = \"external_ref\"")
+        .example("\"find\""),
+        path("field", "the field of the id that we choose (`client_id`, unless it is in the path), or the unique field (`external_id`)")
+            .with("kind = \"external_id\"")
+            .needed(When::Is("kind", &["external_id"]))
+            .example("\"external_ref\""),
+        header("header", "the header that takes the key")
+            .with("kind = \"idempotency_key\"\nlife = \"24h\"")
+            .needed(When::Is("kind", &["idempotency_key"]))
+            .example("\"Idempotency-Key\""),
+        duration("life", "how long the app remembers the key")
+            .with("kind = \"idempotency_key\"\nheader = \"Idempotency-Key\"")
+            .needed(When::Is("kind", &["idempotency_key"]))
+            .example("\"24h\""),
+        duration("settle", "for `find`: how long after a create a search may still miss it")
+            .otherwise("`400s`")
+            .example("\"60s\""),
+    ]],
+    one_of: &[],
+    declared_in: ("RECOVERY", file!()),
+};
+
+pub(super) static UPDATE: Group = Group {
+    heading: "[object.NAME.update]",
+    about: "changes a record",
+    example: r#"{ patch = "/contacts/{id}" }"#,
+    keys: &[
+        &[
+            endpoint("patch", "the path to PATCH, with `{id}`").example("\"/contacts/{id}\""),
+            endpoint("put", "the path to PUT to, with `{id}`").example("\"/contacts/{id}\""),
+            endpoint("post", "the path to POST to, with `{id}`").example("\"/contacts/{id}\""),
+            boolean("whole", "the whole record is sent").otherwise("`true` for `put`"),
+            boolean("keep_id", "the id stays in the record that is sent").default("false"),
+            word("absent", &["null", "omit"], "how a key is taken away")
+                .otherwise("`omit` where the whole record is sent, else `null`")
+                .example("\"omit\""),
+            boolean("makes_missing", "the side makes a record that is missing; needs `if_match`")
+                .default("false")
+                .only(When::Beside("if_match"))
+                .with("if_match = true"),
+            IF_MATCH,
+            MISSING,
+            CHANGED,
+            BODY,
+            ANSWER,
+            CONTENT_TYPE,
+        ],
+        REQUEST,
+    ],
+    one_of: &["patch", "put", "post"],
+    declared_in: ("UPDATE", file!()),
+};
+
+pub(super) static DELETE: Group = Group {
+    heading: "[object.NAME.delete]",
+    about: "deletes a record",
+    example: r#"{ delete = "/contacts/{id}" }"#,
+    keys: &[
+        &[
+            endpoint("delete", "the path to DELETE, with `{id}`").example("\"/contacts/{id}\""),
+            endpoint("post", "the path to POST to, with `{id}`").example("\"/contacts/{id}/archive\""),
+            IF_MATCH,
+            MISSING,
+            CHANGED,
+        ],
+        REQUEST,
+    ],
+    one_of: &["delete", "post"],
+    declared_in: ("DELETE", file!()),
+};
+
+/// A key of batches that are lists of whole requests.
+const fn of_requests(key: Key) -> Key {
+    key.only(When::Is("kind", &["requests"]))
+}
+
+/// A key of batches that are lists of records.
+const fn of_records(key: Key) -> Key {
+    key.only(When::Is("kind", &["records"]))
+}
+
+pub(super) static BATCH: Group = Group {
+    heading: "[object.NAME.batch]",
+    about: "many writes in one request",
+    example: r#"{ kind = "requests", post = "/batch" }"#,
+    keys: &[&[
+        word(
+            "kind",
+            &["requests", "records"],
+            "`requests`: a list of whole requests, answered by a list of whole answers; `records`: endpoints that take a \
+             list of records",
+        )
+        .required()
+        .example("\"requests\""),
+        whole("size", 1, 10_000, "how many writes in one request").default("100").example("50"),
+        of_requests(endpoint("post", "the path to POST to"))
+            .needed(When::Is("kind", &["requests"]))
+            .example("\"/batch\""),
+        of_requests(path("requests", "where the requests stand in the body")).default("\"requests\"").example("\"calls\""),
+        of_requests(path("responses", "where the answers stand")).default("\"responses\"").example("\"answers\""),
+        of_requests(CONTENT_TYPE),
+        of_requests(REQUEST[0]),
+        of_requests(REQUEST[1]),
+        of_records(table("create", &BATCH_CREATE)),
+        of_records(table("update", &BATCH_UPDATE)),
+        of_records(table("delete", &BATCH_DELETE)),
+    ]],
+    one_of: &[],
+    declared_in: ("BATCH", file!()),
+};
+
+/// The keys of a batch of records.
+const OF_A_BATCH: &[Key] = &[
+    endpoint("post", "the path to POST to").example("\"/contacts/batch\""),
+    endpoint("put", "the path to PUT to").example("\"/contacts/batch\""),
+    endpoint("patch", "the path to PATCH").example("\"/contacts/batch\""),
+    endpoint("delete", "the path to DELETE").example("\"/contacts/batch\""),
+    path("records", "where the list stands in the body").otherwise("the body is the list").example("\"inputs\""),
+    key("item", Holds::Any, "one entry of the list: a tree as in `body`")
+        .otherwise("the record; for deletes `{ id = \"{id}\" }`")
+        .example("{ id = \"{id}\", properties = \"{record.properties}\" }"),
+    path("results", "where the results stand, in the order of the records")
+        .otherwise("the answer is the list")
+        .example("\"results\""),
+    path("status", "where the status stands in a result").example("\"status\""),
+    path("error", "where the error stands in a result").example("\"error\""),
+    path("record", "where the record stands in a result").otherwise("the result is the record").example("\"record\""),
+    CONTENT_TYPE,
+];
+
+static BATCH_CREATE: Group = Group {
+    heading: "batch.create",
+    about: "makes several records",
+    example: r#"{ post = "/contacts/batch/create" }"#,
+    keys: &[OF_A_BATCH, REQUEST],
+    one_of: &["post", "put", "patch", "delete"],
+    declared_in: ("OF_A_BATCH", file!()),
+};
+
+static BATCH_UPDATE: Group = Group {
+    heading: "batch.update",
+    about: "changes several records",
+    example: r#"{ post = "/contacts/batch/update" }"#,
+    keys: &[OF_A_BATCH, REQUEST],
+    one_of: &["post", "put", "patch", "delete"],
+    declared_in: ("OF_A_BATCH", file!()),
+};
+
+static BATCH_DELETE: Group = Group {
+    heading: "batch.delete",
+    about: "deletes several records",
+    example: r#"{ post = "/contacts/batch/delete" }"#,
+    keys: &[OF_A_BATCH, REQUEST],
+    one_of: &["post", "put", "patch", "delete"],
+    declared_in: ("OF_A_BATCH", file!()),
+};

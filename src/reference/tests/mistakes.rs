@@ -1,0 +1,358 @@
+//! Danger: a mistake in a file that is passed over, or told without its place or a way out.
+//! Each is made with every declared key.
+
+use std::ops::Range;
+
+use toml::de::{DeTable, DeValue};
+use toml::{Spanned, Table, Value};
+
+use super::example::{Document, Place, document, holding, places, read};
+use crate::model::document::{line_and_column, nearest};
+use crate::reference::FileKind;
+use crate::reference::key::{Holds, Key, Need, When};
+
+/// A document with one mistake.
+pub(super) struct Mistake {
+    pub kind: FileKind,
+    pub what: String,
+    pub text: String,
+    /// Where it has to be told, in bytes; `None` for anywhere.
+    span: Option<Range<usize>>,
+    /// All of these have to be told there.
+    told: Vec<String>,
+    /// And one of these.
+    told_one_of: Vec<String>,
+    /// The words that are chosen from.
+    choices: Option<Vec<String>>,
+    /// Whether a schema can know.
+    pub in_schema: bool,
+}
+
+/// The places of a key and of its value.
+fn find(text: &str, way: &[String], key: &str) -> (Range<usize>, Range<usize>) {
+    let document = DeTable::parse(text).unwrap();
+    let mut table: &DeTable<'_> = document.get_ref();
+    let mut steps = way.iter();
+    while let Some(step) = steps.next() {
+        let mut value: &Spanned<DeValue<'_>> = &table[step.as_str()];
+        while let DeValue::Array(items) = value.get_ref() {
+            steps.next();
+            value = &items[0];
+        }
+        table = value.get_ref().as_table().unwrap();
+    }
+    let (name, value) = table.get_key_value(key).unwrap();
+    (name.span(), value.span())
+}
+
+fn mistake(kind: FileKind, what: String, document: &Document) -> Mistake {
+    Mistake {
+        kind,
+        what,
+        text: document.text(),
+        span: None,
+        told: Vec::new(),
+        told_one_of: Vec::new(),
+        choices: None,
+        in_schema: true,
+    }
+}
+
+/// The name with one letter dropped or two swapped, so that it is next to this one among
+/// the known ones.
+fn misspelled(name: &str, known: &[&str]) -> Vec<String> {
+    let chars: Vec<char> = name.chars().collect();
+    let dropped = (0..chars.len()).rev().map(|at| {
+        let mut chars = chars.clone();
+        chars.remove(at);
+        chars.into_iter().collect::<String>()
+    });
+    let swapped = (1..chars.len()).rev().map(|at| {
+        let mut chars = chars.clone();
+        chars.swap(at - 1, at);
+        chars.into_iter().collect::<String>()
+    });
+    let fits = |word: &String| {
+        !word.is_empty() && !known.contains(&word.as_str()) && nearest(word, known.iter().copied()) == Some(name)
+    };
+    dropped.filter(fits).take(1).chain(swapped.filter(fits).take(1)).collect()
+}
+
+fn misspelled_keys(kind: FileKind, place: &Place) -> Vec<Mistake> {
+    let name = place.key.name;
+    let known: Vec<&str> = place.group.keys().map(|key| key.name).collect();
+    let words = misspelled(name, &known);
+    assert!(!words.is_empty(), "{name} can be misspelled");
+    let made = words.into_iter().map(|word| {
+        let mut document = document(kind, place);
+        let value = document.table_mut().remove(name).unwrap();
+        document.table_mut().insert(word.clone(), value);
+        let (span, _) = find(&document.text(), &document.table, &word);
+        Mistake {
+            span: Some(span),
+            told: vec![format!("unknown key '{word}'"), format!("did you mean '{name}'?")],
+            ..mistake(kind, format!("{} misspelled as {word}", place.name()), &document)
+        }
+    });
+    made.collect()
+}
+
+/// What kinds of TOML values are taken.
+fn takes(holds: &Holds, value: &Value) -> bool {
+    match (holds, value) {
+        (Holds::Any, _)
+        | (Holds::Whole(..) | Holds::Number, Value::Integer(_))
+        | (Holds::Number, Value::Float(_))
+        | (Holds::Boolean, Value::Boolean(_))
+        | (Holds::List(_), Value::Array(_))
+        | (Holds::Table(_) | Holds::Named(..), Value::Table(_)) => true,
+        (
+            Holds::Text
+            | Holds::Path
+            | Holds::Endpoint
+            | Holds::Header
+            | Holds::Character
+            | Holds::Duration
+            | Holds::Words(_),
+            Value::String(_),
+        ) => true,
+        (Holds::Either(kinds), value) => kinds.iter().any(|kind| takes(kind, value)),
+        _ => false,
+    }
+}
+
+/// How a message names what is wanted.
+fn wanted(holds: &Holds) -> Vec<String> {
+    let words: &[&str] = match holds {
+        Holds::Text | Holds::Path | Holds::Endpoint | Holds::Header | Holds::Character | Holds::Words(_) => &["a text"],
+        Holds::Duration => &["a text", "a duration"],
+        Holds::Whole(..) => &["a whole number", "HTTP statuses"],
+        Holds::Number => &["a number"],
+        Holds::Boolean => &["true"],
+        Holds::Any => &[],
+        Holds::List(of) if matches!(**of, Holds::Table(_)) => &["a list", "a table"],
+        Holds::List(_) => &["a list", "HTTP statuses"],
+        Holds::Table(_) | Holds::Named(..) => &["a table"],
+        Holds::Either(kinds) => return kinds.iter().flat_map(wanted).collect(),
+    };
+    words.iter().map(|word| (*word).to_owned()).collect()
+}
+
+fn some_values() -> [Value; 6] {
+    [
+        Value::Integer(7),
+        Value::Float(1.5),
+        Value::String("x y".to_owned()),
+        Value::Boolean(true),
+        Value::Array(vec![Value::Array(Vec::new())]),
+        Value::Table(Table::from_iter([("q".to_owned(), Value::Array(Vec::new()))])),
+    ]
+}
+
+fn wrong_kinds(kind: FileKind, place: &Place) -> Vec<Mistake> {
+    let mut made = Vec::new();
+    for value in some_values().into_iter().filter(|value| !takes(&place.key.holds, value)) {
+        let what = format!("{} = {value}", place.name());
+        made.push(Mistake {
+            told: vec![place.key.name.to_owned()],
+            told_one_of: wanted(&place.key.holds),
+            ..at_value(kind, place, what, value)
+        });
+    }
+    for holds in inner(&place.key.holds) {
+        let (of, wrap): (&Holds, fn(Value) -> Value) = match holds {
+            Holds::List(of) => (of, |value| Value::Array(vec![value])),
+            Holds::Named(_, of) => (of, |value| Value::Table(Table::from_iter([("contacts".to_owned(), value)]))),
+            _ => continue,
+        };
+        for value in some_values().into_iter().filter(|value| !takes(of, value)).map(wrap) {
+            if takes_whole(&place.key.holds, &value) {
+                continue;
+            }
+            let what = format!("{} = {value}", place.name());
+            made.push(Mistake { told_one_of: wanted(of), ..at_value(kind, place, what, value) });
+        }
+    }
+    made
+}
+
+/// Whether another kind that may stand there takes all of the value.
+fn takes_whole(holds: &Holds, value: &Value) -> bool {
+    match holds {
+        Holds::Either(kinds) => kinds.iter().any(|kind| takes_whole(kind, value)),
+        Holds::List(of) => value.as_array().is_some_and(|items| items.iter().all(|item| takes_whole(of, item))),
+        Holds::Named(_, of) => {
+            value.as_table().is_some_and(|table| table.iter().all(|(_, item)| takes_whole(of, item)))
+        }
+        other => takes(other, value),
+    }
+}
+
+/// The kinds one by one, where there are several.
+fn inner(holds: &'static Holds) -> Vec<&'static Holds> {
+    match holds {
+        Holds::Either(kinds) => kinds.iter().collect(),
+        one => vec![one],
+    }
+}
+
+fn at_value(kind: FileKind, place: &Place, what: String, value: Value) -> Mistake {
+    let document = holding(kind, place, value);
+    let (_, span) = find(&document.text(), &document.table, place.key.name);
+    Mistake { span: Some(span), ..mistake(kind, what, &document) }
+}
+
+fn missing(kind: FileKind, place: &Place) -> Vec<Mistake> {
+    let name = place.key.name;
+    let without = |mut document: Document, why: &str| {
+        document.table_mut().remove(name);
+        let told_one_of = vec![format!("'{name}'"), format!("{name}]"), format!("{name} ="), format!("{name},")];
+        Mistake { told_one_of, ..mistake(kind, format!("{} is missing{why}", place.name()), &document) }
+    };
+    match place.key.need {
+        Need::No if place.group.one_of.contains(&name) => vec![without(document(kind, place), "")],
+        Need::No => Vec::new(),
+        Need::Always => vec![without(document(kind, place), "")],
+        Need::When(When::Beside(other)) => vec![without(document(kind, place), &format!(" beside {other}"))],
+        Need::When(When::Is(other, words)) => {
+            let sibling = Place { key: place.group.key(other).unwrap(), ..place.clone() };
+            let with = |word: &&'static str| {
+                let document = holding(kind, &sibling, Value::String((*word).to_owned()));
+                without(document, &format!(" with {other} = {word}"))
+            };
+            words.iter().map(with).collect()
+        }
+    }
+}
+
+/// Values of the right kind that are out of range, and what is told of them.
+fn out_of_range(holds: &'static Holds) -> Vec<(Value, &'static str, bool)> {
+    let text = |text: &str| Value::String(text.to_owned());
+    match holds {
+        Holds::Duration => vec![(text("5 fortnights"), "500ms", true), (text("-5s"), "500ms", true)],
+        Holds::Path => vec![(text("a..b"), "is not a path", false)],
+        Holds::Endpoint => vec![(text("contacts"), "begins with '/'", true)],
+        Holds::Header => vec![(text("a b"), "header", true)],
+        Holds::Character => vec![(text("ab"), "one character", true)],
+        Holds::Whole(200, 599) => {
+            vec![(Value::Integer(99), "HTTP statuses", true), (Value::Integer(600), "HTTP statuses", true)]
+        }
+        Holds::Whole(least, most) => {
+            let below = (Value::Integer(least - 1), if *least == 0 { "" } else { "from" }, true);
+            let above = most.checked_add(1).map(|above| (Value::Integer(above), "from", true));
+            std::iter::once(below).chain(above).collect()
+        }
+        Holds::List(of) => {
+            out_of_range(of).into_iter().map(|(value, told, known)| (Value::Array(vec![value]), told, known)).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn values_out_of_range(kind: FileKind, place: &Place) -> Vec<Mistake> {
+    let mut made = Vec::new();
+    let kinds = inner(&place.key.holds);
+    // A length is a duration or a number, by the unit of its cursor.
+    for (value, told, in_schema) in kinds.iter().flat_map(|holds| out_of_range(holds)) {
+        let is_length = kinds.len() > 1 && matches!(kinds[0], Holds::Duration);
+        let what = format!("{} = {value}", place.name());
+        let told = if is_length { "is not a length" } else { told };
+        made.push(Mistake { told: vec![told.to_owned()], in_schema, ..at_value(kind, place, what, value) });
+    }
+    made
+}
+
+/// The words that a key takes as a text; a table in its place may take more.
+fn choices(key: &Key) -> Option<&'static [&'static str]> {
+    match key.holds {
+        Holds::Words(words) => Some(words),
+        Holds::Either(kinds) => {
+            kinds.iter().find_map(|kind| if let Holds::Words(words) = kind { Some(*words) } else { None })
+        }
+        _ => None,
+    }
+}
+
+fn unknown_words(kind: FileKind, place: &Place) -> Vec<Mistake> {
+    let Some(words) = choices(place.key) else { return Vec::new() };
+    let text = |text: &str| Value::String(text.to_owned());
+    let strange = "quite-another-word";
+    let mut made = vec![Mistake {
+        choices: Some(words.iter().map(|word| (*word).to_owned()).collect()),
+        ..at_value(kind, place, format!("{} = {strange:?}", place.name()), text(strange))
+    }];
+    for word in words {
+        for wrong in misspelled(word, words) {
+            let what = format!("{} = {wrong:?}", place.name());
+            let told = vec![format!("did you mean '{word}'?")];
+            made.push(Mistake { told, ..at_value(kind, place, what, text(&wrong)) });
+        }
+    }
+    made
+}
+
+/// Every mistake with every key.
+pub(super) fn all(kind: FileKind) -> Vec<Mistake> {
+    let makers = [misspelled_keys, wrong_kinds, missing, values_out_of_range, unknown_words];
+    places(kind).iter().flat_map(|place| makers.iter().flat_map(|make| make(kind, place))).collect()
+}
+
+impl Mistake {
+    /// What is wrong with how it is told.
+    fn verdict(&self) -> Result<(), String> {
+        let Err(lines) = read(self.kind, &self.text) else { return Err("it is taken".to_owned()) };
+        let tells = |line: &String| {
+            let all = self.told.iter().all(|told| line.contains(told));
+            let one = self.told_one_of.is_empty() || self.told_one_of.iter().any(|told| line.contains(told));
+            let listed = self.choices.as_ref().is_none_or(|choices| lists(line, choices));
+            self.is_there(line) && all && one && listed
+        };
+        if lines.iter().any(tells) { Ok(()) } else { Err(format!("it is told as {lines:#?}")) }
+    }
+
+    /// Whether a line of a message names a place within the span.
+    fn is_there(&self, line: &str) -> bool {
+        let mut parts = line.split(':').skip(1).map(|part| part.parse::<usize>().ok());
+        let (Some(Some(line)), Some(Some(column))) = (parts.next(), parts.next()) else { return false };
+        let Some(span) = &self.span else { return true };
+        let (start, end) = (line_and_column(&self.text, span.start), line_and_column(&self.text, span.end));
+        (start..=end).contains(&(line, column))
+    }
+}
+
+/// Whether a message lists exactly these choices.
+fn lists(line: &str, choices: &[String]) -> bool {
+    let Some((_, rest)) = line.split_once("one of") else { return false };
+    let list = rest.trim_start_matches(':').split(", not '").next().unwrap_or(rest).trim_end_matches(')');
+    let mut listed: Vec<&str> = list.split(',').map(str::trim).collect();
+    let mut choices: Vec<&str> = choices.iter().map(String::as_str).collect();
+    listed.sort_unstable();
+    choices.sort_unstable();
+    listed == choices
+}
+
+fn check(kind: FileKind) {
+    let all = all(kind);
+    assert!(all.len() > 500, "{} mistakes were made", all.len());
+    let told = |mistake: &Mistake| {
+        let wrong = mistake.verdict().err()?;
+        let (places, told, one) = (&mistake.span, &mistake.told, &mistake.told_one_of);
+        let span = places.as_ref().map(|span| line_and_column(&mistake.text, span.start));
+        Some(format!(
+            "{}: {wrong}\nwanted at {span:?}: {told:?} {one:?} {:?}\n{}",
+            mistake.what, mistake.choices, mistake.text
+        ))
+    };
+    let wrong: Vec<String> = all.iter().filter_map(told).collect();
+    assert!(wrong.is_empty(), "{} of {} mistakes\n{}", wrong.len(), all.len(), wrong.join("\n"));
+}
+
+#[test]
+fn every_mistake_in_a_configuration_is_told_with_its_place_and_a_way_out() {
+    check(FileKind::Config);
+}
+
+#[test]
+fn every_mistake_in_a_connector_file_is_told_with_its_place_and_a_way_out() {
+    check(FileKind::Connector);
+}

@@ -1,0 +1,114 @@
+//! Danger: a schema that marks a good file as wrong, or says nothing of a bad one.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value as Json;
+use toml::Value;
+
+use super::drift::documents;
+use super::mistakes;
+use super::validator::validate;
+use crate::reference::FileKind;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// TOML as a schema sees it: a date is a text.
+fn json(value: &Value) -> Json {
+    match value {
+        Value::String(text) => text.as_str().into(),
+        Value::Integer(number) => (*number).into(),
+        Value::Float(number) => (*number).into(),
+        Value::Boolean(value) => (*value).into(),
+        Value::Datetime(date) => date.to_string().into(),
+        Value::Array(items) => items.iter().map(json).collect(),
+        Value::Table(table) => {
+            table.iter().map(|(key, value)| (key.clone(), json(value))).collect::<serde_json::Map<_, _>>().into()
+        }
+    }
+}
+
+fn wrong(schema: &Json, text: &str) -> Vec<String> {
+    validate(schema, &json(&Value::Table(toml::from_str(text).unwrap())))
+}
+
+/// The connector files and configurations of this repository, by their names.
+fn files() -> Vec<(FileKind, PathBuf)> {
+    let mut found = Vec::new();
+    for (kind, folder) in [
+        (FileKind::Connector, "fixtures/connectors"),
+        (FileKind::Connector, "fixtures/config/connectors"),
+        (FileKind::Config, "fixtures/config"),
+        (FileKind::Config, "fixtures/demo"),
+        (FileKind::Connector, "tests/real"),
+    ] {
+        let entries = fs::read_dir(root().join(folder)).unwrap().map(|entry| entry.unwrap().path());
+        found.extend(entries.filter(|path| path.extension().is_some_and(|end| end == "toml")).map(|path| (kind, path)));
+    }
+    found
+}
+
+/// The TOML blocks of a document that are whole files, by their first line.
+fn blocks(document: &str) -> Vec<(FileKind, String)> {
+    let text = fs::read_to_string(root().join(document)).unwrap();
+    let blocks = text.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let kind_of = |block: &str| match block.lines().next().unwrap_or_default() {
+        line if line.starts_with("# connectors/") => Some(FileKind::Connector),
+        "# syncline.toml" => Some(FileKind::Config),
+        _ => None,
+    };
+    blocks.filter_map(|block| Some((kind_of(block)?, block.to_owned()))).collect()
+}
+
+#[test]
+fn every_file_of_the_repository_is_good() {
+    let mut checked = 0;
+    for (kind, path) in files() {
+        let text = fs::read_to_string(&path).unwrap();
+        // The mapping rules of the real tests are no files of either kind.
+        if !text.contains("[object.") && !text.contains("[[connection]]") {
+            continue;
+        }
+        assert_eq!(wrong(&kind.schema(), &text), Vec::<String>::new(), "{}", path.display());
+        checked += 1;
+    }
+    assert!(checked >= 8, "the files were found: {checked}");
+}
+
+#[test]
+fn every_file_of_the_documents_is_good() {
+    let mut checked = 0;
+    for document in ["README.md", "docs/tutorial.md"] {
+        for (kind, text) in blocks(document) {
+            assert_eq!(wrong(&kind.schema(), &text), Vec::<String>::new(), "{document}: {text}");
+            checked += 1;
+        }
+    }
+    assert!(checked >= 4, "the files were found: {checked}");
+}
+
+#[test]
+fn every_example_is_good() {
+    for kind in FileKind::ALL {
+        let schema = kind.schema();
+        for (name, text) in documents(kind) {
+            assert_eq!(wrong(&schema, &text), Vec::<String>::new(), "{name}:\n{text}");
+        }
+    }
+}
+
+#[test]
+fn every_mistake_is_marked() {
+    for kind in FileKind::ALL {
+        let schema = kind.schema();
+        let all: Vec<_> = mistakes::all(kind).into_iter().filter(|mistake| mistake.in_schema).collect();
+        let passed: Vec<&str> = all
+            .iter()
+            .filter(|mistake| wrong(&schema, &mistake.text).is_empty())
+            .map(|mistake| mistake.what.as_str())
+            .collect();
+        assert!(passed.is_empty(), "{} of {}: {passed:#?}", passed.len(), all.len());
+    }
+}
