@@ -12,6 +12,7 @@ mod plan;
 mod progress;
 mod run;
 mod sandbox;
+mod schema;
 #[cfg(feature = "simulate")]
 mod simulate;
 mod status;
@@ -70,6 +71,8 @@ enum Command {
     Resume(pause::Args),
     /// Serve the sandbox CRM, to try a configuration or a connector file on.
     Sandbox(sandbox::Args),
+    /// Write the JSON Schema of the configuration or of connector files, for editors.
+    Schema(schema::Args),
     /// Run whole kernels in simulated time with everything going wrong, and look for what breaks.
     #[cfg(feature = "simulate")]
     Simulate(simulate::Args),
@@ -89,7 +92,8 @@ pub fn main() -> ExitCode {
         | Command::Dump(_)
         | Command::Pause(_)
         | Command::Resume(_)
-        | Command::Sandbox(_) => ("syncline=error", false),
+        | Command::Sandbox(_)
+        | Command::Schema(_) => ("syncline=error", false),
         // Whatever a simulated kernel complains about is meant to happen.
         #[cfg(feature = "simulate")]
         Command::Simulate(_) => ("off", false),
@@ -123,6 +127,7 @@ async fn execute(command: Command, out: &Output) -> Result<Exit, Failure> {
         Command::Dump(args) => unless_interrupted(dump::execute(args, out)).await,
         Command::Pause(args) => unless_interrupted(pause::execute(args, true, out)).await,
         Command::Resume(args) => unless_interrupted(pause::execute(args, false, out)).await,
+        Command::Schema(args) => schema::execute(&args, out),
     }
 }
 

@@ -1,6 +1,7 @@
 //! A declared TOML text (configuration or connector file), read with the place of
 //! everything in it, so that *all* its problems are told at once, each with its line.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fmt;
@@ -286,20 +287,36 @@ impl<'d> Table<'d> {
 
     /// Notes each key nobody asked for, with the nearest known one.
     pub fn finish(self) {
-        let known = self.known.borrow();
-        for key in self.entries.keys() {
-            if known.contains(key.get_ref().as_ref()) {
-                continue;
-            }
+        for (key, near) in self.strange() {
             let message = format!("unknown key '{}' in {}", key.get_ref(), self.name);
-            match nearest(key.get_ref(), known.iter().map(String::as_str)) {
+            match near {
                 Some(near) => self.problems.add_with_help(key.span(), message, format!("did you mean '{near}'?")),
                 None => {
+                    let known = self.known.borrow();
                     let list: Vec<&str> = known.iter().map(String::as_str).collect();
                     self.problems.add_with_help(key.span(), message, format!("known keys: {}", list.join(", ")));
                 }
             }
         }
+    }
+
+    /// Like [`Table::finish`] where the key that decides which others there are is missing
+    /// or wrong: notes only the keys that look like a misspelled known one.
+    pub fn finish_undecided(self) {
+        for (key, near) in self.strange() {
+            if let Some(near) = near {
+                let message = format!("unknown key '{}' in {}", key.get_ref(), self.name);
+                self.problems.add_with_help(key.span(), message, format!("did you mean '{near}'?"));
+            }
+        }
+    }
+
+    /// The keys nobody asked for, each with the nearest known one.
+    fn strange(&self) -> Vec<(&'d Spanned<Cow<'d, str>>, Option<String>)> {
+        let known = self.known.borrow();
+        let strange = self.entries.keys().filter(|key| !known.contains(key.get_ref().as_ref()));
+        let near = |key: &str| nearest(key, known.iter().map(String::as_str)).map(str::to_owned);
+        strange.map(|key| (key, near(key.get_ref()))).collect()
     }
 
     fn typed<T>(&self, key: &str, read: impl FnOnce(Item<'d>) -> Result<T, &'static str>) -> Option<T> {
@@ -484,6 +501,18 @@ mod tests {
                 "a.toml:5:9: 'limit' is not a duration: '5 fortnights' (write a whole number and a unit: 500ms, 5s, 2m, 1h, 1d)",
             ]
         );
+    }
+
+    #[test]
+    fn what_hangs_on_a_missing_key_is_not_called_unknown() {
+        let text = "kin = 'x'\nname = 'n'\n";
+        let problems = Problems::new();
+        let table = parse(text, &problems);
+        let top = Table::top(&table, &problems);
+        assert!(top.item("kind").is_none());
+        top.finish_undecided();
+        let error = DocumentError::new("a.toml", text, problems.into_sorted());
+        assert_eq!(error.lines, ["a.toml:1:1: unknown key 'kin' in the top (did you mean 'kind'?)"]);
     }
 
     #[test]

@@ -144,7 +144,9 @@ pub(super) fn endpoint(table: &Table<'_>, allowed: &[&str]) -> Endpoint {
         }
         [_, (second, _), ..] => {
             let span = table.item(second).map_or(table.span(), |item| item.span());
-            table.problems().add(span, format!("{} can have one method only", table.name()));
+            let keys: Vec<&str> = found.iter().map(|(key, _)| *key).collect();
+            let help = format!("keep one of: {}", keys.join(", "));
+            table.problems().add_with_help(span, format!("{} can have one method only", table.name()), help);
         }
     }
     let (method, path) = match found.first() {

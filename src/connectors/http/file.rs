@@ -123,7 +123,11 @@ fn auth(table: Table<'_>) -> Option<AuthKind> {
     if table.item("kind").is_none() {
         table.problems().add(table.span(), "'kind' is missing in [auth]");
     }
-    let kind = match word(&table, "kind", &words)? {
+    let Some(word) = word(&table, "kind", &words) else {
+        table.finish_undecided();
+        return None;
+    };
+    let kind = match word {
         AuthWord::None => AuthKind::None,
         AuthWord::Bearer => AuthKind::Bearer,
         AuthWord::Basic => AuthKind::Basic,

@@ -229,7 +229,11 @@ pub(super) fn batch(table: Table<'_>, object: &str) -> Option<BatchSpec> {
         table.problems().add_with_help(table.span(), "'kind' is missing in [batch]", "one of: requests, records");
     }
     let size = number(&table, "size", 1, 10_000).and_then(|size| usize::try_from(size).ok()).unwrap_or(100);
-    let kind = match kind? {
+    let Some(kind) = kind else {
+        table.finish_undecided();
+        return None;
+    };
+    let kind = match kind {
         BatchWord::Requests => {
             let endpoint = write_endpoint(&table, &["post"]);
             let requests = path_or(&table, "requests");

@@ -5,7 +5,7 @@ use crate::reference::key::{Group, Holds, Key, SCALAR, boolean, key, path, table
 pub(in crate::reference) static FIELD: Group = Group {
     heading: "[sync.fields] name",
     about: "one field of the mapping",
-    example: r#"{ remote = "properties.email" }"#,
+    example: r#"{ remote = "properties.name" }"#,
     keys: &[PLACES, FORMS, RULES],
     one_of: &[],
     declared_in: ("FIELD", file!()),
@@ -13,8 +13,8 @@ pub(in crate::reference) static FIELD: Group = Group {
 
 /// Where the field stands and who decides it.
 const PLACES: &[Key] = &[
-    path("app", "the path in your app").otherwise("the name").example("\"email\""),
-    path("remote", "the path in the remote").example("\"properties.email\""),
+    path("app", "the path in your app").otherwise("the name").example("\"profile.name\""),
+    path("remote", "the path in the remote").example("\"properties.name\""),
     word("owner", &["app", "remote", "shared"], "the side that decides")
         .otherwise("`shared` in two-way syncs, else the source")
         .example("\"shared\""),
@@ -22,7 +22,7 @@ const PLACES: &[Key] = &[
         .otherwise("the sync's `tie`")
         .example("\"newest_wins\""),
     boolean("required", "the field must be there and not null, else the record is held back").default("false"),
-    key("default", Holds::Any, "the value to write where the source has nothing").example("\"unknown@x.io\""),
+    key("default", Holds::Any, "the value to write where the source has nothing").example("\"unknown\""),
     key("constant", Holds::Any, "the value itself, for a field that exists on one side only; needs an owner")
         .with("owner = \"app\"")
         .example("\"crm\""),

@@ -42,7 +42,7 @@ pub(in crate::reference) static SYNC: Group = Group {
         .example("{ email = \"ada@x.io\" }"),
         key(
             "fields",
-            Holds::Named("email", &Holds::Either(&[Holds::Path, Holds::Table(&FIELD)])),
+            Holds::Named("name", &Holds::Either(&[Holds::Path, Holds::Table(&FIELD)])),
             "the mapping: `name = \"path.in.the.remote\"` or a table. The name is also the path in your app, unless `app` \
              says otherwise",
         )

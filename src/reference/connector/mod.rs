@@ -7,9 +7,7 @@ pub(super) mod write;
 
 use self::object::OBJECT;
 use self::webhook::WEBHOOK;
-use super::key::{
-    Group, Holds, Key, SCALAR, When, duration, endpoint, key, statuses, table, text, whole, word,
-};
+use super::key::{Group, Holds, Key, SCALAR, When, duration, endpoint, key, statuses, table, text, whole, word};
 
 pub(in crate::reference) static TOP: Group = Group {
     heading: "The top",

@@ -116,17 +116,16 @@ pub(super) fn holding(kind: FileKind, place: &Place, held: Value) -> Document {
                 name => Value::Table(Table::from_iter([(name.to_owned(), inner)])),
             };
         }
-        // What has to stand around the key is more than the table's own example.
-        put(&mut document, group, key, inner);
+        put(&mut document, group, key, inner, true);
         document.table.push(key.name.to_owned());
         document.table.extend(steps);
     }
-    put(&mut document, place.group, place.key, held);
+    put(&mut document, place.group, place.key, held, false);
     document
 }
 
 /// Puts a key into the document's table, with what it needs and without what it excludes.
-fn put(document: &mut Document, group: &'static Group, key: &Key, held: Value) {
+fn put(document: &mut Document, group: &'static Group, key: &Key, held: Value, is_on_the_way: bool) {
     around(document, key);
     let table = document.table_mut();
     if group.one_of.contains(&key.name) {
@@ -150,12 +149,8 @@ fn put(document: &mut Document, group: &'static Group, key: &Key, held: Value) {
         Some(_) | None => {}
     }
     match (table.get_mut(key.name), held) {
-        // Deeper examples are added to what stands there for their sake.
-        (Some(Value::Table(known)), Value::Table(new)) if !matches!(key.holds, Holds::Named(..)) => {
-            for (name, value) in new {
-                known.insert(name, value);
-            }
-        }
+        // What is on the way to a key is added to what stands there.
+        (Some(Value::Table(known)), Value::Table(new)) if is_on_the_way => merge(known, new),
         (_, held) => {
             table.insert(key.name.to_owned(), held);
         }

@@ -6,7 +6,7 @@ use std::ops::Range;
 use toml::de::{DeTable, DeValue};
 use toml::{Spanned, Table, Value};
 
-use super::example::{Document, Place, document, holding, places, read};
+use super::example::{Document, Place, document, holding, places, read, table_of, value};
 use crate::model::document::{line_and_column, nearest};
 use crate::reference::FileKind;
 use crate::reference::key::{Holds, Key, Need, When};
@@ -22,6 +22,8 @@ pub(super) struct Mistake {
     told: Vec<String>,
     /// And one of these.
     told_one_of: Vec<String>,
+    /// The key that has to be named.
+    named: Option<&'static str>,
     /// The words that are chosen from.
     choices: Option<Vec<String>>,
     /// Whether a schema can know.
@@ -53,6 +55,7 @@ fn mistake(kind: FileKind, what: String, document: &Document) -> Mistake {
         span: None,
         told: Vec::new(),
         told_one_of: Vec::new(),
+        named: None,
         choices: None,
         in_schema: true,
     }
@@ -128,7 +131,7 @@ fn wanted(holds: &Holds) -> Vec<String> {
         Holds::Duration => &["a text", "a duration"],
         Holds::Whole(..) => &["a whole number", "HTTP statuses"],
         Holds::Number => &["a number"],
-        Holds::Boolean => &["true"],
+        Holds::Boolean => &["true", "one value"],
         Holds::Any => &[],
         Holds::List(of) if matches!(**of, Holds::Table(_)) => &["a list", "a table"],
         Holds::List(_) => &["a list", "HTTP statuses"],
@@ -170,7 +173,12 @@ fn wrong_kinds(kind: FileKind, place: &Place) -> Vec<Mistake> {
                 continue;
             }
             let what = format!("{} = {value}", place.name());
-            made.push(Mistake { told_one_of: wanted(of), ..at_value(kind, place, what, value) });
+            let mut mistake = Mistake { told_one_of: wanted(of), ..at_value(kind, place, what, value) };
+            if let Holds::Named(..) = holds {
+                let way: Vec<String> = way(place).into_iter().chain([place.key.name.to_owned()]).collect();
+                mistake.span = Some(find(&mistake.text, &way, "contacts").1);
+            }
+            made.push(mistake);
         }
     }
     made
@@ -196,6 +204,15 @@ fn inner(holds: &'static Holds) -> Vec<&'static Holds> {
     }
 }
 
+/// The way to the table that holds a key.
+fn way(place: &Place) -> Vec<String> {
+    let step = |(_, key): &(_, &'static Key)| {
+        let (_, steps) = table_of(&key.holds).unwrap();
+        std::iter::once(key.name.to_owned()).chain(steps).collect::<Vec<_>>()
+    };
+    place.above.iter().flat_map(step).collect()
+}
+
 fn at_value(kind: FileKind, place: &Place, what: String, value: Value) -> Mistake {
     let document = holding(kind, place, value);
     let (_, span) = find(&document.text(), &document.table, place.key.name);
@@ -206,8 +223,8 @@ fn missing(kind: FileKind, place: &Place) -> Vec<Mistake> {
     let name = place.key.name;
     let without = |mut document: Document, why: &str| {
         document.table_mut().remove(name);
-        let told_one_of = vec![format!("'{name}'"), format!("{name}]"), format!("{name} ="), format!("{name},")];
-        Mistake { told_one_of, ..mistake(kind, format!("{} is missing{why}", place.name()), &document) }
+        let named = Some(name);
+        Mistake { named, ..mistake(kind, format!("{} is missing{why}", place.name()), &document) }
     };
     match place.key.need {
         Need::No if place.group.one_of.contains(&name) => vec![without(document(kind, place), "")],
@@ -277,8 +294,14 @@ fn unknown_words(kind: FileKind, place: &Place) -> Vec<Mistake> {
     let Some(words) = choices(place.key) else { return Vec::new() };
     let text = |text: &str| Value::String(text.to_owned());
     let strange = "quite-another-word";
+    // Where a table may stand in place of the text, its words are told too.
+    let of_table = table_of(&place.key.holds).and_then(|(group, _)| choices(group.key("kind")?));
+    let mut told: Vec<String> =
+        words.iter().chain(of_table.unwrap_or_default()).map(|word| (*word).to_owned()).collect();
+    told.sort_unstable();
+    told.dedup();
     let mut made = vec![Mistake {
-        choices: Some(words.iter().map(|word| (*word).to_owned()).collect()),
+        choices: Some(told),
         ..at_value(kind, place, format!("{} = {strange:?}", place.name()), text(strange))
     }];
     for word in words {
@@ -291,9 +314,47 @@ fn unknown_words(kind: FileKind, place: &Place) -> Vec<Mistake> {
     made
 }
 
+/// A key where it does not go: with another word, or beside a key that excludes it.
+fn out_of_place(kind: FileKind, place: &Place) -> Vec<Mistake> {
+    let name = place.key.name;
+    let mut made = Vec::new();
+    let mut add = |mut document: Document, what: String| {
+        document.table_mut().insert(name.to_owned(), value(place.key.example));
+        made.push(Mistake { named: Some(name), ..mistake(kind, what, &document) });
+    };
+    match place.key.only {
+        Some(When::Is(other, words)) => {
+            let sibling = Place { key: place.group.key(other).unwrap(), ..place.clone() };
+            let all = choices(sibling.key).unwrap();
+            for word in all.iter().filter(|word| !words.contains(word)) {
+                let document = holding(kind, &sibling, Value::String((*word).to_owned()));
+                add(document, format!("{} with {other} = {word}", place.name()));
+            }
+        }
+        Some(When::Beside(other)) if place.group.one_of.contains(&other) => {
+            for instead in place.group.one_of.iter().filter(|instead| **instead != other) {
+                let sibling = Place { key: place.group.key(instead).unwrap(), ..place.clone() };
+                add(document(kind, &sibling), format!("{} with {instead} instead of {other}", place.name()));
+            }
+        }
+        Some(When::Beside(other)) => {
+            let mut without = document(kind, place);
+            without.table_mut().remove(other);
+            add(without, format!("{} without {other}", place.name()));
+        }
+        None => {}
+    }
+    let one_of: &[&str] = if place.group.one_of.contains(&name) { place.group.one_of } else { &[] };
+    for other in place.key.without.iter().chain(one_of).filter(|other| **other != name) {
+        let sibling = Place { key: place.group.key(other).unwrap(), ..place.clone() };
+        add(document(kind, &sibling), format!("{} beside {other}", place.name()));
+    }
+    made
+}
+
 /// Every mistake with every key.
 pub(super) fn all(kind: FileKind) -> Vec<Mistake> {
-    let makers = [misspelled_keys, wrong_kinds, missing, values_out_of_range, unknown_words];
+    let makers = [misspelled_keys, wrong_kinds, missing, values_out_of_range, unknown_words, out_of_place];
     places(kind).iter().flat_map(|place| makers.iter().flat_map(|make| make(kind, place))).collect()
 }
 
@@ -305,7 +366,8 @@ impl Mistake {
             let all = self.told.iter().all(|told| line.contains(told));
             let one = self.told_one_of.is_empty() || self.told_one_of.iter().any(|told| line.contains(told));
             let listed = self.choices.as_ref().is_none_or(|choices| lists(line, choices));
-            self.is_there(line) && all && one && listed
+            let named = self.named.is_none_or(|name| names(line, name));
+            self.is_there(line) && all && one && named && listed
         };
         if lines.iter().any(tells) { Ok(()) } else { Err(format!("it is told as {lines:#?}")) }
     }
@@ -318,6 +380,11 @@ impl Mistake {
         let (start, end) = (line_and_column(&self.text, span.start), line_and_column(&self.text, span.end));
         (start..=end).contains(&(line, column))
     }
+}
+
+/// Whether a message holds a key's name as a word.
+fn names(line: &str, name: &str) -> bool {
+    line.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == name)
 }
 
 /// Whether a message lists exactly these choices.
