@@ -10,6 +10,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+#[path = "cli/tutorial.rs"]
+mod tutorial;
+
 /// How long to wait for a process to be ready or to end. Never reached when all is well.
 const PATIENCE: Duration = Duration::from_secs(120);
 

@@ -18,6 +18,7 @@ pub(super) struct Group {
     /// Exactly one of these stands in it.
     pub one_of: &'static [&'static str],
     /// The static's name and its source file, for whoever has to add a key.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the tests say it"))]
     pub declared_in: (&'static str, &'static str),
 }
 
@@ -52,8 +53,10 @@ pub(super) struct Key {
     /// A value of it, as TOML.
     pub example: &'static str,
     /// What has to stand beside it, as TOML lines, so that the example is a good one.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the tests make documents of the examples"))]
     pub with: &'static str,
     /// What has to stand beside its table, as TOML lines.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the tests make documents of the examples"))]
     pub around: &'static str,
     /// What must not stand beside it.
     pub without: &'static [&'static str],

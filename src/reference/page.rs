@@ -102,7 +102,7 @@ fn kind_of(holds: &Holds) -> String {
         Holds::Any => "any value".to_owned(),
         Holds::List(of) => format!("list: {}", kind_of(of)),
         Holds::Table(group) => format!("[table](#{})", anchor(group.heading)),
-        Holds::Named(_, of) => format!("table, each name: {}", kind_of(of)),
+        Holds::Named(name, of) => format!("table; each name, such as {}: {}", code(name), kind_of(of)),
         Holds::Either(kinds) => kinds.iter().map(kind_of).collect::<Vec<_>>().join(" or "),
     }
 }

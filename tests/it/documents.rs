@@ -63,7 +63,16 @@ fn every_test_that_actors_md_names_exists() {
 #[test]
 fn every_link_within_the_documents_leads_somewhere() {
     let mut broken = Vec::new();
-    for document in ["README.md", "actors.md", "CONTRIBUTING.md", "docs/configuration.md", "docs/connectors.md"] {
+    for document in [
+        "README.md",
+        "actors.md",
+        "CONTRIBUTING.md",
+        "docs/configuration.md",
+        "docs/connectors.md",
+        "docs/config-reference.md",
+        "docs/connector-reference.md",
+        "docs/tutorial.md",
+    ] {
         let path = root().join(document);
         let text = fs::read_to_string(&path).unwrap();
         for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
