@@ -27,6 +27,7 @@
 //! * [`actors`]: coordinators. A connection's actor reads, has decided, writes and
 //!   commits; a supervisor starts it again from the store when it dies.
 //! * [`triggers`]: what starts work. [`web`]: actix-web scopes that a host may mount.
+//! * [`reference`](mod@reference): the keys of both kinds of files as data, for editors and documents.
 //! * [`Kernel`]: what a host program holds. [`sandbox`] is a CRM to try things on.
 //!
 //! # Flow

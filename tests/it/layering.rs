@@ -20,8 +20,20 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 const EVERYWHERE: &[&str] = &["planted"];
 
 /// Shell modules: may import everything, and nobody imports them.
-const SHELL: &[&str] =
-    &["cli", "config", "control", "kernel", "plan", "reference", "sim", "telemetry", "temporary", "demo", "lib", "main"];
+const SHELL: &[&str] = &[
+    "cli",
+    "config",
+    "control",
+    "kernel",
+    "plan",
+    "reference",
+    "sim",
+    "telemetry",
+    "temporary",
+    "demo",
+    "lib",
+    "main",
+];
 
 fn files(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {

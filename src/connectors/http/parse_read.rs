@@ -220,7 +220,10 @@ pub(super) fn deleted(list: &Table<'_>) -> Option<DeletedSpec> {
     let table = sub(list, "deleted", "deleted")?;
     let flag = path(&table, "flag");
     let tombstone = path(&table, "tombstone");
-    let value = table.item("value").and_then(|item| item.value().ok());
+    let value = table.item("value").and_then(|item| {
+        let noted = |wanted| table.problems().add(item.span(), format!("'value' must be {wanted}"));
+        item.value().map_err(noted).ok()
+    });
     let spec = match (flag, tombstone) {
         (Some(path), None) => Some(DeletedSpec { path, value, tombstone: false }),
         (None, Some(path)) => Some(DeletedSpec { path, value, tombstone: true }),

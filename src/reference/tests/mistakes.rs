@@ -28,6 +28,8 @@ pub(super) struct Mistake {
     choices: Option<Vec<String>>,
     /// Whether a schema can know.
     pub in_schema: bool,
+    /// What to do where it is told otherwise.
+    hint: String,
 }
 
 /// The places of a key and of its value.
@@ -57,6 +59,7 @@ fn mistake(kind: FileKind, what: String, document: &Document) -> Mistake {
         told_one_of: Vec::new(),
         named: None,
         choices: None,
+        hint: String::new(),
         in_schema: true,
     }
 }
@@ -162,7 +165,15 @@ fn wrong_kinds(kind: FileKind, place: &Place) -> Vec<Mistake> {
             ..at_value(kind, place, what, value)
         });
     }
-    for holds in inner(&place.key.holds) {
+    let kinds = inner(&place.key.holds);
+    if kinds.iter().any(|kind| matches!(kind, Holds::Any | Holds::Number)) {
+        let what = format!("{} = nan", place.name());
+        let told_one_of =
+            vec!["a number JSON can say".to_owned(), "a number, not float".to_owned(), "or a boolean".to_owned()];
+        let mistake = at_value(kind, place, what, Value::Float(f64::NAN));
+        made.push(Mistake { told_one_of, in_schema: false, ..mistake });
+    }
+    for holds in kinds {
         let (of, wrap): (&Holds, fn(Value) -> Value) = match holds {
             Holds::List(of) => (of, |value| Value::Array(vec![value])),
             Holds::Named(_, of) => (of, |value| Value::Table(Table::from_iter([("contacts".to_owned(), value)]))),
@@ -300,8 +311,11 @@ fn unknown_words(kind: FileKind, place: &Place) -> Vec<Mistake> {
         words.iter().chain(of_table.unwrap_or_default()).map(|word| (*word).to_owned()).collect();
     told.sort_unstable();
     told.dedup();
+    let (list, file) = place.group.declared_in;
+    let name = place.key.name;
     let mut made = vec![Mistake {
         choices: Some(told),
+        hint: format!("A word that '{name}' takes is declared with it in {list} in {file}, no more and no less."),
         ..at_value(kind, place, format!("{} = {strange:?}", place.name()), text(strange))
     }];
     for word in words {
@@ -406,8 +420,8 @@ fn check(kind: FileKind) {
         let (places, told, one) = (&mistake.span, &mistake.told, &mistake.told_one_of);
         let span = places.as_ref().map(|span| line_and_column(&mistake.text, span.start));
         Some(format!(
-            "{}: {wrong}\nwanted at {span:?}: {told:?} {one:?} {:?}\n{}",
-            mistake.what, mistake.choices, mistake.text
+            "{}: {wrong}\n{}\nwanted at {span:?}: {told:?} {one:?} {:?}\n{}",
+            mistake.what, mistake.hint, mistake.choices, mistake.text
         ))
     };
     let wrong: Vec<String> = all.iter().filter_map(told).collect();
