@@ -52,6 +52,9 @@ pub(super) struct Key {
     pub default: Default,
     /// A value of it, as TOML.
     pub example: &'static str,
+    /// A value of the right kind that is refused all the same, as TOML.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the tests make a mistake of it"))]
+    pub wrong: &'static str,
     /// What has to stand beside it, as TOML lines, so that the example is a good one.
     #[cfg_attr(not(test), expect(dead_code, reason = "the tests make documents of the examples"))]
     pub with: &'static str,
@@ -149,6 +152,7 @@ pub(super) const fn key(name: &'static str, holds: Holds, about: &'static str) -
         only: None,
         default: Default::None,
         example: "",
+        wrong: "",
         with: "",
         around: "",
         without: &[],
@@ -235,6 +239,12 @@ impl Key {
     /// A value of it, as TOML.
     pub const fn example(self, value: &'static str) -> Self {
         Self { example: value, ..self }
+    }
+
+    /// A value of the right kind that is refused all the same, as TOML: what the kind alone
+    /// does not say.
+    pub const fn wrong(self, value: &'static str) -> Self {
+        Self { wrong: value, ..self }
     }
 
     /// What has to stand beside it, as TOML lines.

@@ -113,10 +113,15 @@ fn needed(key: &Key) -> String {
         Need::When(when) => said(when),
         Need::No => "no".to_owned(),
     };
-    match (&key.only, &key.need) {
+    let mut told = match (&key.only, &key.need) {
         (Some(only), Need::No) => format!("no; only {}", said(only)),
         (Some(_) | None, Need::No | Need::Always | Need::When(_)) => need,
+    };
+    if !key.without.is_empty() {
+        let others: Vec<String> = key.without.iter().map(|other| code(other)).collect();
+        told.push_str(&format!("; not beside {}", others.join(", ")));
     }
+    told
 }
 
 fn said(when: &When) -> String {

@@ -33,7 +33,8 @@ fn run(folder: &Path, line: &str) -> String {
     let args: Vec<&str> = command.split(' ').skip(1).collect();
     let said = syncline_with_token(folder, &args);
     if let Some(file) = file {
-        serde_json::from_str::<Value>(&said.out).unwrap();
+        let known = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+        assert_eq!(said.json(), serde_json::from_str::<Value>(&std::fs::read_to_string(known).unwrap()).unwrap());
         std::fs::write(folder.join(file), said.out).unwrap();
         return String::new();
     }

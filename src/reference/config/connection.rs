@@ -9,14 +9,15 @@ pub(in crate::reference) static CONNECTION: Group = Group {
                   auth = { bearer = "${CRM_TOKEN}" } }"#,
     keys: &[
         &[
-            text("id", "its name, unique in the file").required().example("\"acme\""),
+            text("id", "its name, unique in the file").required().example("\"acme\"").wrong("\" acme\""),
             text(
                 "scope",
                 "which records on your side are this customer's; needed with more than one connection, and where \
                  `[app]` has `{scope}` in its `base_url`",
             )
             .otherwise("`default`")
-            .example("\"acct_42\""),
+            .example("\"acct_42\"")
+            .wrong("\"..\""),
             boolean("paused", "it is added paused").default("false"),
             table("webhook", &WEBHOOK),
         ],
@@ -38,14 +39,14 @@ pub(in crate::reference) static APP: Group = Group {
 
 /// The keys of both.
 static SIDE: &[Key] = &[
-    text("connector", "the connector file, relative to this file").required().example("\"connectors/crm.toml\""),
+    text("connector", "the connector file, relative to this file").required().example("\"connectors/crm.toml\"").wrong("\"connectors/none.toml\""),
     text(
         "base_url",
         "where the API begins; the connector file's paths are appended. `https`, without user, `?` and `#`. In `[app]`, \
          `{scope}` may stand as a whole segment of the path",
     )
     .required()
-    .example("\"https://api.example.com/v1\""),
+    .example("\"https://api.example.com/v1\"").wrong("\"http://api.example.com\""),
     table("auth", &AUTH).otherwise("none"),
     key("limits", Holds::List(&Holds::Table(&WINDOW)), "how often the API may be called; all hold at once")
         .otherwise("the connector file's")
@@ -54,7 +55,7 @@ static SIDE: &[Key] = &[
     boolean("allow_private", "plain `http` and private addresses (loopback, `10.…`, …) may be called").default("false"),
     text("ca", "a PEM file of certificate authorities, trusted *instead of* the machine's")
         .otherwise("the machine's")
-        .example("\"ca.pem\""),
+        .example("\"ca.pem\"").wrong("\"none.pem\""),
 ];
 
 static AUTH: Group = Group {

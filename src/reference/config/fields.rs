@@ -75,8 +75,11 @@ static DATE: Group = Group {
     example: r#"{ app = "iso", remote = "ms" }"#,
     keys: &[&[
         text("app", "the form in your app").default("\"iso\"").example("\"iso\""),
-        text("remote", "the form in the remote").default("\"iso\"").example("\"ms\""),
-        text("zone", "the zone of a form that names none").default("\"UTC\"").example("\"Europe/Berlin\""),
+        text("remote", "the form in the remote").default("\"iso\"").example("\"ms\"").wrong("\"%Q\""),
+        text("zone", "the zone of a form that names none")
+            .default("\"UTC\"")
+            .example("\"Europe/Berlin\"")
+            .wrong("\"Europe/Berln\""),
     ]],
     one_of: &[],
     declared_in: ("DATE", file!()),
@@ -94,6 +97,6 @@ const RULES: &[Key] = &[
     whole("max_length", 0, i64::MAX, "characters of a text, entries of a list: at most").example("200"),
     key("min", Holds::Number, "a number that is not less").example("0"),
     key("max", Holds::Number, "a number that is not more").example("150"),
-    text("pattern", "a regular expression that must be found in the text").example("\"^[^@]+@[^@]+$\""),
+    text("pattern", "a regular expression that must be found in the text").example("\"^[^@]+@[^@]+$\"").wrong("\"(\""),
     key("one_of", Holds::List(&Holds::Any), "the values allowed").example("[\"ada@x.io\", \"bob@x.io\"]"),
 ];

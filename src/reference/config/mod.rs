@@ -24,7 +24,8 @@ pub(in crate::reference) static TOP: Group = Group {
             "the state file: everything Syncline remembers. Created if it is not there; relative to this file",
         )
         .default("\"syncline.redb\"")
-        .example("\"acme.redb\""),
+        .example("\"acme.redb\"")
+        .wrong("\"\""),
         duration(
             "late_after",
             "after how long work that waits is told of as late, in the log, by `status` and to `Kernel::subscribe`",
@@ -51,7 +52,8 @@ pub(in crate::reference) static TOP: Group = Group {
 const LISTEN: Key =
     text("listen", "address and port: plain HTTP; what others reach stands behind a proxy that speaks TLS")
         .required()
-        .example("\"127.0.0.1:8080\"");
+        .example("\"127.0.0.1:8080\"")
+        .wrong("\"localhost\"");
 
 static EMBEDDED: Group = Group {
     heading: "[embedded]",
@@ -75,7 +77,8 @@ static RECEIVE: Group = Group {
         LISTEN,
         text("url", "where others reach it. Some apps sign the URL they call, so it has to be the one they know")
             .otherwise("`http://` and `listen`")
-            .example("\"https://sync.example.com\""),
+            .example("\"https://sync.example.com\"")
+            .wrong("\"sync.example.com\""),
         text(
             "token",
             "asked for as `Authorization: Bearer …` by `POST /events` and `POST /sync`. Without it these are served only \

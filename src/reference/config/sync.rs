@@ -12,12 +12,12 @@ pub(in crate::reference) static SYNC: Group = Group {
         text("name", "unique in the file").required().example("\"contacts\""),
         text("connector", "the `name` inside a connector file; the sync is for every connection of it. Needed with several")
             .otherwise("the only one")
-            .example("\"crm\""),
+            .example("\"crm\"").wrong("\"crn\""),
         key("connections", Holds::List(&Holds::Text), "only these, by `id`")
             .otherwise("all of the connector")
-            .example("[\"acme\"]"),
-        text("app", "the object on your side").required().example("\"contacts\""),
-        text("remote", "the object on the other side").required().example("\"contacts\""),
+            .example("[\"acme\"]").wrong("[\"acne\"]"),
+        text("app", "the object on your side").wrong("\"\"").required().example("\"contacts\""),
+        text("remote", "the object on the other side").wrong("\"contact\"").required().example("\"contacts\""),
         word(
             "direction",
             &["out", "in", "two_way"],
@@ -31,7 +31,7 @@ pub(in crate::reference) static SYNC: Group = Group {
             "fields that tell records apart, to pair those that both sides have already; needed for `two_way`. `[]` says \
              that there are none in common",
         )
-        .example("[\"email\"]"),
+        .example("[\"email\"]").wrong("[\"mail\"]"),
         key(
             "filter",
             Holds::Either(&[Holds::Named("email", &SCALAR), Holds::List(&Holds::Table(&CONDITION))]),
@@ -72,7 +72,8 @@ const SCHEDULE: Key = text(
      day, month, weekday; UTC where no zone is named",
 )
 .otherwise("only when asked")
-.example("\"every 5m\"");
+.example("\"every 5m\"")
+.wrong("\"every day\"");
 
 static CONDITION: Group = Group {
     heading: "an entry of filter",

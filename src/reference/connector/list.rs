@@ -90,7 +90,8 @@ static CURSOR: Group = Group {
             .example("\"updated_since\""),
         text("format", "the parameter's text around `{cursor}`")
             .default("\"{cursor}\"")
-            .example("\"updated>{cursor}\""),
+            .example("\"updated>{cursor}\"")
+            .wrong("\"updated\""),
         key("query", Holds::Named("deleted", &SCALAR), "parameters sent only when changes are asked for")
             .example("{ deleted = true }"),
         header("header", "a header of the first answer that tells the position of the whole list").example("\"ETag\""),

@@ -38,8 +38,9 @@ pub(in crate::reference) static TOP: Group = Group {
 };
 
 /// Sent with every request of the app, or of one endpoint.
-pub(super) const HEADERS: Key =
-    key("headers", Holds::Named("X-Api-Version", &SCALAR), "headers to send").example("{ X-Api-Version = \"2\" }");
+pub(super) const HEADERS: Key = key("headers", Holds::Named("X-Api-Version", &SCALAR), "headers to send")
+    .example("{ X-Api-Version = \"2\" }")
+    .wrong("{ \"a b\" = \"2\" }");
 
 /// What every endpoint may have beside its method and path.
 pub(super) const REQUEST: &[Key] =

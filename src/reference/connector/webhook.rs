@@ -27,7 +27,7 @@ pub(super) static WEBHOOK: Group = Group {
         )
         .required()
         .example("\"standard-webhooks\""),
-        text("object", "every event is about this object").without(&["type", "objects"]).example("\"contacts\""),
+        text("object", "every event is about this object").without(&["type", "objects"]).example("\"contacts\"").wrong("\"contact\""),
         path("type", "where an event says what it is about")
             .without(&["object"])
             .needed(When::Beside("objects"))
@@ -103,7 +103,8 @@ static SIGNATURE: Group = Group {
             "what is signed: texts, `{body}`, `{timestamp}`, `{id}`, `{method}`, `{url}`",
         ))
         .needed(When::Beside("hmac"))
-        .example("[\"{body}\"]"),
+        .example("[\"{body}\"]")
+        .wrong("[\"{who}\"]"),
         of_hash(word("encoding", &["hex", "base64"], "of the signature")).default("\"hex\"").example("\"base64\""),
         of_hash(table("list", &SIGNATURE_LIST)),
         of_hash(word("secret", &["text", "whsec"], "`whsec`: the secret is base64 after `whsec_`"))

@@ -12,7 +12,8 @@ const BODY: Key = key(
      `\"{external_id}\"`, `\"{idempotency_key}\"` and `\"{record.path}\"` stand for the values",
 )
 .otherwise("the record")
-.example("{ data = \"{record}\" }");
+.example("{ data = \"{record}\" }")
+.wrong("{ data = \"{who}\" }");
 
 const ANSWER: Key = word(
     "answer",
@@ -29,7 +30,8 @@ const IF_MATCH: Key = key(
      overwritten unseen. Needs a version",
 )
 .default("false")
-.example("true");
+.example("true")
+.wrong("\"version\"");
 
 const MISSING: Key = statuses("missing", "statuses that mean that it is gone; a 401 or 403 only after a read by id")
     .default("[404, 410]")
@@ -56,7 +58,8 @@ pub(super) static CREATE: Group = Group {
             .example("{ kind = \"idempotency_key\", header = \"Idempotency-Key\", life = \"24h\" }"),
             statuses("duplicate", "statuses that mean that it exists").example("[409]"),
             text("duplicate_text", "only where the answer holds this text")
-                .needed_with_duplicate()
+                .only(When::Beside("duplicate"))
+                .with("duplicate = [400]")
                 .example("\"RECORD_NOT_UNIQUE\""),
             path("duplicate_id", "where the answer names the record that exists").example("\"existing.id\""),
             BODY,
@@ -68,12 +71,6 @@ pub(super) static CREATE: Group = Group {
     one_of: &["post", "put"],
     declared_in: ("CREATE", file!()),
 };
-
-impl Key {
-    const fn needed_with_duplicate(self) -> Self {
-        self.only(When::Beside("duplicate")).with("duplicate = [400]")
-    }
-}
 
 static RECOVERY: Group = Group {
     heading: "recovery",
@@ -115,7 +112,9 @@ pub(super) static UPDATE: Group = Group {
     example: r#"{ patch = "/contacts/{id}" }"#,
     keys: &[
         &[
-            endpoint("patch", "the path to PATCH, with `{id}`").example("\"/contacts/{id}\""),
+            endpoint("patch", "the path to PATCH, with `{id}`")
+                .example("\"/contacts/{id}\"")
+                .wrong("\"/contacts/{nid}\""),
             endpoint("put", "the path to PUT to, with `{id}`").example("\"/contacts/{id}\""),
             endpoint("post", "the path to POST to, with `{id}`").example("\"/contacts/{id}\""),
             boolean("whole", "the whole record is sent").otherwise("`true` for `put`"),
@@ -207,7 +206,8 @@ const OF_A_BATCH: &[Key] = &[
     path("records", "where the list stands in the body").otherwise("the body is the list").example("\"inputs\""),
     key("item", Holds::Any, "one entry of the list: a tree as in `body`")
         .otherwise("the record; for deletes `{ id = \"{id}\" }`")
-        .example("{ id = \"{id}\", properties = \"{record.properties}\" }"),
+        .example("{ id = \"{id}\", properties = \"{record.properties}\" }")
+        .wrong("{ id = \"{who}\" }"),
     path("results", "where the results stand, in the order of the records")
         .otherwise("the answer is the list")
         .example("\"results\""),

@@ -51,6 +51,15 @@ fn groups_in(holds: &Holds, way: &[String]) -> Vec<&'static Group> {
     }
 }
 
+fn num_groups(holds: &Holds) -> usize {
+    match holds {
+        Holds::Table(_) => 1,
+        Holds::List(of) | Holds::Named(_, of) => num_groups(of),
+        Holds::Either(kinds) => kinds.iter().map(num_groups).sum(),
+        _ => 0,
+    }
+}
+
 fn id(group: &Group, key: &str) -> (usize, String) {
     (std::ptr::from_ref(group).addr(), key.to_owned())
 }
@@ -132,6 +141,7 @@ fn every_key_has_an_example_and_a_sentence() {
         for place in places(kind) {
             assert!(!place.key.example.is_empty(), "{}: add .example(…)", place.name());
             assert!(!place.key.about.is_empty() && !place.key.about.ends_with('.'), "{}", place.name());
+            assert!(num_groups(&place.key.holds) <= 1, "{}: the tests reach one table of a key only", place.name());
             let names: Vec<&str> = place.group.keys().map(|key| key.name).collect();
             assert_eq!(
                 names.iter().filter(|name| **name == place.key.name).count(),

@@ -290,6 +290,19 @@ fn values_out_of_range(kind: FileKind, place: &Place) -> Vec<Mistake> {
     made
 }
 
+/// The value that is declared to be refused.
+fn declared_wrong(kind: FileKind, place: &Place) -> Vec<Mistake> {
+    if place.key.wrong.is_empty() {
+        return Vec::new();
+    }
+    let what = format!("{} = {}", place.name(), place.key.wrong);
+    let mistake = at_value(kind, place, what, value(place.key.wrong));
+    // Either the key is named, or the value is shown.
+    let shown = place.key.wrong.split('"').nth(1).filter(|shown| !shown.is_empty());
+    let told_one_of = [Some(format!("'{}'", place.key.name)), shown.map(str::to_owned)].into_iter().flatten().collect();
+    vec![Mistake { told_one_of, in_schema: false, ..mistake }]
+}
+
 /// The words that a key takes as a text; a table in its place may take more.
 fn choices(key: &Key) -> Option<&'static [&'static str]> {
     match key.holds {
@@ -368,7 +381,8 @@ fn out_of_place(kind: FileKind, place: &Place) -> Vec<Mistake> {
 
 /// Every mistake with every key.
 pub(super) fn all(kind: FileKind) -> Vec<Mistake> {
-    let makers = [misspelled_keys, wrong_kinds, missing, values_out_of_range, unknown_words, out_of_place];
+    let makers =
+        [misspelled_keys, wrong_kinds, missing, values_out_of_range, declared_wrong, unknown_words, out_of_place];
     places(kind).iter().flat_map(|place| makers.iter().flat_map(|make| make(kind, place))).collect()
 }
 
