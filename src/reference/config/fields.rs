@@ -3,7 +3,7 @@
 use crate::reference::key::{Group, Holds, Key, SCALAR, boolean, key, path, table, text, whole, word};
 
 pub(in crate::reference) static FIELD: Group = Group {
-    heading: "[sync.fields] name",
+    heading: "An entry of `[sync.fields]`",
     about: "one field of the mapping",
     example: r#"{ remote = "properties.name" }"#,
     keys: &[PLACES, FORMS, RULES],
@@ -98,5 +98,5 @@ const RULES: &[Key] = &[
     key("min", Holds::Number, "a number that is not less").example("0"),
     key("max", Holds::Number, "a number that is not more").example("150"),
     text("pattern", "a regular expression that must be found in the text").example("\"^[^@]+@[^@]+$\"").wrong("\"(\""),
-    key("one_of", Holds::List(&Holds::Any), "the values allowed").example("[\"ada@x.io\", \"bob@x.io\"]"),
+    key("one_of", Holds::List(&Holds::Any), "the values allowed").example("[\"free\", \"pro\"]"),
 ];

@@ -76,7 +76,7 @@ const SCHEDULE: Key = text(
 .wrong("\"every day\"");
 
 static CONDITION: Group = Group {
-    heading: "an entry of filter",
+    heading: "An entry of `filter`",
     about: "what one field must be, in the app's form",
     example: r#"{ field = "email", present = true }"#,
     keys: &[&[

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use toml::Value;
 
-use super::example::{Place, document, holding, places, read};
+use super::example::{Place, document, holding, places, read, value};
 use crate::model::document::asked;
 use crate::reference::FileKind;
-use crate::reference::key::{Group, Holds, Key};
+use crate::reference::key::{Default, Group, Holds, Key};
 
 /// The documents that, together, reach all of a reader: one for each key, and one for each
 /// word of those that hold words.
@@ -133,6 +133,29 @@ fn every_example_is_good() {
         }
     }
     assert!(wrong.is_empty(), "{} examples\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn every_default_is_what_stands_for_the_key() {
+    let mut compared = 0;
+    for kind in FileKind::ALL {
+        for place in places(kind) {
+            // The kernel's own default, which a configuration leaves to it.
+            let Default::Value(default) = place.key.default else { continue };
+            if place.name() == "late_after" {
+                assert_eq!(default, "\"15m\"");
+                continue;
+            }
+            let mut document = holding(kind, &place, value(default));
+            let said = read(kind, &document.text());
+            document.table_mut().remove(place.key.name);
+            let unsaid = read(kind, &document.text());
+            assert_eq!(said, unsaid, "{} = {default}, said and unsaid", place.name());
+            assert!(said.is_ok(), "{}: {said:?}", place.name());
+            compared += 1;
+        }
+    }
+    assert!(compared > 40, "{compared} defaults were compared");
 }
 
 #[test]

@@ -205,13 +205,16 @@ fn lines(text: &str) -> Table {
     toml::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 
-/// Reads a document as the program does.
-pub(super) fn read(kind: FileKind, text: &str) -> Result<(), Vec<String>> {
+/// Reads a document as the program does, and shows what came of it.
+pub(super) fn read(kind: FileKind, text: &str) -> Result<String, Vec<String>> {
     match kind {
-        FileKind::Connector => HttpConnectorFile::parse("f.toml", text).map(drop).map_err(|error| error.lines),
+        FileKind::Connector => {
+            let read = HttpConnectorFile::parse("f.toml", text);
+            read.map(|file| format!("{file:#?}")).map_err(|error| error.lines)
+        }
         FileKind::Config => {
             let read = Config::parse("f.toml", text, Path::new(""), &env, &file);
-            read.map(drop).map_err(|error| error.lines)
+            read.map(|config| format!("{config:#?}")).map_err(|error| error.lines)
         }
     }
 }
