@@ -22,7 +22,7 @@ use super::time;
 use super::transport::{HttpRequest, Method, Transport, TransportError, find_header};
 
 /// What stays as it is within one path segment or query value.
-const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+pub(super) const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// The longest pause taken from an answer.
 const MAX_PAUSE_MS: u64 = 24 * 60 * 60 * 1_000;

@@ -156,6 +156,14 @@ pub(super) fn endpoint(table: &Table<'_>, allowed: &[&str]) -> Endpoint {
     Endpoint { method, path, query: pairs(table, "query"), headers: headers(table, "headers") }
 }
 
+/// The content type of a body: as the table names it, JSON by default.
+pub(super) fn set_content_type(table: &Table<'_>, endpoint: &mut Endpoint) {
+    let content_type = table.text("content_type").map_or("application/json".to_owned(), |text| text.value);
+    if !endpoint.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type")) {
+        endpoint.headers.push(("Content-Type".to_owned(), content_type));
+    }
+}
+
 fn path_template(table: &Table<'_>, key: &str) -> Option<PathTemplate> {
     let text = table.text(key)?;
     match parse_path_template(&text.value) {

@@ -11,7 +11,7 @@ use crate::model::ids::ObjectName;
 use crate::model::path::Path;
 
 use super::fields::{header_name, headers, number, path, paths, statuses, sub, word};
-use super::parse_read::{deleted, find, list, read, read_many};
+use super::parse_read::{changes, deleted, deletions, find, from_clock, list, read, read_many};
 use super::parse_write::{batch, create, delete, update};
 use super::refused::holds_refusal;
 use super::spec::{AuthKind, ObjectSpec, Statuses, Unit};
@@ -195,7 +195,17 @@ fn object(name: &str, table: Table<'_>) -> Option<ObjectSpec> {
     let list_table = section("list");
     let deleted = list_table.as_ref().and_then(deleted);
     let modified = paths(&table, "modified");
-    let list = list_table.and_then(|table| list(table, !modified.is_empty()));
+    let changes_table = section("changes");
+    let mut list = list_table.and_then(|table| list(table, !modified.is_empty(), changes_table.is_none()));
+    let has_own_cursor = list.as_ref().is_some_and(|list| list.cursor.is_some());
+    let changes_span = table.item("changes").map_or(table.span(), |item| item.span());
+    let changes = changes_table.and_then(|table| changes(table, list.as_ref(), !modified.is_empty()));
+    if let (Some(list), Some(cursor), false) =
+        (&mut list, changes.as_ref().and_then(|changes| changes.cursor.as_ref()), has_own_cursor)
+    {
+        list.cursor = from_clock(&table, changes_span, cursor);
+    }
+    let deletions = section("deletions").and_then(|table| deletions(table, changes.as_ref().or(list.as_ref())));
     let find = match section("find") {
         Some(table) => find(table, list.as_ref()),
         None => None,
@@ -230,6 +240,8 @@ fn object(name: &str, table: Table<'_>) -> Option<ObjectSpec> {
         update,
         delete,
         batch: section("batch").and_then(|table| batch(table, name)),
+        changes,
+        deletions,
         list,
         read,
         find,

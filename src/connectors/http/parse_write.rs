@@ -5,7 +5,7 @@ use crate::model::path::Path;
 use crate::model::value::Value;
 use crate::model::write::{CreateRecovery, DEFAULT_CREATE_SETTLE_MS};
 
-use super::fields::{body, endpoint, header_name, needs_id, number, path, statuses, sub, word};
+use super::fields::{body, endpoint, header_name, needs_id, number, path, set_content_type, statuses, sub, word};
 use super::parse_read::MISSING;
 use super::spec::{
     Absent, BatchEndpoint, BatchKind, BatchSpec, CreateSpec, DeleteSpec, Endpoint, FindSpec, UpdateSpec,
@@ -38,11 +38,8 @@ pub(super) fn create(table: Table<'_>, find: Option<&FindSpec>, has_read: bool) 
 
 /// An endpoint that takes a body: JSON, of the content type that the table names.
 fn write_endpoint(table: &Table<'_>, methods: &[&str]) -> Endpoint {
-    let content_type = table.text("content_type").map_or("application/json".to_owned(), |text| text.value);
     let mut endpoint = endpoint(table, methods);
-    if !endpoint.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type")) {
-        endpoint.headers.push(("Content-Type".to_owned(), content_type));
-    }
+    set_content_type(table, &mut endpoint);
     endpoint
 }
 

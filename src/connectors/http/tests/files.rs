@@ -171,7 +171,7 @@ fn what_cannot_work_is_refused() {
     let list = "[object.x.list]\nget = \"/x\"\n";
     for (lines, want) in [
         ("", "[object.x.list] is missing"),
-        ("[object.x.list]\npost = \"/x\"\n", "needs a path under one of: get"),
+        ("[object.x.list]\nput = \"/x\"\n", "needs a path under one of: get, post"),
         ("[object.x.list]\nget = \"/x?y=1\"\n", "holds what no path may hold"),
         ("[object.x.list]\nget = \"/x/../y\"\n", "holds '.' or '..'"),
         ("[object.x.list]\nget = \"/{name}\"\n", "unknown name in braces"),
