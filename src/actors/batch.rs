@@ -1261,7 +1261,11 @@ impl Settling {
                 self.look_at_what_is_gone(creation.target, &marker, plan);
             }
             put_marker(&mut self.commit, self.sync.no, pair, plan.old.as_ref(), &marker);
-            self.decided.push(pair);
+            // A half marker decides nothing between two sides, and is renewed with each look: two
+            // lanes would keep putting each other off.
+            if !matches!(marker.state, LinkState::Half) && plan.old.as_ref() != Some(&marker) {
+                self.decided.push(pair);
+            }
             self.look_at_rivals(pair, Some(&marker), plan);
             for side in Side::BOTH {
                 if tally.created[side] + tally.updated[side] + tally.deleted[side] > 0 {

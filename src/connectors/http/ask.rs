@@ -14,7 +14,7 @@ use super::call::{PathIds, Prepared, Reply, unanswered_read};
 use super::cursor::{self, Asked};
 use super::page::{At, Run};
 use super::read::fail;
-use super::spec::{Endpoint, FindSpec, ListSpec, PageKind, SearchBy};
+use super::spec::{Endpoint, FindSpec, ListSpec, PageKind, SearchBy, SearchForm};
 use super::template::{Name, Values, fill_query, fill_tree, has_list_of_fields, number, to_text};
 
 /// A reading request's address and body.
@@ -127,7 +127,7 @@ impl Searched {
                 }
                 SearchBy::Name(name) => {
                     let text = search_text(find, path, value)?;
-                    let is_text = find.as_json || matches!(value, Value::String(_));
+                    let is_text = find.encode != SearchForm::Text || matches!(value, Value::String(_));
                     fields.push((name.clone(), if is_text { Value::String(text) } else { value.clone() }));
                 }
             }
@@ -142,12 +142,13 @@ impl Searched {
 
 /// A value as a search sends it.
 fn search_text(find: &FindSpec, path: &Path, value: &Value) -> Result<String, String> {
-    match value {
-        value if find.as_json => Ok(value.to_json()),
-        Value::String(_) | Value::Number(_) | Value::Bool(_) => Ok(to_text(value)),
-        Value::Null | Value::Array(_) | Value::Object(_) => {
+    match (value, find.encode) {
+        (value, SearchForm::Json) => Ok(value.to_json()),
+        (Value::Null | Value::Array(_) | Value::Object(_), SearchForm::Text | SearchForm::Odata) => {
             Err(format!("'{path}' cannot be searched for {}", value.kind()))
         }
+        (Value::String(text), SearchForm::Odata) => Ok(format!("'{}'", text.replace('\'', "''"))),
+        (value, SearchForm::Text | SearchForm::Odata) => Ok(to_text(value)),
     }
 }
 

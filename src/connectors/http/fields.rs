@@ -4,6 +4,7 @@ use crate::model::document::{Located, Table, nearest};
 use crate::model::path::Path;
 use crate::model::value::Value;
 
+use super::compose::TRACE;
 use super::spec::{Endpoint, PathTemplate, Piece};
 use super::transport::Method;
 
@@ -216,7 +217,7 @@ pub(super) fn needs_id(table: &Table<'_>, endpoint: &Endpoint) {
 
 /// The names a body template may hold besides `{record.path}`; a text that is exactly one
 /// of them becomes that value, with its type.
-const BODY_NAMES: [&str; 5] = ["{record}", "{id}", "{version}", "{external_id}", "{idempotency_key}"];
+const BODY_NAMES: [&str; 6] = ["{record}", "{id}", "{version}", "{external_id}", "{idempotency_key}", TRACE];
 
 /// The path of a `{record.path}` in a body template.
 pub(super) fn record_path(name: &str) -> Option<Path> {

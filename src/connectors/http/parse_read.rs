@@ -12,7 +12,7 @@ use super::fields::{
 use super::page::DEFAULT_MAX_PAGES;
 use super::spec::{
     CursorKind, CursorSpec, DeletedSpec, End, Endpoint, EntryDeleted, FindSpec, ListSpec, OrderedSpec, PageKind,
-    PageSpec, ReadManySpec, ReadSpec, SearchBy, Unit, request_holds,
+    PageSpec, ReadManySpec, ReadSpec, SearchBy, SearchForm, Unit, request_holds,
 };
 use super::template::{Name, text_holds};
 use super::transport::Method;
@@ -466,14 +466,15 @@ pub(super) fn read_many(table: Table<'_>, list: Option<&ListSpec>, has_read: boo
 pub(super) fn find(table: Table<'_>, list: Option<&ListSpec>) -> Option<FindSpec> {
     let (endpoint, body) = reading_endpoint(&table);
     let records = records_or(&table, list);
-    let as_json = word(&table, "encode", &[("text", false), ("json", true)]).unwrap_or(false);
+    let forms = [("text", SearchForm::Text), ("json", SearchForm::Json), ("odata", SearchForm::Odata)];
+    let encode = word(&table, "encode", &forms).unwrap_or(SearchForm::Text);
     let request = Asking { endpoint: &endpoint, body: body.as_ref() };
     let page = page_or(&table, list, &request);
     let params = search_params(&table, request.holds(Name::Value));
     let (item, thin) = entries(&table);
     table.finish();
     let list = ListSpec { endpoint, body, records, item, thin, page: page?, cursor: None, deleted: None };
-    Some(FindSpec { list, params, as_json })
+    Some(FindSpec { list, params, encode })
 }
 
 /// `params = { email = "mail" }` searches the path by one parameter, or where the request

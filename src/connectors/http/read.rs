@@ -18,7 +18,7 @@ use crate::model::write::{ConnectorError, CreateRecovery, NextStep};
 
 use super::HttpConnector;
 use super::ask::{Ask, Searched};
-use super::call::{Meaning, PathIds, Prepared, Reply, meaning, unanswered_read};
+use super::call::{Judged, Meaning, PathIds, Prepared, Reply, unanswered_read};
 use super::compose::id_value;
 use super::cursor::{self, Place};
 use super::entry::{Parsed, entry_id, parse, parse_in};
@@ -51,7 +51,7 @@ impl HttpConnector {
         let ask = self.ask_page(list, since.as_ref(), &run)?;
         let url = ask.url.clone();
         let reply = self.ask(calls, &list.endpoint, ask).await?;
-        let expired = list.cursor.as_ref().filter(|_| since.is_some()).map_or(&[][..], |cursor| &cursor.expired);
+        let expired = list.cursor.as_ref().filter(|_| since.is_some()).map(|cursor| &cursor.expired[..]);
         self.check_read(&reply, calls, expired)?;
         let json = reply.json().map_err(retry)?;
         let records = records(&reply, json, list.records.as_ref())?;
@@ -226,7 +226,7 @@ impl HttpConnector {
             let url = self.caller.url(&many.endpoint.path, PathIds::default(), &query).map_err(fail)?;
             let body = many.body.as_ref().and_then(|body| fill_tree(body, &values));
             let reply = self.ask(calls, &many.endpoint, Ask { url, body }).await?;
-            self.check_read(&reply, calls, &[])?;
+            self.check_read(&reply, calls, None)?;
             let json = reply.json().map_err(retry)?;
             let records = records(&reply, json, many.records.as_ref())?;
             let parsed = records.iter().map(|raw| parse(object, raw, "", reply.lossy).entry);
@@ -248,15 +248,15 @@ impl HttpConnector {
             Err(reason) => return Ok(bad(id, "the id", reason)),
         };
         let mut reply = self.get(calls, &read.endpoint.headers, url.clone()).await?;
-        if read.missing.contains(&reply.status) && is_refusal(reply.status) {
+        if self.says_missing(read, &reply) && is_refusal(reply.status) {
             self.may_list(calls, object).await?;
             // Once more: the right to read may have come back in between.
             reply = self.get(calls, &read.endpoint.headers, url).await?;
         }
-        if read.missing.contains(&reply.status) {
+        if self.says_missing(read, &reply) {
             return Ok(Entry::Deleted { id: id.clone(), version: None, cause: DeletionCause::NotFound });
         }
-        self.check_read(&reply, calls, &[])?;
+        self.check_read(&reply, calls, None)?;
         let json = reply.json().map_err(retry)?;
         let record = single(object, json).map_err(|reason| retry(format!("{}: {reason}", reply.place)))?;
         let mut entry = parse(object, record, &reply.place, reply.lossy).entry;
@@ -273,6 +273,12 @@ impl HttpConnector {
         }
     }
 
+    /// Whether an answer to a read by id says that the record is gone.
+    fn says_missing(&self, read: &ReadSpec, reply: &Reply) -> bool {
+        let Judged { meaning, rule } = reply.judge(&self.file, self.now());
+        if rule.is_some() { meaning == Meaning::Missing } else { read.missing.contains(&reply.status) }
+    }
+
     /// Records by the values of fields: the first page that holds any.
     pub(super) async fn find(
         &self,
@@ -287,7 +293,7 @@ impl HttpConnector {
             let ask = self.ask_found(&find.list, &searched, &run)?;
             let url = ask.url.clone();
             let reply = self.ask(calls, &find.list.endpoint, ask).await?;
-            self.check_read(&reply, calls, &[])?;
+            self.check_read(&reply, calls, None)?;
             let json = reply.json().map_err(retry)?;
             let records = records(&reply, json, find.list.records.as_ref())?;
             let parsed = parse_all(object, &find.list, &records, "found", reply.lossy);
@@ -332,11 +338,21 @@ impl HttpConnector {
     }
 
     /// Whether an answer to a reading call is a success.
-    pub(super) fn check_read(&self, reply: &Reply, calls: &Calls, expired: &[u16]) -> Result<(), ConnectorError> {
-        if expired.contains(&reply.status) {
+    ///
+    /// # Errors
+    /// What it is instead. `expired` are the statuses that mean that a position is no longer
+    /// known, where the call asked by one.
+    pub(super) fn check_read(
+        &self,
+        reply: &Reply,
+        calls: &Calls,
+        expired: Option<&[u16]>,
+    ) -> Result<(), ConnectorError> {
+        let Judged { meaning, rule } = reply.judge(&self.file, self.now());
+        let by_status = rule.is_none() && expired.is_some_and(|statuses| statuses.contains(&reply.status));
+        if by_status || meaning == Meaning::Expired && expired.is_some() {
             return Err(ConnectorError::new(NextStep::Resync, self.caller.sentence(reply)));
         }
-        let meaning = meaning(&self.file, reply.status, reply.retry_after_ms(self.now()));
         if meaning == Meaning::Success {
             return Ok(());
         }

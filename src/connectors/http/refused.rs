@@ -30,7 +30,7 @@ impl HttpConnector {
         let list = object.list.as_ref().ok_or_else(|| fail(format!("'{}' cannot be listed", object.name)))?;
         let ask = self.ask_page(list, None, &Run::default())?;
         let reply = self.ask(calls, &list.endpoint, ask).await?;
-        self.check_read(&reply, calls, &[])?;
+        self.check_read(&reply, calls, None)?;
         let json = reply.json().map_err(retry)?;
         records(&reply, json, list.records.as_ref()).map(|_| ())
     }

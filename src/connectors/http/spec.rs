@@ -328,8 +328,19 @@ pub(super) struct FindSpec {
     pub list: ListSpec,
     /// How each path is searched.
     pub params: Vec<(Path, SearchBy)>,
-    /// Values are sent as JSON: texts in quotes.
-    pub as_json: bool,
+    /// How values are written.
+    pub encode: SearchForm,
+}
+
+/// How a value that is searched for is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SearchForm {
+    /// As it is.
+    Text,
+    /// As JSON: texts in double quotes.
+    Json,
+    /// As in OData: texts in single quotes, with those within doubled.
+    Odata,
 }
 
 /// How a path is searched.
@@ -366,6 +377,8 @@ pub(super) enum Absent {
     Null,
     /// It is left out.
     Omit,
+    /// It is written as the empty text.
+    Empty,
 }
 
 /// Updating a record.
@@ -414,6 +427,13 @@ pub(super) enum BatchKind {
         requests: Path,
         /// Where the list of answers stands.
         responses: Path,
+        /// The key of a request that holds its address.
+        address: String,
+        /// That address is without the path of the base URL.
+        relative: bool,
+        /// The key that names a request in itself and in its answer. Without it answers stand
+        /// in the requests' order.
+        by: Option<String>,
     },
     /// An endpoint for each operation that takes a list of records.
     Records {
@@ -437,6 +457,15 @@ pub(super) struct BatchEndpoint {
     pub status: Option<Path>,
     /// A result with something here has failed.
     pub error: Option<Path>,
+    /// Where a result says which entry of the request it belongs to: by the entry's
+    /// `{trace}`, or by the record's id. Without it results stand in the entries' order.
+    pub by: Option<Path>,
+    /// Where a list of failures stands beside the results, which then hold successes only.
+    pub errors: Option<Path>,
+    /// Where a failure says which entry it belongs to; as results do unless given.
+    pub errors_by: Option<Path>,
     /// Where the record stands in one result.
     pub record: Option<Path>,
+    /// A success says that all entries were carried out, and nothing of each.
+    pub whole: bool,
 }

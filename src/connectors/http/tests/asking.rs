@@ -275,3 +275,14 @@ fn mistakes_are_told_with_their_place() {
         assert!(lines.iter().all(|line| line.starts_with("crm.toml:")), "{lines:#?}");
     }
 }
+
+#[actix_web::test]
+async fn what_is_searched_for_stays_within_its_quotes() {
+    let find = "[object.things.find]\nget = \"/things\"\nencode = \"odata\"\n\
+                params.name = { \"$filter\" = \"name eq {value}\" }";
+    let bench = Bench::new(&listing(find), |_| ok("[]"));
+    for (json, want) in [(r#""O'Brien' or 1 eq 1""#, "name eq 'O''Brien'' or 1 eq 1'"), ("7", "name eq 7")] {
+        bench.read(Read::Find(vec![(Path::key("name"), value(json))])).await.unwrap();
+        assert_eq!(param(bench.sent().last().unwrap(), "$filter").as_deref(), Some(want));
+    }
+}
