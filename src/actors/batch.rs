@@ -220,7 +220,7 @@ impl Fetched {
             // It may be one that another unit has just made.
             core.note_gone(sync.no, side, &case.id);
         }
-        let stale = case.pair.is_some_and(|pair| core.written_since(sync.no, pair, read_at))
+        let stale = case.pair.is_some_and(|pair| core.decided_since(sync.no, pair, read_at))
             || is_live && core.gone_since(sync.no, side, &case.id, read_at);
         let stale = stale && !planted::is(Bug::OwnWriteNotNoticed);
         if !stale && self.leases.take(lease) {
@@ -1086,6 +1086,7 @@ impl Written {
             closed: Vec::new(),
             unknown: Vec::new(),
             echoes: Vec::new(),
+            decided: Vec::new(),
             listed: Vec::new(),
         };
         for (plan, outcome) in plans.into_iter().zip(outcomes) {
@@ -1104,6 +1105,8 @@ pub struct Settled {
     closed: Vec<PairNo>,
     unknown: Vec<(PairNo, Intent)>,
     echoes: Vec<(PairNo, Side)>,
+    /// Pairs that were decided, or perhaps written.
+    decided: Vec<PairNo>,
     /// Records whose news is accounted for.
     listed: Vec<(Side, RecordId)>,
     _leases: Leases,
@@ -1121,7 +1124,7 @@ impl Settled {
     /// When the store refuses or cannot write; then the connection must be loaded anew,
     /// because its memory is ahead of its state.
     pub async fn commit(self) -> Result<Report, Stop> {
-        let Settled { core, commit, report, sync, closed, unknown, echoes, listed, _leases } = self;
+        let Settled { core, commit, report, sync, closed, unknown, echoes, decided, listed, _leases } = self;
         core.commit(commit).await?;
         {
             let mut intents = core.intents.borrow_mut();
@@ -1132,8 +1135,10 @@ impl Settled {
                 intents.insert((sync, pair), intent);
             }
         }
+        for pair in decided {
+            core.note_decided(sync, pair);
+        }
         for (pair, side) in echoes {
-            core.note_written(sync, pair);
             core.expect_echo(sync, pair, side);
         }
         for (side, id) in listed {
@@ -1154,6 +1159,7 @@ struct Settling {
     closed: Vec<PairNo>,
     unknown: Vec<(PairNo, Intent)>,
     echoes: Vec<(PairNo, Side)>,
+    decided: Vec<PairNo>,
     listed: Vec<(Side, RecordId)>,
 }
 
@@ -1241,6 +1247,9 @@ impl Settling {
         {
             put_marker(&mut self.commit, self.sync.no, self.core.take_pair(), None, &half);
         }
+        // A write whose answer was lost may have been carried out, whatever is known of the pair.
+        let writes = matches!(plan.effect, Effect::Update(_) | Effect::Create(_) | Effect::Delete(_));
+        self.decided.extend(plan.pair.filter(|_| writes && marker.is_none()));
         if let Some(marker) = marker {
             let pair = *plan.pair.get_or_insert_with(|| self.core.take_pair());
             if let Some((absorbed, old)) = plan.absorbed.take() {
@@ -1252,6 +1261,11 @@ impl Settling {
                 self.look_at_what_is_gone(creation.target, &marker, plan);
             }
             put_marker(&mut self.commit, self.sync.no, pair, plan.old.as_ref(), &marker);
+            // A half marker decides nothing between two sides, and is renewed with each look: two
+            // lanes would keep putting each other off.
+            if !matches!(marker.state, LinkState::Half) && plan.old.as_ref() != Some(&marker) {
+                self.decided.push(pair);
+            }
             self.look_at_rivals(pair, Some(&marker), plan);
             for side in Side::BOTH {
                 if tally.created[side] + tally.updated[side] + tally.deleted[side] > 0 {
@@ -1478,6 +1492,7 @@ impl Settling {
             closed: self.closed,
             unknown: self.unknown,
             echoes: self.echoes,
+            decided: self.decided,
             listed: self.listed,
             _leases: leases,
         }

@@ -410,7 +410,7 @@ impl Connection {
         ctx.spawn(work.instrument(span).into_actor(self).map(move |done, act, ctx| {
             act.busy[slot.index()] = false;
             if act.busy == [false, false] {
-                act.core.forget_written();
+                act.core.forget_decided();
             }
             act.finished(done, ctx);
             act.pump(ctx);

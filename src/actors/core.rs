@@ -77,7 +77,7 @@ pub struct Core {
     echoes: RefCell<HashSet<(SyncNo, PairNo, Side)>>,
     pauses: PerSide<RefCell<Option<KeptPause>>>,
     writes: Cell<u64>,
-    written: RefCell<HashMap<(SyncNo, PairNo), u64>>,
+    decided: RefCell<HashMap<(SyncNo, PairNo), u64>>,
     gone: RefCell<HashMap<(SyncNo, Side, RecordId), u64>>,
 }
 
@@ -197,7 +197,7 @@ impl Core {
             echoes: RefCell::default(),
             pauses: PerSide::from_fn(|side| RefCell::new(pauses[side])),
             writes: Cell::new(0),
-            written: RefCell::default(),
+            decided: RefCell::default(),
             gone: RefCell::default(),
         })
     }
@@ -370,16 +370,18 @@ impl Core {
         self.writes.get()
     }
 
-    /// Notes that a pair was written.
-    pub fn note_written(&self, sync: SyncNo, pair: PairNo) {
+    /// Notes that a pair was decided: written, or taken over as both sides had it. What was
+    /// read of it before is older than what is known of it now, and would look like an edit
+    /// that takes back what it came to.
+    pub fn note_decided(&self, sync: SyncNo, pair: PairNo) {
         self.writes.set(self.writes.get() + 1);
-        self.written.borrow_mut().insert((sync, pair), self.writes.get());
+        self.decided.borrow_mut().insert((sync, pair), self.writes.get());
     }
 
-    /// Whether a pair was written after a time of the write clock.
+    /// Whether a pair was decided after a time of the write clock.
     #[must_use]
-    pub fn written_since(&self, sync: SyncNo, pair: PairNo, clock: u64) -> bool {
-        self.written.borrow().get(&(sync, pair)).is_some_and(|written| *written > clock)
+    pub fn decided_since(&self, sync: SyncNo, pair: PairNo, clock: u64) -> bool {
+        self.decided.borrow().get(&(sync, pair)).is_some_and(|decided| *decided > clock)
     }
 
     /// Notes that a record was seen to be gone: by its id, or by a list that knew of no
@@ -398,8 +400,8 @@ impl Core {
     }
 
     /// Nothing is being read, so no earlier write matters any more.
-    pub fn forget_written(&self) {
-        self.written.borrow_mut().clear();
+    pub fn forget_decided(&self) {
+        self.decided.borrow_mut().clear();
         self.gone.borrow_mut().clear();
     }
 

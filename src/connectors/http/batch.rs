@@ -1,18 +1,22 @@
 //! Writing several records in one request: a list of whole requests, or a list of
 //! records for one operation. Results belong to writes by their place in the list.
 
+use std::collections::HashMap;
+
 use serde_json::value::RawValue;
 
 use crate::connectors::Calls;
 use crate::model::path::Path;
 use crate::model::value::{Value, raw_entries};
-use crate::model::write::{NextStep, Outcome, Write};
+use crate::model::write::{NextStep, Outcome, Stored, Write};
 
 use super::HttpConnector;
-use super::call::{Meaning, Prepared, Reply, meaning, not_sent, retry_after_ms};
-use super::compose::{Composed, Names, create_record, fill, holds, id_value, update_record};
+use super::body::encode;
+use super::call::{Meaning, Prepared, Reply, judge, not_sent};
+use super::compose::{Composed, Names, TRACE, create_record, fill, holds, id_value, update_record};
 use super::outcome::{Answer, outcome, unanswered};
 use super::raw::{at, is_null, is_truthy, text_of};
+use super::rules::Told;
 use super::spec::{BatchEndpoint, BatchKind, BatchSpec, Endpoint, ObjectSpec};
 use super::text::clip;
 use super::transport::find_header;
@@ -24,6 +28,13 @@ struct Part<'w> {
     /// One entry of the list that is sent.
     item: Value,
     sent: Value,
+}
+
+impl Part<'_> {
+    /// The mark by which a result tells that it belongs to this part.
+    fn trace(&self) -> String {
+        self.index.to_string()
+    }
 }
 
 /// Outcomes as they come in, by the place of their writes.
@@ -56,13 +67,19 @@ impl HttpConnector {
     ) -> Vec<Outcome> {
         let mut outcomes = Outcomes(writes.iter().map(|_| None).collect());
         match &batch.kind {
-            BatchKind::Requests { endpoint, requests, responses } => {
-                let parts = self.request_parts(object, writes, &mut outcomes);
+            BatchKind::Requests { endpoint, requests, responses, address, relative, by } => {
+                let shape = RequestShape {
+                    address,
+                    base: if *relative { self.caller.base.path().trim_end_matches('/') } else { "" },
+                    by: by.as_deref(),
+                };
+                let parts = self.request_parts(object, writes, &shape, &mut outcomes);
                 for parts in parts.chunks(batch.size) {
                     let body = listed(Some(requests), parts);
                     match self.send_batch(calls, endpoint, body).await {
                         Whole::Answered(reply) => {
-                            self.results(object, parts, &reply, Some(responses), &mut outcomes, |item| {
+                            let by = by.as_deref();
+                            self.results(object, parts, &reply, Some(responses), by, &mut outcomes, |item| {
                                 request_result(object, item)
                             });
                         }
@@ -110,21 +127,38 @@ impl HttpConnector {
                     outcomes.set(part.index, Outcome::Deleted);
                 }
             }
+            Whole::Answered(_) if endpoint.whole => {
+                for part in parts {
+                    outcomes.set(part.index, carried_out(part.write));
+                }
+            }
+            Whole::Answered(reply) if endpoint.by.is_some() => {
+                self.results_by(object, endpoint, parts, &reply, outcomes);
+            }
             Whole::Answered(reply) => {
                 let results = endpoint.results.as_ref();
-                self.results(object, parts, &reply, results, outcomes, |item| record_result(endpoint, &reply, item));
+                self.results(object, parts, &reply, results, None, outcomes, |item| {
+                    record_result(endpoint, &reply, item)
+                });
             }
             whole => self.settle(calls, object, parts, whole, outcomes).await,
         }
     }
 
     /// Each write as a whole request; what cannot be composed has its outcome already.
-    fn request_parts<'w>(&self, object: &ObjectSpec, writes: &'w [Write], outcomes: &mut Outcomes) -> Vec<Part<'w>> {
+    fn request_parts<'w>(
+        &self,
+        object: &ObjectSpec,
+        writes: &'w [Write],
+        shape: &RequestShape<'_>,
+        outcomes: &mut Outcomes,
+    ) -> Vec<Part<'w>> {
         let mut parts = Vec::with_capacity(writes.len());
         for (index, write) in writes.iter().enumerate() {
             match self.compose(object, write) {
                 Ok(composed) => {
-                    parts.push(Part { index, write, item: request_item(&composed), sent: composed.sent });
+                    let item = request_item(&composed, shape, index);
+                    parts.push(Part { index, write, item, sent: composed.sent });
                 }
                 Err(outcome) => outcomes.set(index, outcome),
             }
@@ -138,17 +172,17 @@ impl HttpConnector {
             Err(reason) => return Whole::Same(not_sent(NextStep::Fail, reason)),
         };
         let mut request = Prepared::new(endpoint.method, url, &self.file.headers, &endpoint.headers);
-        request.body = Some(body.to_json());
+        request.body = Some(encode(&request.headers, &body));
         let reply = match self.caller.send(calls, request).await {
             Ok(reply) => reply,
             Err(error) => return Whole::Same(unanswered(error)),
         };
         let sentence = || self.caller.sentence(&reply);
-        match meaning(&self.file, reply.status, reply.retry_after_ms(self.now())) {
+        match reply.judge(&self.file, self.now()).meaning {
             Meaning::Success => Whole::Answered(reply),
             Meaning::Limited { millis } => Whole::Same(not_sent(NextStep::Wait { millis }, sentence())),
             Meaning::Unauthorised => Whole::Same(not_sent(NextStep::Reauthorise, sentence())),
-            Meaning::NotNow => Whole::Same(not_sent(NextStep::Retry, sentence())),
+            Meaning::NotNow | Meaning::Expired => Whole::Same(not_sent(NextStep::Retry, sentence())),
             Meaning::Broken => Whole::Same(Outcome::Unknown(sentence())),
             // A missing endpoint says nothing of the records.
             Meaning::Missing | Meaning::Wrong => Whole::Same(not_sent(NextStep::Fail, sentence())),
@@ -190,17 +224,23 @@ impl HttpConnector {
         }
     }
 
-    /// Reads the results of a batch, one for each part in the same order.
+    /// Reads the results of a batch, one for each part in the same order, or each with its
+    /// part's mark under the key `by`.
+    #[expect(clippy::too_many_arguments, reason = "what a batch was and what came of it")]
     fn results<'r>(
         &self,
         object: &ObjectSpec,
         parts: &[Part<'_>],
         reply: &'r Reply,
         path: Option<&Path>,
+        by: Option<&str>,
         outcomes: &mut Outcomes,
         read: impl Fn(&'r RawValue) -> Option<ItemResult<'r>>,
     ) {
-        let items = result_list(reply, path);
+        let items = result_list(reply, path).map(|items| match by {
+            Some(key) => in_order_of(parts, items, key),
+            None => items,
+        });
         let items = match items {
             Ok(items) if items.len() == parts.len() => items,
             other => {
@@ -223,6 +263,37 @@ impl HttpConnector {
         }
     }
 
+    /// Reads the results of a batch, each of which names its part. A part that is named by none
+    /// of them, or by two, has an unknown outcome.
+    fn results_by(
+        &self,
+        object: &ObjectSpec,
+        endpoint: &BatchEndpoint,
+        parts: &[Part<'_>],
+        reply: &Reply,
+        outcomes: &mut Outcomes,
+    ) {
+        let found = named_results(endpoint, reply);
+        for part in parts {
+            let key = if holds(&endpoint.item, TRACE) { part.trace() } else { id_text(part.write).to_owned() };
+            let outcome = match &found {
+                Ok(found) => {
+                    let mut ours = found.iter().filter(|result| result.key == key);
+                    match (ours.next(), ours.next()) {
+                        (Some(only), None) => match only.result(endpoint, reply) {
+                            Some(item) => self.item_outcome(object, part, reply, only.raw, &item),
+                            None => Outcome::Unknown(format!("{}: a result without a status", reply.place)),
+                        },
+                        (None, _) => Outcome::Unknown(format!("{}: no result names this record", reply.place)),
+                        (Some(_), Some(_)) => Outcome::Unknown(format!("{}: two results for one record", reply.place)),
+                    }
+                }
+                Err(reason) => Outcome::Unknown(format!("{}: {reason}", reply.place)),
+            };
+            outcomes.set(part.index, outcome);
+        }
+    }
+
     fn item_outcome(
         &self,
         object: &ObjectSpec,
@@ -239,10 +310,17 @@ impl HttpConnector {
                 self.caller.redact(raw.get())
             )
         };
-        let retry_after = find_header(&item.headers, "retry-after").and_then(|text| retry_after_ms(text, self.now()));
+        let header = |name: &str| find_header(&item.headers, name).map(str::to_owned);
+        let told = Told {
+            status: item.status,
+            header: &header,
+            body: Some(raw),
+            text: raw.get(),
+            server_now: reply.clock(self.now()),
+        };
         let answer = Answer {
             status: item.status,
-            meaning: meaning(&self.file, item.status, retry_after),
+            judged: judge(&self.file, &told),
             body: item.body,
             garbled: false,
             lossy: reply.lossy,
@@ -250,6 +328,79 @@ impl HttpConnector {
             sentence: &sentence,
         };
         outcome(object, part.write, &part.sent, &answer)
+    }
+}
+
+/// A result that names the part it belongs to.
+struct NamedResult<'r> {
+    key: String,
+    raw: &'r RawValue,
+    failed: bool,
+}
+
+impl<'r> NamedResult<'r> {
+    fn result(&self, endpoint: &BatchEndpoint, reply: &Reply) -> Option<ItemResult<'r>> {
+        if !self.failed {
+            return record_result(endpoint, reply, self.raw);
+        }
+        let told = endpoint.status.as_ref().and_then(|path| at(self.raw, Some(path)).ok().flatten());
+        // A failure without a status is about the record, which was not taken.
+        let status = told.and_then(text_of).and_then(|text| text.parse().ok()).unwrap_or(422);
+        Some(ItemResult { status, headers: Vec::new(), body: Some(self.raw) })
+    }
+}
+
+/// The results of a batch, and the failures where they have a list of their own.
+fn named_results<'r>(endpoint: &BatchEndpoint, reply: &'r Reply) -> Result<Vec<NamedResult<'r>>, String> {
+    let mut found = Vec::new();
+    let mut add = |list: Vec<&'r RawValue>, by: Option<&Path>, failed: bool| {
+        let key = |raw: &'r RawValue| at(raw, by).ok().flatten().and_then(one_text);
+        found.extend(list.into_iter().filter_map(|raw| key(raw).map(|key| NamedResult { key, raw, failed })));
+    };
+    let failures = match &endpoint.errors {
+        Some(path) => at(reply.json()?, Some(path))?.filter(|raw| raw.get().starts_with('[')),
+        None => None,
+    };
+    let results = result_list(reply, endpoint.results.as_ref());
+    match (results, failures) {
+        (Ok(results), _) => add(results, endpoint.by.as_ref(), false),
+        // Where all have failed there may be no list of results.
+        (Err(_), Some(_)) => {}
+        (Err(reason), None) => return Err(reason),
+    }
+    if let Some(failures) = failures {
+        let failures = serde_json::from_str(failures.get()).map_err(|error| error.to_string())?;
+        add(failures, endpoint.errors_by.as_ref().or(endpoint.by.as_ref()), true);
+    }
+    Ok(found)
+}
+
+/// A text or a number, also as the only entry of a list.
+fn one_text(raw: &RawValue) -> Option<String> {
+    if !raw.get().starts_with('[') {
+        return text_of(raw);
+    }
+    let [only] = serde_json::from_str::<[&RawValue; 1]>(raw.get()).ok()?;
+    text_of(only)
+}
+
+/// The id of the record that a write is to.
+fn id_text(write: &Write) -> &str {
+    match write {
+        Write::Create(create) => &create.external_id,
+        Write::Update(update) => update.id.as_str(),
+        Write::Delete(delete) => delete.id.as_str(),
+    }
+}
+
+/// What a write came to that is known to be carried out, and no more.
+fn carried_out(write: &Write) -> Outcome {
+    match write {
+        Write::Create(_) => Outcome::Unknown("the answer to a create names no record".to_owned()),
+        Write::Update(update) => {
+            Outcome::Written(Stored { id: update.id.clone(), version: None, modified: None, body: None })
+        }
+        Write::Delete(_) => Outcome::Deleted,
     }
 }
 
@@ -280,7 +431,7 @@ fn record_result<'r>(endpoint: &BatchEndpoint, reply: &Reply, raw: &'r RawValue)
         // An error without a status is about the record, which was not taken.
         (None, true) => 422,
         // A mixed answer says of each record how it went; one that does not, says nothing.
-        (None, false) if reply.status == 207 && endpoint.error.is_none() => return None,
+        (None, false) if reply.status == 207 && endpoint.error.is_none() && endpoint.errors.is_none() => return None,
         (None, false) => 200,
     };
     let body = match &endpoint.record {
@@ -309,19 +460,42 @@ fn listed(path: Option<&Path>, parts: &[Part<'_>]) -> Value {
     }
 }
 
+/// Answers in the order of the requests that they name by this key. Where one is missing, so
+/// are all after it: their number tells that.
+fn in_order_of<'r>(parts: &[Part<'_>], items: Vec<&'r RawValue>, key: &str) -> Vec<&'r RawValue> {
+    let name = |item: &RawValue| at(item, Some(&Path::key(key))).ok().flatten().and_then(text_of);
+    let mut named: HashMap<String, &RawValue> =
+        items.into_iter().filter_map(|item| Some((name(item)?, item))).collect();
+    parts.iter().map_while(|part| named.remove(&part.trace())).collect()
+}
+
+/// How a side wants requests within a request.
+struct RequestShape<'a> {
+    /// The key of the address.
+    address: &'a str,
+    /// The path that addresses are without.
+    base: &'a str,
+    /// The key that names a request.
+    by: Option<&'a str>,
+}
+
 /// A write as a request within a request; the path is absolute, with its query.
-fn request_item(composed: &Composed) -> Value {
-    let mut path = composed.url.path().to_owned();
+fn request_item(composed: &Composed, shape: &RequestShape<'_>, index: usize) -> Value {
+    let path = composed.url.path();
+    let mut path = path.strip_prefix(shape.base).unwrap_or(path).to_owned();
     if let Some(query) = composed.url.query() {
         path = format!("{path}?{query}");
     }
     let headers = composed.headers.iter().map(|(name, value)| (name.clone(), Value::string(value.as_str())));
     let mut item = vec![
         ("method".to_owned(), Value::string(composed.method.as_str())),
-        ("path".to_owned(), Value::string(path)),
+        (shape.address.to_owned(), Value::string(path)),
         ("headers".to_owned(), Value::Object(headers.collect())),
     ];
     item.extend(composed.body.clone().map(|body| ("body".to_owned(), body)));
+    if let Some(key) = shape.by {
+        item.insert(0, (key.to_owned(), Value::string(index.to_string())));
+    }
     Value::Object(item)
 }
 
@@ -343,7 +517,7 @@ fn record_parts<'w>(
         if !takes(write) || !keeps_guards(object, endpoint, write) {
             continue;
         }
-        match record_item(object, endpoint, write) {
+        match record_item(object, endpoint, write, &index.to_string()) {
             Ok(Some((item, sent))) => parts.push(Part { index, write, item, sent }),
             Ok(None) => {}
             Err(outcome) => outcomes.set(index, outcome),
@@ -374,11 +548,13 @@ fn record_item(
     object: &ObjectSpec,
     endpoint: &BatchEndpoint,
     write: &Write,
+    trace: &str,
 ) -> Result<Option<(Value, Value)>, Outcome> {
+    let trace = Some(trace);
     Ok(match write {
         Write::Create(create) => object.create.as_ref().map(|spec| {
             let sent = create_record(object, spec, create);
-            (fill(&endpoint.item, &Names { record: &sent, id: None, version: None, create: Some(create) }), sent)
+            (fill(&endpoint.item, &Names { record: &sent, id: None, version: None, create: Some(create), trace }), sent)
         }),
         Write::Update(update) => match &object.update {
             None => None,
@@ -391,13 +567,13 @@ fn record_item(
                     record.set(&object.id, id.clone());
                 }
                 let version = update.expected.as_ref();
-                let names = Names { record: &record, id: Some(id), version, create: None };
+                let names = Names { record: &record, id: Some(id), version, create: None, trace };
                 Some((fill(&endpoint.item, &names), sent))
             }
         },
         Write::Delete(delete) => {
             let id = Some(id_value(object, &delete.id));
-            let names = Names { record: &Value::Null, id, version: delete.expected.as_ref(), create: None };
+            let names = Names { record: &Value::Null, id, version: delete.expected.as_ref(), create: None, trace };
             Some((fill(&endpoint.item, &names), Value::Null))
         }
     })

@@ -15,6 +15,7 @@ use crate::model::write::{ConnectorError, NextStep};
 
 use super::Clock;
 use super::file::HttpConnectorFile;
+use super::rules::{Rule, Told};
 use super::settings::{Auth, Credentials};
 use super::spec::{PathTemplate, Piece, Statuses};
 use super::text::clip;
@@ -22,10 +23,10 @@ use super::time;
 use super::transport::{HttpRequest, Method, Transport, TransportError, find_header};
 
 /// What stays as it is within one path segment or query value.
-const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+pub(super) const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// The longest pause taken from an answer.
-const MAX_PAUSE_MS: u64 = 24 * 60 * 60 * 1_000;
+pub(super) const MAX_PAUSE_MS: u64 = 24 * 60 * 60 * 1_000;
 
 /// Calls one connection's app.
 pub(super) struct Caller {
@@ -82,6 +83,8 @@ pub(super) enum Meaning {
     NotNow,
     /// Some failure of the server; nobody knows what it did.
     Broken,
+    /// The position that changes were asked for since is no longer known.
+    Expired,
     /// A redirect, a wrong address or method: a person must mend something.
     Wrong,
 }
@@ -185,7 +188,7 @@ impl Caller {
         let next = match meaning {
             Meaning::Limited { millis } => NextStep::Wait { millis },
             Meaning::Unauthorised => NextStep::Reauthorise,
-            Meaning::NotNow | Meaning::Broken | Meaning::Success => NextStep::Retry,
+            Meaning::NotNow | Meaning::Broken | Meaning::Success | Meaning::Expired => NextStep::Retry,
             Meaning::Missing | Meaning::Changed | Meaning::Duplicate | Meaning::Invalid | Meaning::Wrong => {
                 NextStep::Fail
             }
@@ -227,14 +230,18 @@ impl Reply {
     }
 
     /// The server's clock, if it told one that can be believed; ours otherwise.
-    fn clock(&self, ours: DateTime<Utc>) -> DateTime<Utc> {
+    pub fn clock(&self, ours: DateTime<Utc>) -> DateTime<Utc> {
         let server = self.header("date").and_then(time::parse_date_header);
         server.filter(|server| time::believable(*server, ours)).unwrap_or(ours)
     }
 
-    /// How long the side asks to wait, in milliseconds.
-    pub fn retry_after_ms(&self, ours: DateTime<Utc>) -> Option<u64> {
-        retry_after_ms(self.header("retry-after")?, self.clock(ours))
+    /// What it means.
+    pub fn judge<'f>(&self, file: &'f HttpConnectorFile, ours: DateTime<Utc>) -> Judged<'f> {
+        let header = |name: &str| self.header(name).map(str::to_owned);
+        // Looked into only where a rule may ask for it.
+        let body = if file.looks_into_bodies() { self.json().ok() } else { None };
+        let server_now = self.clock(ours);
+        judge(file, &Told { status: self.status, header: &header, body, text: &self.body, server_now })
     }
 }
 
@@ -254,8 +261,25 @@ pub(super) fn retry_after_ms(text: &str, server_now: DateTime<Utc>) -> Option<u6
     Some(millis.min(MAX_PAUSE_MS))
 }
 
+/// What an answer means, and the rule that says so, if one does.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Judged<'f> {
+    pub meaning: Meaning,
+    pub rule: Option<&'f Rule>,
+}
+
+/// What an answer means: by the first rule of the file that fits, else by its status.
+pub(super) fn judge<'f>(file: &'f HttpConnectorFile, told: &Told<'_>) -> Judged<'f> {
+    if let Some(rule) = file.rules.iter().find(|rule| rule.fits(told)) {
+        return Judged { meaning: rule.meaning(told, file.limited_pause_ms), rule: Some(rule) };
+    }
+    let retry_after = (told.header)("retry-after").and_then(|text| retry_after_ms(&text, told.server_now));
+    let wait = || file.wait.as_ref().and_then(|wait| wait.millis(told));
+    Judged { meaning: meaning(file, told.status, retry_after.or_else(wait)), rule: None }
+}
+
 /// What a status means. Declared statuses come before the usual ones.
-pub(super) fn meaning(file: &HttpConnectorFile, status: u16, retry_after_ms: Option<u64>) -> Meaning {
+fn meaning(file: &HttpConnectorFile, status: u16, retry_after_ms: Option<u64>) -> Meaning {
     let limited = || Meaning::Limited { millis: retry_after_ms.unwrap_or(file.limited_pause_ms) };
     let Statuses { limited: limits, unauthorised, missing, changed, duplicate, invalid, retry } = &file.statuses;
     for (statuses, meaning) in [

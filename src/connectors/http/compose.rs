@@ -24,12 +24,16 @@ pub(super) struct Composed {
     pub sent: Value,
 }
 
+/// The name of a mark by which a result of a batch tells which entry it belongs to.
+pub(super) const TRACE: &str = "{trace}";
+
 /// What the names in a body template stand for.
 pub(super) struct Names<'a> {
     pub record: &'a Value,
     pub id: Option<Value>,
     pub version: Option<&'a Version>,
     pub create: Option<&'a Create>,
+    pub trace: Option<&'a str>,
 }
 
 impl HttpConnector {
@@ -46,7 +50,7 @@ impl HttpConnector {
             Write::Create(create) => {
                 let spec = object.create.as_ref().ok_or_else(|| undeclared("create"))?;
                 let sent = create_record(object, spec, create);
-                let names = Names { record: &sent, id: None, version: None, create: Some(create) };
+                let names = Names { record: &sent, id: None, version: None, create: Some(create), trace: None };
                 let body = fill(&spec.body, &names);
                 let ids = PathIds { id: None, external_id: Some(&create.external_id) };
                 let mut composed = self.composed(&spec.endpoint, ids, Some(body), sent)?;
@@ -62,6 +66,7 @@ impl HttpConnector {
                     id: Some(id_value(object, &update.id)),
                     version: update.expected.as_ref(),
                     create: None,
+                    trace: None,
                 };
                 let body = fill(&spec.body, &names);
                 let mut composed = self.composed(&spec.endpoint, path_id(&update.id), Some(body), sent)?;
@@ -129,9 +134,10 @@ pub(super) fn update_record(object: &ObjectSpec, spec: &UpdateSpec, update: &Upd
     let mut record = if spec.whole { current(update)? } else { Value::Object(Vec::new()) };
     for change in &update.changes {
         match (&change.value, spec.absent) {
-            (Some(value), Absent::Null | Absent::Omit) => record.set(&change.path, value.clone()),
+            (Some(value), Absent::Null | Absent::Omit | Absent::Empty) => record.set(&change.path, value.clone()),
             (None, Absent::Null) => record.set(&change.path, Value::Null),
             (None, Absent::Omit) => record.remove(&change.path),
+            (None, Absent::Empty) => record.set(&change.path, Value::string("")),
         }
     }
     strip(object, &mut record, spec.keep_id && spec.whole);
@@ -170,6 +176,7 @@ pub(super) fn fill(template: &Value, names: &Names<'_>) -> Value {
             "{version}" => text(names.version.map(Version::as_str)),
             "{external_id}" => text(names.create.map(|create| create.external_id.as_str())),
             "{idempotency_key}" => text(names.create.map(|create| create.idempotency_key.as_str())),
+            TRACE => text(names.trace),
             _ => match record_path(name) {
                 Some(path) => names.record.get(&path).cloned().unwrap_or(Value::Null),
                 None => template.clone(),

@@ -19,8 +19,8 @@ use super::time;
 /// How changes are asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Asked {
-    /// By a query parameter.
-    Param(String, String),
+    /// By a position, in the side's unit.
+    Position(String),
     /// By a URL of its own.
     Url(String),
 }
@@ -71,12 +71,18 @@ fn position_of_text(spec: &OrderedSpec, text: &str) -> Option<i64> {
     }
 }
 
-/// How to ask for what changed since a cursor: inclusive, whatever the side's operator,
-/// and further back by the lookback.
+/// How to ask for what changed since a cursor: inclusive, whatever the side's operator, and
+/// further back by the lookback where `look_back` says so.
 ///
 /// # Errors
-/// When the cursor is of another kind than declared, so that everything must be read.
-pub(super) fn asked(spec: &CursorSpec, since: &Cursor) -> Result<Asked, ConnectorError> {
+/// When the cursor is of another kind than declared, or older than the side remembers, so that
+/// everything must be read.
+pub(super) fn asked(
+    spec: &CursorSpec,
+    since: &Cursor,
+    look_back: bool,
+    now: DateTime<Utc>,
+) -> Result<Asked, ConnectorError> {
     let stale = || {
         let message = format!("the stored cursor '{}' is not of the declared kind", clip(since.as_str()));
         ConnectorError::new(NextStep::Resync, message)
@@ -85,18 +91,32 @@ pub(super) fn asked(spec: &CursorSpec, since: &Cursor) -> Result<Asked, Connecto
         CursorKind::Opaque { .. } => since.as_str().strip_prefix("o:").ok_or_else(stale)?.to_owned(),
         CursorKind::Ordered(ordered) => {
             let from = parse_position(ordered, since).ok_or_else(stale)?;
-            query_text(ordered, from).ok_or_else(stale)?
+            check_retention(spec, from, now)?;
+            let lookback = if look_back { ordered.lookback } else { 0 };
+            query_text(ordered, from, lookback).ok_or_else(stale)?
         }
     };
-    Ok(match &spec.param {
-        Some(param) => Asked::Param(param.clone(), spec.format.replace("{cursor}", &text)),
-        None => Asked::Url(text),
+    Ok(match &spec.kind {
+        CursorKind::Opaque { .. } if spec.is_url => Asked::Url(text),
+        CursorKind::Opaque { .. } | CursorKind::Ordered(_) => Asked::Position(text),
     })
 }
 
-fn query_text(spec: &OrderedSpec, from: i64) -> Option<String> {
+/// A position from before the time that the side remembers changes of is of no use.
+fn check_retention(spec: &CursorSpec, from: i64, now: DateTime<Utc>) -> Result<(), ConnectorError> {
+    let Some(retention_ms) = spec.retention_ms else { return Ok(()) };
+    let retention = i64::try_from(retention_ms).unwrap_or(i64::MAX).saturating_mul(1_000);
+    if now.timestamp_micros().saturating_sub(from) < retention {
+        return Ok(());
+    }
+    let since = DateTime::from_timestamp_micros(from).map_or_else(String::new, |time| time.to_rfc3339());
+    let message = format!("changes since {since} are older than the side remembers them (retention)");
+    Err(ConnectorError::new(NextStep::Resync, message))
+}
+
+fn query_text(spec: &OrderedSpec, from: i64, lookback: i64) -> Option<String> {
     let step = if spec.exclusive && !planted::is(Bug::ExclusiveCursor) { spec.granularity } else { 0 };
-    let from = from.checked_sub(if planted::is(Bug::NoLookback) { 0 } else { spec.lookback })?;
+    let from = from.checked_sub(if planted::is(Bug::NoLookback) { 0 } else { lookback })?;
     if spec.is_time {
         // Rounded down first: a step below a rounded stamp is still below it.
         return time::format((floor(from, spec.granularity) - step).max(0), spec.unit);
@@ -126,6 +146,12 @@ fn to_cursor(spec: &OrderedSpec, position: i64) -> Option<Cursor> {
 }
 
 impl Track {
+    /// The newest position seen in a list that is in order; `None` where there is none, or where
+    /// the list turned out not to be in order.
+    pub fn reached_in_order(&self, spec: &OrderedSpec) -> Option<Cursor> {
+        self.newest.filter(|_| spec.ascending && !self.unsorted).and_then(|newest| to_cursor(spec, newest))
+    }
+
     /// Notes the first page's clock, if it can be believed, and its position header.
     pub fn begin(&mut self, spec: &CursorSpec, date: Option<&str>, header: Option<&str>, ours: DateTime<Utc>) {
         if let Some(server) = date.and_then(time::parse_date_header) {
@@ -136,6 +162,9 @@ impl Track {
             }
         }
         match &spec.kind {
+            CursorKind::Ordered(ordered) if ordered.from_clock => {
+                self.header = Some(self.server.unwrap_or_else(|| ours.timestamp_micros()));
+            }
             CursorKind::Ordered(ordered) => self.header = header.and_then(|text| position_of_text(ordered, text)),
             CursorKind::Opaque { .. } => self.opaque = header.map(str::to_owned),
         }

@@ -5,11 +5,12 @@ use serde_json::value::RawValue;
 
 use crate::model::hash::RawHash;
 use crate::model::ids::{MAX_RECORD_ID_BYTES, RecordId, Version};
+use crate::model::path::Path;
 use crate::model::record::{BadRecord, Body, DeletionCause, Entry, Record};
 use crate::model::value::Value;
 
-use super::raw::{Fields, is_null, is_truthy, kind, text_of};
-use super::spec::{DeletedSpec, ObjectSpec};
+use super::raw::{Fields, at, is_null, is_truthy, kind, text_of};
+use super::spec::{DeletedSpec, EntryDeleted, ListSpec, ObjectSpec};
 use super::text::clip;
 use super::time;
 
@@ -30,6 +31,43 @@ pub(super) fn parse<'r>(object: &ObjectSpec, raw: &'r RawValue, place: &str, los
             Err(reason) => bad(None, raw, place, reason),
         }
     };
+    Parsed { entry, raw }
+}
+
+/// Reads one entry of a list, in which the record may stand deeper, and which may say by
+/// itself that the record is deleted.
+pub(super) fn parse_in<'r>(
+    object: &ObjectSpec,
+    list: &ListSpec,
+    raw: &'r RawValue,
+    place: &str,
+    lossy: bool,
+) -> Parsed<'r> {
+    if list.item.is_none() && list.deleted.is_none() {
+        return parse(object, raw, place, lossy);
+    }
+    let record = match at(raw, list.item.as_ref()) {
+        Ok(Some(record)) => record,
+        Ok(None) => {
+            let path = list.item.as_ref().map(Path::to_string).unwrap_or_default();
+            let reason = format!("the entry has no record at '{path}'");
+            return Parsed { entry: bad(None, raw, place, reason), raw };
+        }
+        Err(reason) => return Parsed { entry: bad(None, raw, place, reason), raw },
+    };
+    let mut entry = parse(object, record, place, lossy).entry;
+    if let Entry::Live(live) = &entry {
+        let cause = match &list.deleted {
+            Some(EntryDeleted::Field(spec)) => Fields::of(raw).and_then(|fields| says_deleted(spec, &fields)),
+            Some(EntryDeleted::Always) => Ok(Some(DeletionCause::Tombstone)),
+            None => Ok(None),
+        };
+        entry = match cause {
+            Ok(None) => entry,
+            Ok(Some(cause)) => Entry::Deleted { id: live.id.clone(), version: live.version.clone(), cause },
+            Err(reason) => bad(Some(live.id.clone()), raw, place, reason),
+        };
+    }
     Parsed { entry, raw }
 }
 
@@ -83,7 +121,11 @@ fn version(object: &ObjectSpec, fields: &Fields<'_>) -> Option<Version> {
 }
 
 fn deleted(object: &ObjectSpec, fields: &Fields<'_>) -> Result<Option<DeletionCause>, String> {
-    let Some(DeletedSpec { path, value, tombstone }) = &object.deleted else { return Ok(None) };
+    object.deleted.as_ref().map_or(Ok(None), |spec| says_deleted(spec, fields))
+}
+
+fn says_deleted(spec: &DeletedSpec, fields: &Fields<'_>) -> Result<Option<DeletionCause>, String> {
+    let DeletedSpec { path, value, tombstone } = spec;
     let Some(raw) = fields.get(path)? else { return Ok(None) };
     let is_deleted = match value {
         Some(value) => Value::from_raw(raw).is_ok_and(|found| found.same(value)),

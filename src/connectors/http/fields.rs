@@ -4,6 +4,7 @@ use crate::model::document::{Located, Table, nearest};
 use crate::model::path::Path;
 use crate::model::value::Value;
 
+use super::compose::TRACE;
 use super::spec::{Endpoint, PathTemplate, Piece};
 use super::transport::Method;
 
@@ -158,6 +159,14 @@ pub(super) fn endpoint(table: &Table<'_>, allowed: &[&str]) -> Endpoint {
     Endpoint { method, path, query: pairs(table, "query"), headers: headers(table, "headers") }
 }
 
+/// The content type of a body: as the table names it, JSON by default.
+pub(super) fn set_content_type(table: &Table<'_>, endpoint: &mut Endpoint) {
+    let content_type = table.text("content_type").map_or("application/json".to_owned(), |text| text.value);
+    if !endpoint.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type")) {
+        endpoint.headers.push(("Content-Type".to_owned(), content_type));
+    }
+}
+
 fn path_template(table: &Table<'_>, key: &str) -> Option<PathTemplate> {
     let text = table.text(key)?;
     match parse_path_template(&text.value) {
@@ -210,7 +219,7 @@ pub(super) fn needs_id(table: &Table<'_>, endpoint: &Endpoint) {
 
 /// The names a body template may hold besides `{record.path}`; a text that is exactly one
 /// of them becomes that value, with its type.
-const BODY_NAMES: [&str; 5] = ["{record}", "{id}", "{version}", "{external_id}", "{idempotency_key}"];
+const BODY_NAMES: [&str; 6] = ["{record}", "{id}", "{version}", "{external_id}", "{idempotency_key}", TRACE];
 
 /// The path of a `{record.path}` in a body template.
 pub(super) fn record_path(name: &str) -> Option<Path> {

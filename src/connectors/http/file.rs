@@ -11,9 +11,11 @@ use crate::model::ids::ObjectName;
 use crate::model::path::Path;
 
 use super::fields::{header_name, headers, number, path, paths, statuses, sub, word};
-use super::parse_read::{deleted, find, list, read, read_many};
+use super::parse_read::{changes, deleted, deletions, find, from_clock, list, read, read_many};
+use super::parse_rules::{rule, wait};
 use super::parse_write::{batch, create, delete, update};
 use super::refused::holds_refusal;
+use super::rules::{Rule, Wait, WaitPlace};
 use super::spec::{AuthKind, ObjectSpec, Statuses, Unit};
 
 /// A connector file that was read and checked.
@@ -25,7 +27,10 @@ pub struct HttpConnectorFile {
     limits: Limits,
     /// How long to pause after a refusal for too many calls that does not say.
     pub(super) limited_pause_ms: u64,
+    /// Where a refusal for too many calls says how long to wait, beside `Retry-After`.
+    pub(super) wait: Option<Wait>,
     pub(super) statuses: Statuses,
+    pub(super) rules: Vec<Rule>,
     objects: BTreeMap<ObjectName, ObjectSpec>,
     webhook: Option<Arc<WebhookSpec>>,
 }
@@ -68,6 +73,13 @@ impl HttpConnectorFile {
         self.webhook.as_ref()
     }
 
+    /// Whether the meaning of an answer may depend on its body.
+    pub(super) fn looks_into_bodies(&self) -> bool {
+        let waits = |wait: &Wait| matches!(wait.place, WaitPlace::Path(_));
+        self.wait.as_ref().is_some_and(waits)
+            || self.rules.iter().any(|rule| rule.path.is_some() || rule.wait.as_ref().is_some_and(waits))
+    }
+
     /// What it declares about one object.
     pub(super) fn object(&self, name: &ObjectName) -> Option<&ObjectSpec> {
         self.objects.get(name)
@@ -78,8 +90,9 @@ fn file(top: Table<'_>) -> Option<HttpConnectorFile> {
     let name = top.required_text("name").map(|name| name.value);
     let auth = top.table("auth").and_then(auth);
     let headers = headers(&top, "headers");
-    let (limits, limited_pause_ms) = top.table("limits").map_or((Limits::default(), DEFAULT_PAUSE_MS), limits);
-    let statuses = top.table("errors").map(errors).unwrap_or_default();
+    let (limits, limited_pause_ms, wait) =
+        top.table("limits").map_or((Limits::default(), DEFAULT_PAUSE_MS, None), limits);
+    let (statuses, rules) = top.table("errors").map(errors).unwrap_or_default();
     let mut objects = BTreeMap::new();
     if let Some(table) = top.required_table("object") {
         for (name, item) in table.all() {
@@ -97,7 +110,18 @@ fn file(top: Table<'_>) -> Option<HttpConnectorFile> {
     let names: Vec<&ObjectName> = objects.keys().collect();
     let webhook = top.table("webhook").and_then(|table| webhook(table, &names)).map(Arc::new);
     top.finish();
-    Some(HttpConnectorFile { name: name?, auth, headers, limits, limited_pause_ms, statuses, objects, webhook })
+    Some(HttpConnectorFile {
+        name: name?,
+        auth,
+        headers,
+        limits,
+        limited_pause_ms,
+        wait,
+        statuses,
+        rules,
+        objects,
+        webhook,
+    })
 }
 
 /// How long to pause after a 429 that does not say how long.
@@ -143,7 +167,7 @@ fn auth(table: Table<'_>) -> Option<AuthKind> {
     Some(kind)
 }
 
-fn limits(table: Table<'_>) -> (Limits, u64) {
+fn limits(table: Table<'_>) -> (Limits, u64, Option<Wait>) {
     let mut windows: Vec<Window> = window(&table).into_iter().collect();
     for more in table.tables("windows") {
         windows.extend(window(&more));
@@ -153,8 +177,9 @@ fn limits(table: Table<'_>) -> (Limits, u64) {
         .and_then(|number| usize::try_from(number).ok())
         .unwrap_or(Limits::default().concurrency);
     let pause = table.duration_ms("pause").map_or(DEFAULT_PAUSE_MS, |pause| pause.value);
+    let wait = wait(&table);
     table.finish();
-    (Limits { windows, concurrency }, pause)
+    (Limits { windows, concurrency }, pause, wait)
 }
 
 /// `requests` in `per`, both or neither.
@@ -172,7 +197,7 @@ fn window(table: &Table<'_>) -> Option<Window> {
     }
 }
 
-fn errors(table: Table<'_>) -> Statuses {
+fn errors(table: Table<'_>) -> (Statuses, Vec<Rule>) {
     let list = |key| statuses(&table, key).unwrap_or_default();
     let statuses = Statuses {
         limited: list("limited"),
@@ -183,8 +208,9 @@ fn errors(table: Table<'_>) -> Statuses {
         invalid: list("invalid"),
         retry: list("retry"),
     };
+    let rules = table.tables("rules").into_iter().filter_map(rule).collect();
     table.finish();
-    statuses
+    (statuses, rules)
 }
 
 fn object(name: &str, table: Table<'_>) -> Option<ObjectSpec> {
@@ -199,7 +225,17 @@ fn object(name: &str, table: Table<'_>) -> Option<ObjectSpec> {
     let list_table = section("list");
     let deleted = list_table.as_ref().and_then(deleted);
     let modified = paths(&table, "modified");
-    let list = list_table.and_then(|table| list(table, !modified.is_empty()));
+    let changes_table = section("changes");
+    let mut list = list_table.and_then(|table| list(table, !modified.is_empty(), changes_table.is_none()));
+    let has_own_cursor = list.as_ref().is_some_and(|list| list.cursor.is_some());
+    let changes_span = table.item("changes").map_or(table.span(), |item| item.span());
+    let changes = changes_table.and_then(|table| changes(table, list.as_ref(), !modified.is_empty()));
+    if let (Some(list), Some(cursor), false) =
+        (&mut list, changes.as_ref().and_then(|changes| changes.cursor.as_ref()), has_own_cursor)
+    {
+        list.cursor = from_clock(&table, changes_span, cursor);
+    }
+    let deletions = section("deletions").and_then(|table| deletions(table, changes.as_ref().or(list.as_ref())));
     let find = match section("find") {
         Some(table) => find(table, list.as_ref()),
         None => None,
@@ -234,6 +270,8 @@ fn object(name: &str, table: Table<'_>) -> Option<ObjectSpec> {
         update,
         delete,
         batch: section("batch").and_then(|table| batch(table, name)),
+        changes,
+        deletions,
         list,
         read,
         find,

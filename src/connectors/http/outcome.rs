@@ -7,7 +7,7 @@ use crate::model::record::Entry;
 use crate::model::value::Value;
 use crate::model::write::{NextStep, Outcome, Stored, Write};
 
-use super::call::{Meaning, not_sent};
+use super::call::{Judged, Meaning, not_sent};
 use super::entry::{check_id, entry_id, parse};
 use super::raw::{at, tells_error, text_of};
 use super::read::single;
@@ -18,7 +18,7 @@ use super::transport::TransportError;
 /// One answer to one write.
 pub(super) struct Answer<'a> {
     pub status: u16,
-    pub meaning: Meaning,
+    pub judged: Judged<'a>,
     /// Where the record is looked for; `None` when there is no body.
     pub body: Option<&'a RawValue>,
     /// There was a body, but it was not JSON.
@@ -32,24 +32,29 @@ pub(super) struct Answer<'a> {
 
 /// Decides what came of a write.
 pub(super) fn outcome(object: &ObjectSpec, write: &Write, sent: &Value, answer: &Answer<'_>) -> Outcome {
-    if let Some(outcome) = declared(object, write, answer) {
+    let Judged { meaning, rule } = answer.judged;
+    // A rule looks closer than a status.
+    if rule.is_none()
+        && let Some(outcome) = declared(object, write, answer)
+    {
         return outcome;
     }
     let sentence = answer.sentence;
-    match (answer.meaning, write) {
+    match (meaning, write) {
         (Meaning::Success, _) if answer.garbled || is_denied(object, write, answer) => Outcome::Unknown(sentence()),
         (Meaning::Success, Write::Delete(_)) => Outcome::Deleted,
         (Meaning::Success, Write::Create(_)) => created(object, sent, answer),
         (Meaning::Success, Write::Update(update)) => Outcome::Written(updated(object, &update.id, sent, answer)),
         (Meaning::Limited { millis }, _) => not_sent(NextStep::Wait { millis }, sentence()),
         (Meaning::Unauthorised, _) => not_sent(NextStep::Reauthorise, sentence()),
-        (Meaning::NotNow, _) => not_sent(NextStep::Retry, sentence()),
+        (Meaning::NotNow | Meaning::Expired, _) => not_sent(NextStep::Retry, sentence()),
         (Meaning::Missing, Write::Update(_)) => Outcome::Missing,
         (Meaning::Missing, Write::Delete(_)) => Outcome::Deleted,
         (Meaning::Changed, Write::Update(_) | Write::Delete(_)) => Outcome::Changed,
         (Meaning::Changed | Meaning::Duplicate, Write::Create(_)) => Outcome::Duplicate(existing(object, answer)),
         (Meaning::Duplicate, Write::Update(_) | Write::Delete(_)) | (Meaning::Invalid, _) => {
-            Outcome::Rejected { reason: sentence(), path: None }
+            let path = rule.and_then(|rule| rule.field(answer.body));
+            Outcome::Rejected { reason: sentence(), path }
         }
         (Meaning::Broken, _) => Outcome::Unknown(sentence()),
         (Meaning::Missing, Write::Create(_)) | (Meaning::Wrong, _) => not_sent(NextStep::Fail, sentence()),

@@ -30,6 +30,15 @@ const MAX_REPEATED_PAGES: u64 = 3;
 pub(super) struct Run {
     /// Where the next page is; `None` for the first.
     pub at: Option<At>,
+    /// The changes have been read, and now the deletions are.
+    #[serde(default)]
+    pub deletions: bool,
+    /// The position from which the list was begun anew, as a cursor.
+    #[serde(default)]
+    pub from: Option<String>,
+    /// How many records came since the list was begun.
+    #[serde(default)]
+    results: u64,
     pages: u64,
     empty: u64,
     repeated: u64,
@@ -112,6 +121,7 @@ impl Run {
     /// When the pages repeat or never end, with a sentence.
     pub fn advance(&mut self, spec: &PageSpec, seen: &Seen) -> Result<Turn, String> {
         self.pages += 1;
+        self.results = self.results.saturating_add(seen.marks.len() as u64);
         let counted = !spec.kind.is_stable();
         let overlaps = self.last.is_some() && self.last == seen.marks.first().copied();
         let fresh = &seen.marks[usize::from(overlaps)..];
@@ -135,6 +145,27 @@ impl Run {
         let goes_on = next.is_some();
         self.at = next;
         Ok(Turn { goes_on, drifted, overlaps })
+    }
+
+    /// Begins the list anew at a position, because the side gives only so many records in one.
+    pub fn begin_anew(&mut self, from: Option<String>) {
+        let Self { at, from: position, results, last, recent, total, previous_token, tortoise, .. } = self;
+        (*at, *position, *results, *last) = (None, from, 0, None);
+        // What comes next may be the same as in the list before: the boundary, page numbers.
+        recent.clear();
+        (*total, *previous_token, *tortoise) = (None, None, None);
+    }
+
+    /// Goes on with the list of deletions.
+    pub fn begin_deletions(&mut self) {
+        self.begin_anew(None);
+        self.deletions = true;
+    }
+
+    /// Whether the next page would reach beyond what the side gives in one list.
+    pub fn is_at_cap(&self, spec: &PageSpec) -> bool {
+        let size = spec.size.as_ref().map_or(1, |(_, size)| *size);
+        spec.max_results.is_some_and(|max| self.results.saturating_add(size) > max)
     }
 
     fn total_changed(&mut self, total: Option<u64>) -> bool {
@@ -192,7 +223,7 @@ impl Run {
                 let next = if next == offset { reached } else { next };
                 counted_next(spec, seen, Some(reached), next)
             }
-            PageKind::Cursor { .. } => self.linked_next(seen, At::Token),
+            PageKind::Cursor { .. } | PageKind::Keyset { .. } => self.linked_next(seen, At::Token),
             PageKind::LinkHeader { .. } | PageKind::NextUrl { .. } => self.linked_next(seen, At::Url),
         }
     }
@@ -248,7 +279,16 @@ mod tests {
     use super::*;
 
     fn spec(kind: PageKind) -> PageSpec {
-        PageSpec { kind, size: Some(("limit".into(), 3)), total: None, more: None, end: None, max_pages: 50 }
+        PageSpec {
+            kind,
+            size: Some((Some("limit".into()), 3)),
+            total: None,
+            more: None,
+            end: None,
+            max_pages: 50,
+            max_results: None,
+            alone: false,
+        }
     }
 
     fn seen(marks: &[u64]) -> Seen {
@@ -260,7 +300,7 @@ mod tests {
     }
 
     fn cursor() -> PageSpec {
-        spec(PageKind::Cursor { param: "c".into(), next: crate::model::path::Path::key("next") })
+        spec(PageKind::Cursor { param: Some("c".into()), next: crate::model::path::Path::key("next") })
     }
 
     /// Steps until the end or an error; the number of pages it took.
@@ -304,7 +344,7 @@ mod tests {
 
     #[test]
     fn counted_pages_end_where_declared() {
-        let page = || spec(PageKind::Page { param: "p".into(), first: 1 });
+        let page = || spec(PageKind::Page { param: Some("p".into()), first: 1 });
         let full = |last: u64| {
             move |page: u64| if page < last { seen(&[page * 3, page * 3 + 1, page * 3 + 2]) } else { seen(&[]) }
         };
@@ -324,7 +364,7 @@ mod tests {
     fn offset_pages_overlap_and_a_shift_is_noticed() {
         // A list of ids that may change before a page; page by page of 3.
         let read_to = |end: End, list_at: &dyn Fn(u64) -> Vec<u64>| {
-            let spec = PageSpec { end: Some(end), ..spec(PageKind::Offset { param: "o".into() }) };
+            let spec = PageSpec { end: Some(end), ..spec(PageKind::Offset { param: Some("o".into()) }) };
             let (mut run, mut ids, mut drifted) = (Run::default(), Vec::new(), false);
             for page in 0..20 {
                 let offset = usize::try_from(run.number().unwrap_or(0)).unwrap();
@@ -356,7 +396,7 @@ mod tests {
 
     #[test]
     fn repeated_ids_and_a_changed_total_are_drift() {
-        let spec = PageSpec { end: Some(End::Empty), ..spec(PageKind::Page { param: "p".into(), first: 0 }) };
+        let spec = PageSpec { end: Some(End::Empty), ..spec(PageKind::Page { param: Some("p".into()), first: 0 }) };
         let drift = |first: Seen, second: Seen| {
             let mut run = Run::default();
             assert!(!run.advance(&spec, &first).unwrap().drifted);

@@ -1,14 +1,21 @@
 //! The reading half of an object in a connector file.
 
+use std::ops::Range;
+
 use crate::model::document::{Located, Table, parse_duration_ms};
 use crate::model::path::Path;
+use crate::model::value::Value;
 
-use super::fields::{endpoint, header_name, needs_id, number, pairs, path, required_path, statuses, sub, word};
+use super::fields::{
+    endpoint, header_name, needs_id, number, pairs, path, required_path, set_content_type, statuses, sub, word,
+};
 use super::page::DEFAULT_MAX_PAGES;
 use super::spec::{
-    CursorKind, CursorSpec, DeletedSpec, End, FindSpec, ListSpec, OrderedSpec, PageKind, PageSpec, ReadManySpec,
-    ReadSpec, Unit,
+    CursorKind, CursorSpec, DeletedSpec, End, Endpoint, EntryDeleted, FindSpec, ListSpec, OrderedSpec, PageKind,
+    PageSpec, ReadManySpec, ReadSpec, SearchBy, SearchForm, Unit, request_holds,
 };
+use super::template::{Name, text_holds};
+use super::transport::Method;
 
 /// Statuses that mean that a record is gone, where the file does not say.
 pub(super) const MISSING: [u16; 2] = [404, 410];
@@ -16,21 +23,173 @@ pub(super) const MISSING: [u16; 2] = [404, 410];
 /// Most records asked for in one page.
 const MAX_PAGE_SIZE: u64 = 10_000;
 
-/// `[object.x.list]`
-pub(super) fn list(table: Table<'_>, has_modified: bool) -> Option<ListSpec> {
-    let endpoint = endpoint(&table, &["get"]);
+/// `[object.x.list]`; `asks` says that changes are asked for by this request, too.
+pub(super) fn list(table: Table<'_>, has_modified: bool, asks: bool) -> Option<ListSpec> {
+    let (endpoint, body) = reading_endpoint(&table);
     let records = path(&table, "records");
+    let request = Asking { endpoint: &endpoint, body: body.as_ref() };
     let page = match table.item("page") {
         None => Some(one_page()),
-        Some(_) => sub(&table, "page", "page").and_then(page),
+        Some(_) => sub(&table, "page", "page").and_then(|table| page(table, &request)),
     };
-    let cursor = sub(&table, "cursor", "cursor").and_then(|table| cursor(table, has_modified));
+    let cursor =
+        sub(&table, "cursor", "cursor").and_then(|table| cursor(table, has_modified, asks.then_some(&request)));
+    let (item, thin) = entries(&table);
+    check_max_results(&table, page.as_ref(), cursor.as_ref());
     table.finish();
-    Some(ListSpec { endpoint, records, page: page?, cursor })
+    Some(ListSpec { endpoint, body, records, item, thin, page: page?, cursor, deleted: None })
+}
+
+/// Where the record stands in an entry, and whether it has to be read by its id.
+fn entries(table: &Table<'_>) -> (Option<Path>, bool) {
+    (path(table, "item"), table.boolean("thin").is_some_and(|thin| thin.value))
+}
+
+/// An endpoint that reads: a GET, or a POST with a body that says what is wanted.
+fn reading_endpoint(table: &Table<'_>) -> (Endpoint, Option<Value>) {
+    let mut endpoint = endpoint(table, &["get", "post"]);
+    let item = table.item("body");
+    let body = item.and_then(|item| {
+        let value =
+            item.value().map_err(|wanted| table.problems().add(item.span(), format!("'body' must be {wanted}")));
+        value.ok()
+    });
+    match (endpoint.method, item) {
+        (Method::Get, Some(item)) => {
+            let help = "write post = \"/path\" instead of get, or the parameters as query = { … }";
+            table.problems().add_with_help(item.span(), format!("a GET in {} sends no 'body'", table.name()), help);
+        }
+        (Method::Post, _) => set_content_type(table, &mut endpoint),
+        (Method::Get | Method::Put | Method::Patch | Method::Delete, _) => {}
+    }
+    (endpoint, body)
+}
+
+/// A reading request, as far as its parts look for names in it.
+pub(super) struct Asking<'a> {
+    endpoint: &'a Endpoint,
+    body: Option<&'a Value>,
+}
+
+impl Asking<'_> {
+    fn holds(&self, name: Name) -> bool {
+        request_holds(self.endpoint, self.body, name)
+    }
 }
 
 fn one_page() -> PageSpec {
-    PageSpec { kind: PageKind::One, size: None, total: None, more: None, end: None, max_pages: 1 }
+    PageSpec {
+        kind: PageKind::One,
+        size: None,
+        total: None,
+        more: None,
+        end: None,
+        max_pages: 1,
+        max_results: None,
+        alone: false,
+    }
+}
+
+/// `max_results` begins the list anew at the newest position, so there must be one, in order.
+fn check_max_results(table: &Table<'_>, page: Option<&PageSpec>, cursor: Option<&CursorSpec>) {
+    let Some(max) = page.and_then(|page| page.max_results) else { return };
+    let ordered = matches!(cursor.map(|cursor| &cursor.kind), Some(CursorKind::Ordered(spec)) if spec.ascending);
+    if !ordered {
+        let message = format!("'max_results' = {max} needs a list in order of a cursor");
+        let help = "sort the list by the cursor's field and declare order = \"asc\" of the cursor: \
+                    the rest is then asked for from the last position";
+        table.problems().add_with_help(table.span(), message, help);
+    }
+}
+
+/// `[object.x.changes]`: as the list, unless it says otherwise.
+pub(super) fn changes(table: Table<'_>, list: Option<&ListSpec>, has_modified: bool) -> Option<ListSpec> {
+    let (endpoint, body) = reading_endpoint(&table);
+    let records = records_or(&table, list);
+    let request = Asking { endpoint: &endpoint, body: body.as_ref() };
+    let page = page_or(&table, list, &request);
+    let cursor = match table.item("cursor") {
+        Some(_) => sub(&table, "cursor", "cursor").and_then(|table| cursor(table, has_modified, Some(&request))),
+        None => {
+            let mut cursor = list.and_then(|list| list.cursor.clone());
+            match &mut cursor {
+                Some(cursor) => {
+                    cursor.is_url = cursor.param.is_none() && !request.holds(Name::Cursor);
+                    check_asks(&table, cursor, &request);
+                }
+                None if list.is_some() => {
+                    let help = "declare it here, or cursor = { … } of the list";
+                    table.problems().add_with_help(table.span(), format!("{} has no cursor", table.name()), help);
+                }
+                None => {}
+            }
+            cursor
+        }
+    };
+    let (item, thin) = entries(&table);
+    let deleted = deleted(&table).map(EntryDeleted::Field);
+    check_max_results(&table, page.as_ref(), cursor.as_ref());
+    table.finish();
+    Some(ListSpec { endpoint, body, records, item, thin, page: page?, cursor, deleted })
+}
+
+/// The cursor of a list whose changes are followed by a position that its records do not tell.
+pub(super) fn from_clock(object: &Table<'_>, changes: Range<usize>, spec: &CursorSpec) -> Option<CursorSpec> {
+    match &spec.kind {
+        CursorKind::Ordered(ordered) if ordered.is_time => {
+            let ordered = OrderedSpec { from_clock: true, ascending: false, ..ordered.clone() };
+            Some(CursorSpec { kind: CursorKind::Ordered(ordered), ..spec.clone() })
+        }
+        CursorKind::Ordered(_) | CursorKind::Opaque { .. } => {
+            let help = "declare cursor = { … } of the list, with the field or header that tells it";
+            let message = "nothing in the list tells the position from which changes are asked for";
+            object.problems().add_with_help(changes, message, help);
+            None
+        }
+    }
+}
+
+/// `[object.x.deletions]`: a list of deletions of its own.
+pub(super) fn deletions(table: Table<'_>, changes: Option<&ListSpec>) -> Option<ListSpec> {
+    let (endpoint, body) = reading_endpoint(&table);
+    let records = records_or(&table, changes);
+    let request = Asking { endpoint: &endpoint, body: body.as_ref() };
+    let page = page_or(&table, changes, &request);
+    let mut cursor = changes.and_then(|changes| changes.cursor.clone());
+    let param = table.text("param");
+    match &mut cursor {
+        Some(cursor) if matches!(cursor.kind, CursorKind::Ordered(_)) => {
+            cursor.param = param.map(|param| param.value);
+            cursor.query = Vec::new();
+        }
+        Some(_) | None => {
+            let message = format!("{} needs a cursor of kind 'time' or 'integer' to be asked by", table.name());
+            table.problems().add_with_help(table.span(), message, "declare cursor = { … } of the list");
+        }
+    }
+    let (item, _) = entries(&table);
+    table.finish();
+    let deleted = Some(EntryDeleted::Always);
+    Some(ListSpec { endpoint, body, records, item, thin: false, page: page?, cursor, deleted })
+}
+
+/// `page`, or that of another list where it is not given.
+fn page_or(table: &Table<'_>, list: Option<&ListSpec>, request: &Asking<'_>) -> Option<PageSpec> {
+    if table.item("page").is_some() {
+        return sub(table, "page", "page").and_then(|table| page(table, request));
+    }
+    let mut page = list.map_or_else(one_page, |list| list.page.clone());
+    let is_linked = matches!(page.kind, PageKind::One | PageKind::LinkHeader { .. } | PageKind::NextUrl { .. });
+    if request.holds(Name::Page) {
+        page.kind = page.kind.without_param();
+    } else if !is_linked && page.kind.param().is_none() {
+        let help = "put \"{page}\" where it belongs in query or body, or declare page = { … } here";
+        table.problems().add_with_help(table.span(), format!("{} does not ask for a page", table.name()), help);
+    }
+    if let (Some((param, _)), true) = (&mut page.size, request.holds(Name::Size)) {
+        *param = None;
+    }
+    Some(page)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -39,16 +198,18 @@ enum PageWord {
     Page,
     Offset,
     Cursor,
+    Keyset,
     LinkHeader,
     NextUrl,
 }
 
-fn page(table: Table<'_>) -> Option<PageSpec> {
+fn page(table: Table<'_>, request: &Asking<'_>) -> Option<PageSpec> {
     let words = [
         ("none", PageWord::One),
         ("page", PageWord::Page),
         ("offset", PageWord::Offset),
         ("cursor", PageWord::Cursor),
+        ("keyset", PageWord::Keyset),
         ("link_header", PageWord::LinkHeader),
         ("next_url", PageWord::NextUrl),
     ];
@@ -56,7 +217,7 @@ fn page(table: Table<'_>) -> Option<PageSpec> {
         table.problems().add(table.span(), "'kind' is missing in 'page'");
     }
     let found = word(&table, "kind", &words);
-    let param = |default: &str| table.text("param").map_or(default.to_owned(), |param| param.value);
+    let param = |default: &str| Some(table.text("param").map_or(default.to_owned(), |param| param.value));
     let kind = found.and_then(|found| {
         Some(match found {
             PageWord::One => PageKind::One,
@@ -65,6 +226,7 @@ fn page(table: Table<'_>) -> Option<PageSpec> {
             }
             PageWord::Offset => PageKind::Offset { param: param("offset") },
             PageWord::Cursor => PageKind::Cursor { param: param("cursor"), next: required_path(&table, "next")? },
+            PageWord::Keyset => PageKind::Keyset { param: param("after"), field: required_path(&table, "field")? },
             PageWord::LinkHeader => {
                 PageKind::LinkHeader { header: header_name(&table, "header").unwrap_or_else(|| "Link".to_owned()) }
             }
@@ -73,6 +235,7 @@ fn page(table: Table<'_>) -> Option<PageSpec> {
     });
     let size_param = table.text("size_param").map_or("limit".to_owned(), |param| param.value);
     let size = number(&table, "size", 1, MAX_PAGE_SIZE);
+    let size_param = (!request.holds(Name::Size)).then_some(size_param);
     let spec = PageSpec {
         kind: kind.clone().unwrap_or(PageKind::One),
         size: size.map(|size| (size_param, size)),
@@ -80,7 +243,10 @@ fn page(table: Table<'_>) -> Option<PageSpec> {
         more: path(&table, "more"),
         end: word(&table, "end", &[("empty", End::Empty), ("short", End::Short)]),
         max_pages: number(&table, "max_pages", 1, 10_000_000).unwrap_or(DEFAULT_MAX_PAGES),
+        max_results: number(&table, "max_results", 2, 100_000_000),
+        alone: table.boolean("alone").is_some_and(|alone| alone.value),
     };
+    let kind = kind.map(|kind| if request.holds(Name::Page) { kind.without_param() } else { kind });
     check_page(&table, &spec, size);
     table.finish();
     kind.map(|_| spec)
@@ -94,6 +260,12 @@ fn check_page(table: &Table<'_>, spec: &PageSpec, size: Option<u64>) {
             "nothing tells where these pages end",
             "add total = \"path\" (how many records), more = \"path\" (a boolean), end = \"empty\" or end = \"short\"",
         );
+    }
+    if matches!(spec.kind, PageKind::Keyset { .. }) && spec.more.is_none() && spec.end.is_none() {
+        problem("nothing tells where these pages end", "add more = \"path\" (a boolean), end = \"empty\" or \"short\"");
+    }
+    if spec.max_results.is_some() && size.is_none() {
+        problem("'max_results' needs the size of a page", "add size = 100");
     }
     if matches!(spec.kind, PageKind::Offset { .. }) && size.is_none_or(|size| size < 2) {
         problem("offset pages need a size of at least 2", "each page overlaps the one before by one record");
@@ -113,16 +285,19 @@ enum CursorWord {
     Opaque,
 }
 
-fn cursor(table: Table<'_>, has_modified: bool) -> Option<CursorSpec> {
+/// `asked` is the request that asks for changes by this cursor, if one does.
+fn cursor(table: Table<'_>, has_modified: bool, asked: Option<&Asking<'_>>) -> Option<CursorSpec> {
     let words = [("time", CursorWord::Time), ("integer", CursorWord::Integer), ("opaque", CursorWord::Opaque)];
     if table.item("kind").is_none() {
         table.problems().add(table.span(), "'kind' is missing in 'cursor'");
     }
     let found = word(&table, "kind", &words);
     let header = header_name(&table, "header");
-    let param = match found {
-        Some(CursorWord::Opaque) => table.text("param"),
-        Some(CursorWord::Time | CursorWord::Integer) | None => table.required_text("param"),
+    let param = match (found, asked) {
+        (Some(CursorWord::Time | CursorWord::Integer), Some(request)) if !request.holds(Name::Cursor) => {
+            table.required_text("param")
+        }
+        (Some(_) | None, _) => table.text("param"),
     };
     let format = table.text("format");
     if let Some(format) = &format
@@ -145,14 +320,27 @@ fn cursor(table: Table<'_>, has_modified: bool) -> Option<CursorSpec> {
     };
     let query = pairs(&table, "query");
     let expired = statuses(&table, "expired").unwrap_or_else(|| vec![410]);
+    let retention = table.duration_ms("retention");
+    if let (
+        Some(retention),
+        Some(CursorKind::Ordered(OrderedSpec { is_time: false, .. }) | CursorKind::Opaque { .. }),
+    ) = (&retention, &kind)
+    {
+        let help = "take 'retention' away, and declare the status of such a refusal as 'expired'";
+        table.problems().add_with_help(retention.span.clone(), "only the age of a time is known", help);
+    }
     table.finish();
+    let holds_position = asked.is_some_and(|request| request.holds(Name::Cursor));
     Some(CursorSpec {
         kind: kind?,
+        is_url: param.is_none() && !holds_position,
         param: param.map(|param| param.value),
+        has_format: format.is_some(),
         format: format.map_or_else(|| "{cursor}".to_owned(), |format| format.value),
         query,
         header,
         expired,
+        retention_ms: retention.map(|retention| retention.value),
     })
 }
 
@@ -187,7 +375,17 @@ fn ordered(table: &Table<'_>, is_time: bool, has_modified: bool, has_header: boo
         lookback: length("lookback").unwrap_or(if is_time { DEFAULT_LOOKBACK_MICROS } else { 0 }),
         settle: length("settle").unwrap_or(0),
         ascending,
+        from_clock: false,
     })
+}
+
+/// Whether a request asks by a cursor at all.
+fn check_asks(table: &Table<'_>, cursor: &CursorSpec, request: &Asking<'_>) {
+    let is_url = matches!(cursor.kind, CursorKind::Opaque { .. });
+    if cursor.param.is_none() && !is_url && !request.holds(Name::Cursor) {
+        let help = "put \"{cursor}\" where the position belongs in query or body, or name its 'param' in the cursor";
+        table.problems().add_with_help(table.span(), format!("{} does not ask by the cursor", table.name()), help);
+    }
 }
 
 /// How far behind a time cursor a read starts where the file does not say: transactions
@@ -253,33 +451,39 @@ pub(super) fn read_many(table: Table<'_>, list: Option<&ListSpec>, has_read: boo
         let help = "a record that is absent from an answer is looked at again by id: absence proves nothing";
         table.problems().add_with_help(table.span(), message, help);
     }
-    let endpoint = endpoint(&table, &["get"]);
-    let param = table.required_text("param");
+    let (endpoint, body) = reading_endpoint(&table);
+    let request = Asking { endpoint: &endpoint, body: body.as_ref() };
+    let in_request = request.holds(Name::Ids) || request.holds(Name::Id);
+    let param = if in_request { table.text("param") } else { table.required_text("param") };
     let join = table.text("join").map_or(",".to_owned(), |join| join.value);
     let size = number(&table, "size", 1, 1_000).and_then(|size| usize::try_from(size).ok()).unwrap_or(50);
     let records = records_or(&table, list);
     table.finish();
-    Some(ReadManySpec { endpoint, param: param?.value, join, size, records })
+    if param.is_none() && !in_request {
+        return None;
+    }
+    Some(ReadManySpec { endpoint, body, param: param.map(|param| param.value), join, size, records })
 }
 
 /// `[object.x.find]`: listed like the list, unless it says otherwise.
 pub(super) fn find(table: Table<'_>, list: Option<&ListSpec>) -> Option<FindSpec> {
-    let endpoint = endpoint(&table, &["get"]);
+    let (endpoint, body) = reading_endpoint(&table);
     let records = records_or(&table, list);
-    let as_json = word(&table, "encode", &[("text", false), ("json", true)]).unwrap_or(false);
-    let page = match table.item("page") {
-        Some(_) => sub(&table, "page", "page").and_then(page),
-        None => Some(list.map_or_else(one_page, |list| list.page.clone())),
-    };
-    let params = search_params(&table);
+    let forms = [("text", SearchForm::Text), ("json", SearchForm::Json), ("odata", SearchForm::Odata)];
+    let encode = word(&table, "encode", &forms).unwrap_or(SearchForm::Text);
+    let request = Asking { endpoint: &endpoint, body: body.as_ref() };
+    let page = page_or(&table, list, &request);
+    let params = search_params(&table, request.holds(Name::Value));
+    let (item, thin) = entries(&table);
     table.finish();
-    let list = ListSpec { endpoint, records, page: page?, cursor: None };
-    Some(FindSpec { list, params, as_json })
+    let list = ListSpec { endpoint, body, records, item, thin, page: page?, cursor: None, deleted: None };
+    Some(FindSpec { list, params, encode })
 }
 
-/// `params = { email = "mail" }` searches the path by one parameter; a table in place of
-/// the parameter's name holds several, in which `{value}` stands for the value.
-fn search_params(find: &Table<'_>) -> Vec<(Path, Vec<(String, String)>)> {
+/// `params = { email = "mail" }` searches the path by one parameter, or where the request
+/// itself holds `{value}` by that name of the field; a table in place of the name holds several
+/// parameters, in which `{value}` stands for the value.
+fn search_params(find: &Table<'_>, by_name: bool) -> Vec<(Path, SearchBy)> {
     let problems = find.problems();
     let Some(table) = sub(find, "params", "params") else {
         let help = "params = { path = \"query parameter\" }";
@@ -288,15 +492,17 @@ fn search_params(find: &Table<'_>) -> Vec<(Path, Vec<(String, String)>)> {
     };
     let mut params = Vec::new();
     for (name, item) in table.all() {
-        let query = match item.text() {
-            Ok(text) => vec![(text.value, "{value}".to_owned())],
-            Err(_) => pairs(&table, &name.value),
+        let by = match item.text() {
+            Ok(text) if by_name => SearchBy::Name(text.value),
+            Ok(text) => SearchBy::Params(vec![(text.value, "{value}".to_owned())]),
+            Err(_) => SearchBy::Params(pairs(&table, &name.value)),
         };
-        if !query.iter().any(|(_, value)| value.contains("{value}")) {
+        let holds_value = |query: &[(String, String)]| query.iter().any(|(_, value)| text_holds(value, Name::Value));
+        if matches!(&by, SearchBy::Params(query) if !holds_value(query)) {
             problems.add(item.span(), format!("no parameter for '{}' holds {{value}}", name.value));
         }
         match name.value.parse() {
-            Ok(path) => params.push((path, query)),
+            Ok(path) => params.push((path, by)),
             Err(error) => problems.add(name.span, format!("{error}")),
         }
     }

@@ -5,7 +5,8 @@ use crate::model::path::Path;
 use crate::model::value::Value;
 use crate::model::write::{CreateRecovery, DEFAULT_CREATE_SETTLE_MS};
 
-use super::fields::{body, endpoint, header_name, needs_id, number, path, statuses, sub, word};
+use super::compose::{TRACE, holds};
+use super::fields::{body, endpoint, header_name, needs_id, number, path, set_content_type, statuses, sub, word};
 use super::parse_read::MISSING;
 use super::spec::{
     Absent, BatchEndpoint, BatchKind, BatchSpec, CreateSpec, DeleteSpec, Endpoint, FindSpec, UpdateSpec,
@@ -14,8 +15,12 @@ use super::transport::Method;
 
 /// `[object.x.create]`
 pub(super) fn create(table: Table<'_>, find: Option<&FindSpec>, has_read: bool) -> Option<CreateSpec> {
-    let endpoint = write_endpoint(&table, &["post", "put"]);
+    let endpoint = write_endpoint(&table, &["post", "put", "patch"]);
     let recovery = recovery(&table, &endpoint, find, has_read);
+    if endpoint.method == Method::Patch && !endpoint.path.holds_external_id() {
+        let help = "put {external_id} into the path: a PATCH makes a record only where the client names it";
+        table.problems().add_with_help(table.span(), format!("{} names no record to patch", table.name()), help);
+    }
     let duplicate_text = table.text("duplicate_text");
     if let (Some(text), None) = (&duplicate_text, table.item("duplicate")) {
         let help = "add duplicate = [400]: the statuses that mean that it exists where the answer holds this text";
@@ -38,11 +43,8 @@ pub(super) fn create(table: Table<'_>, find: Option<&FindSpec>, has_read: bool) 
 
 /// An endpoint that takes a body: JSON, of the content type that the table names.
 fn write_endpoint(table: &Table<'_>, methods: &[&str]) -> Endpoint {
-    let content_type = table.text("content_type").map_or("application/json".to_owned(), |text| text.value);
     let mut endpoint = endpoint(table, methods);
-    if !endpoint.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type")) {
-        endpoint.headers.push(("Content-Type".to_owned(), content_type));
-    }
+    set_content_type(table, &mut endpoint);
     endpoint
 }
 
@@ -145,7 +147,7 @@ pub(super) fn update(table: Table<'_>, has_version: bool) -> Option<UpdateSpec> 
     needs_id(&table, &endpoint);
     let is_put = endpoint.method == Method::Put;
     let whole = table.boolean("whole").map_or(is_put, |whole| whole.value);
-    let absent = word(&table, "absent", &[("null", Absent::Null), ("omit", Absent::Omit)]);
+    let absent = word(&table, "absent", &[("null", Absent::Null), ("omit", Absent::Omit), ("empty", Absent::Empty)]);
     let spec = UpdateSpec {
         endpoint,
         body: body(&table, "body"),
@@ -238,11 +240,20 @@ pub(super) fn batch(table: Table<'_>, object: &str) -> Option<BatchSpec> {
             let endpoint = write_endpoint(&table, &["post"]);
             let requests = path_or(&table, "requests");
             let responses = path_or(&table, "responses");
-            BatchKind::Requests { endpoint, requests, responses }
+            let key = |key: &str| table.text(key).map(|text| text.value);
+            BatchKind::Requests {
+                endpoint,
+                requests,
+                responses,
+                address: key("address").unwrap_or_else(|| "path".to_owned()),
+                relative: table.boolean("relative").is_some_and(|relative| relative.value),
+                by: key("by"),
+            }
         }
         BatchWord::Records => {
             let part = |key: &str, item: Value| {
-                sub(&table, key, &format!("object.{object}.batch.{key}")).map(|table| batch_endpoint(table, item))
+                let table = sub(&table, key, &format!("object.{object}.batch.{key}"));
+                table.map(|table| batch_endpoint(table, item, key == "create"))
             };
             let record = || Value::string("{record}");
             let id_only = Value::Object(vec![("id".to_owned(), Value::string("{id}"))]);
@@ -262,7 +273,7 @@ fn path_or(table: &Table<'_>, key: &str) -> Path {
     path(table, key).unwrap_or_else(|| Path::key(key))
 }
 
-fn batch_endpoint(table: Table<'_>, default_item: Value) -> Box<BatchEndpoint> {
+fn batch_endpoint(table: Table<'_>, default_item: Value, creates: bool) -> Box<BatchEndpoint> {
     let endpoint = write_endpoint(&table, &["post", "put", "patch", "delete"]);
     let item = if table.item("item").is_some() { body(&table, "item") } else { default_item };
     let spec = BatchEndpoint {
@@ -273,7 +284,35 @@ fn batch_endpoint(table: Table<'_>, default_item: Value) -> Box<BatchEndpoint> {
         status: path(&table, "status"),
         error: path(&table, "error"),
         record: path(&table, "record"),
+        by: path(&table, "by"),
+        errors: path(&table, "errors"),
+        errors_by: path(&table, "errors_by"),
+        whole: table.boolean("whole").is_some_and(|whole| whole.value),
     };
+    check_results(&table, &spec, creates);
     table.finish();
     Box::new(spec)
+}
+
+/// Whether the results of a batch can be told apart.
+fn check_results(table: &Table<'_>, spec: &BatchEndpoint, creates: bool) {
+    let problem = |key: &str, message: &str, help: &str| {
+        let span = table.item(key).map_or(table.span(), |item| item.span());
+        table.problems().add_with_help(span, message, help);
+    };
+    if spec.errors.is_some() && spec.by.is_none() {
+        let help = "add by = \"path\": where a result names its entry, by \"{trace}\" of the item or the record's id";
+        problem("errors", "with failures in a list of their own, places tell nothing", help);
+    }
+    if spec.errors_by.is_some() && spec.errors.is_none() {
+        problem("errors_by", "'errors_by' needs 'errors'", "name the list of failures: errors = \"errors\"");
+    }
+    if creates && spec.by.is_some() && !holds(&spec.item, TRACE) {
+        let help = "add \"{trace}\" to the item where the side takes a mark of its own and gives it back";
+        problem("by", "a record that is created has no id yet to be known by", help);
+    }
+    if creates && spec.whole {
+        let help = "name the list of results: results = \"results\"";
+        problem("whole", "a create must tell the ids of what it made", help);
+    }
 }

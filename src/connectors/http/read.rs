@@ -1,6 +1,7 @@
 //! Reading: lists page by page, records by id, records by a field's value.
 
 use std::cell::Cell;
+use std::collections::HashSet;
 
 use futures_util::{StreamExt, stream};
 use serde_json::value::RawValue;
@@ -16,13 +17,16 @@ use crate::model::value::Value;
 use crate::model::write::{ConnectorError, CreateRecovery, NextStep};
 
 use super::HttpConnector;
-use super::call::{Meaning, PathIds, Prepared, Reply, meaning, unanswered_read};
-use super::cursor::{self, Asked, Place};
-use super::entry::{Parsed, entry_id, parse};
-use super::page::{At, Run, Seen, mark};
+use super::ask::{Ask, Searched};
+use super::call::{Judged, Meaning, PathIds, Prepared, Reply, unanswered_read};
+use super::compose::id_value;
+use super::cursor::{self, Place};
+use super::entry::{Parsed, entry_id, parse, parse_in};
+use super::page::{Run, Seen, mark};
 use super::raw::{at, is_truthy, kind, tells_error, text_of};
 use super::refused::is_refusal;
-use super::spec::{CursorKind, CursorSpec, FindSpec, ListSpec, ObjectSpec, PageKind, ReadManySpec, ReadSpec};
+use super::spec::{CursorKind, CursorSpec, ListSpec, ObjectSpec, PageKind, ReadManySpec, ReadSpec};
+use super::template::{Values, fill_query, fill_tree};
 
 /// Most records in one page.
 const MAX_PAGE_RECORDS: usize = 10_000;
@@ -31,7 +35,7 @@ const MAX_PAGE_RECORDS: usize = 10_000;
 pub(super) const READ_IDS: usize = 20;
 
 impl HttpConnector {
-    /// One page of a list.
+    /// One page of a list: of everything, or of what changed and what was deleted since.
     pub(super) async fn list(
         &self,
         calls: &Calls,
@@ -39,54 +43,63 @@ impl HttpConnector {
         since: Option<Cursor>,
         page: Option<PageToken>,
     ) -> Result<Page, ConnectorError> {
-        let list = object.list.as_ref().ok_or_else(|| fail(format!("'{}' cannot be listed", object.name)))?;
         let mut run = page.as_ref().map_or(Ok(Run::default()), Run::from_token)?;
+        let list = listing(object, since.is_some(), &run)?;
         if since.is_some() && list.cursor.is_none() {
             return Err(ConnectorError::new(NextStep::Resync, "the connector file declares no cursor for this list"));
         }
-        let url = self.page_url(list, since.as_ref(), &run)?;
-        let reply = self.get(calls, &list.endpoint.headers, url.clone()).await?;
-        let expired = list.cursor.as_ref().filter(|_| since.is_some()).map_or(&[][..], |cursor| &cursor.expired);
+        let ask = self.ask_page(list, since.as_ref(), &run)?;
+        let url = ask.url.clone();
+        let reply = self.ask(calls, &list.endpoint, ask).await?;
+        let expired = list.cursor.as_ref().filter(|_| since.is_some()).map(|cursor| &cursor.expired[..]);
         self.check_read(&reply, calls, expired)?;
         let json = reply.json().map_err(retry)?;
         let records = records(&reply, json, list.records.as_ref())?;
         let place = list.records.as_ref().map(Path::to_string).unwrap_or_default();
-        let parsed = parse_all(object, &records, &place, reply.lossy);
-        if let Some(cursor) = &list.cursor {
+        let parsed = parse_all(object, list, &records, &place, reply.lossy);
+        if let Some(cursor) = list.cursor.as_ref().filter(|_| !run.deletions) {
             self.track(cursor, object, &mut run, &reply, json, &parsed);
         }
         let seen = self.seen(list, &url, &reply, json, &parsed)?;
         let turn = run.advance(&list.page, &seen).map_err(|message| fail(format!("{}: {message}", reply.place)))?;
+        if turn.goes_on && run.is_at_cap(&list.page) {
+            begin_anew(object, list, since.as_ref(), &mut run)?;
+        }
+        // Deletions are still to come, and the position must not pass them.
+        let with_deletions = since.is_some() && object.deletions.is_some();
+        let to_deletions = with_deletions && !run.deletions && !turn.goes_on;
+        let cursor = list.cursor.as_ref().filter(|_| !with_deletions || (run.deletions && !turn.goes_on));
         let place = Place { last: !turn.goes_on, stable: list.page.kind.is_stable() };
-        let cursor = list.cursor.as_ref().and_then(|spec| run.track.cursor(spec, since.as_ref(), place));
+        let cursor = cursor.and_then(|spec| run.track.cursor(spec, since.as_ref(), place));
+        if to_deletions {
+            run.begin_deletions();
+        }
         let overlap = usize::from(turn.overlaps);
-        let mut result = Page::last(parsed.into_iter().skip(overlap).map(|parsed| parsed.entry).collect());
-        result.next = turn.goes_on.then(|| run.to_token());
+        let entries = parsed.into_iter().skip(overlap).map(|parsed| parsed.entry).collect();
+        let entries = if list.thin { self.read_thin(calls, object, entries).await? } else { entries };
+        let mut result = Page::last(entries);
+        result.next = (turn.goes_on || to_deletions).then(|| run.to_token());
         result.cursor = cursor;
         result.drifted = turn.drifted;
-        result.total = seen.total;
+        result.total = seen.total.filter(|_| !list.thin);
         Ok(result)
     }
 
-    fn page_url(&self, list: &ListSpec, since: Option<&Cursor>, run: &Run) -> Result<Url, ConnectorError> {
-        if let Some(At::Url(next)) = &run.at {
-            // Checked again: a token is only a text.
-            return self.caller.next_url(&self.caller.base, next).map_err(fail);
-        }
-        let mut query = list.endpoint.query.clone();
-        query.extend(list.page.size.as_ref().map(|(param, size)| (param.clone(), size.to_string())));
-        if let (Some(spec), Some(since)) = (&list.cursor, since) {
-            query.extend(spec.query.iter().cloned());
-            match cursor::asked(spec, since)? {
-                Asked::Param(param, text) => query.push((param, text)),
-                Asked::Url(url) if run.at.is_none() => {
-                    return self.caller.next_url(&self.caller.base, &url).map_err(fail);
-                }
-                Asked::Url(_) => {}
-            }
-        }
-        query.extend(page_param(&list.page.kind, run.at.as_ref()));
-        self.caller.url(&list.endpoint.path, PathIds::default(), &query).map_err(fail)
+    /// The records that entries name, each read once by its id. One that is said to be deleted
+    /// is read, too: the entries of a list of events stand in no order that could be relied on.
+    async fn read_thin(
+        &self,
+        calls: &Calls,
+        object: &ObjectSpec,
+        entries: Vec<Entry>,
+    ) -> Result<Vec<Entry>, ConnectorError> {
+        let mut known = HashSet::new();
+        let ids: Vec<RecordId> = entries.iter().filter_map(entry_id).filter(|id| known.insert(*id)).cloned().collect();
+        let nameless = |entry: &Entry| entry_id(entry).is_none();
+        let mut read = if ids.is_empty() { Vec::new() } else { self.read_ids(calls, object, &ids).await?.entries };
+        // What has no id cannot be read; it is told as it came.
+        read.extend(entries.into_iter().filter(nameless));
+        Ok(read)
     }
 
     /// Notes what a page shows of positions.
@@ -111,6 +124,9 @@ impl HttpConnector {
                     // The first that says something; null until the first edit is usual.
                     paths.iter().find_map(|path| cursor::position(ordered, at(raw, Some(path)).ok()??))
                 };
+                if ordered.from_clock {
+                    return;
+                }
                 run.track.observe(ordered, first, parsed.iter().filter_map(|parsed| field(parsed.raw)));
             }
             CursorKind::Opaque { next } => {
@@ -139,6 +155,10 @@ impl HttpConnector {
             PageKind::Cursor { next, .. } => text(next)?,
             PageKind::LinkHeader { header } => next_in_headers(&reply.headers, header),
             PageKind::NextUrl { next } => text(next)?,
+            PageKind::Keyset { field, .. } => {
+                let last = parsed.last().map(|last| at(last.raw, Some(field))).transpose();
+                last.map_err(|reason| retry(format!("{}: {reason}", reply.place)))?.flatten().and_then(text_of)
+            }
         };
         let is_url = matches!(list.page.kind, PageKind::LinkHeader { .. } | PageKind::NextUrl { .. });
         let next = match next.filter(|next| !next.is_empty()) {
@@ -146,7 +166,7 @@ impl HttpConnector {
             next => next,
         };
         Ok(Seen {
-            marks: parsed.iter().map(mark_of).collect(),
+            marks: parsed.iter().map(|parsed| mark_of(list, parsed)).collect(),
             next,
             more: look(list.page.more.as_ref())?.map(is_truthy),
             total: look(list.page.total.as_ref())?.and_then(text_of).and_then(|text| text.parse().ok()),
@@ -199,14 +219,18 @@ impl HttpConnector {
         let mut found = Vec::new();
         for ids in ids.chunks(many.size) {
             let joined: Vec<&str> = ids.iter().map(RecordId::as_str).collect();
-            let mut query = many.endpoint.query.clone();
-            query.push((many.param.clone(), joined.join(&many.join)));
+            let ids: Vec<Value> = ids.iter().map(|id| id_value(object, id)).collect();
+            let values = Values { ids: &ids, join: &many.join, ..Values::default() };
+            let mut query = fill_query(&many.endpoint.query, &values);
+            query.extend(many.param.clone().map(|param| (param, joined.join(&many.join))));
             let url = self.caller.url(&many.endpoint.path, PathIds::default(), &query).map_err(fail)?;
-            let reply = self.get(calls, &many.endpoint.headers, url).await?;
-            self.check_read(&reply, calls, &[])?;
+            let body = many.body.as_ref().and_then(|body| fill_tree(body, &values));
+            let reply = self.ask(calls, &many.endpoint, Ask { url, body }).await?;
+            self.check_read(&reply, calls, None)?;
             let json = reply.json().map_err(retry)?;
             let records = records(&reply, json, many.records.as_ref())?;
-            found.extend(parse_all(object, &records, "", reply.lossy).into_iter().map(|parsed| parsed.entry));
+            let parsed = records.iter().map(|raw| parse(object, raw, "", reply.lossy).entry);
+            found.extend(parsed);
         }
         Ok(found)
     }
@@ -224,15 +248,15 @@ impl HttpConnector {
             Err(reason) => return Ok(bad(id, "the id", reason)),
         };
         let mut reply = self.get(calls, &read.endpoint.headers, url.clone()).await?;
-        if read.missing.contains(&reply.status) && is_refusal(reply.status) {
+        if self.says_missing(read, &reply) && is_refusal(reply.status) {
             self.may_list(calls, object).await?;
             // Once more: the right to read may have come back in between.
             reply = self.get(calls, &read.endpoint.headers, url).await?;
         }
-        if read.missing.contains(&reply.status) {
+        if self.says_missing(read, &reply) {
             return Ok(Entry::Deleted { id: id.clone(), version: None, cause: DeletionCause::NotFound });
         }
-        self.check_read(&reply, calls, &[])?;
+        self.check_read(&reply, calls, None)?;
         let json = reply.json().map_err(retry)?;
         let record = single(object, json).map_err(|reason| retry(format!("{}: {reason}", reply.place)))?;
         let mut entry = parse(object, record, &reply.place, reply.lossy).entry;
@@ -249,6 +273,12 @@ impl HttpConnector {
         }
     }
 
+    /// Whether an answer to a read by id says that the record is gone.
+    fn says_missing(&self, read: &ReadSpec, reply: &Reply) -> bool {
+        let Judged { meaning, rule } = reply.judge(&self.file, self.now());
+        if rule.is_some() { meaning == Meaning::Missing } else { read.missing.contains(&reply.status) }
+    }
+
     /// Records by the values of fields: the first page that holds any.
     pub(super) async fn find(
         &self,
@@ -257,28 +287,24 @@ impl HttpConnector {
         fields: &[(Path, Value)],
     ) -> Result<Page, ConnectorError> {
         let find = object.find.as_ref().ok_or_else(|| fail(format!("'{}' cannot be searched", object.name)))?;
-        let query = find_query(find, fields).map_err(fail)?;
+        let searched = Searched::new(find, fields).map_err(fail)?;
         let mut run = Run::default();
         loop {
-            let url = match &run.at {
-                Some(At::Url(next)) => self.caller.next_url(&self.caller.base, next).map_err(fail)?,
-                at => {
-                    let mut query = query.clone();
-                    query.extend(page_param(&find.list.page.kind, at.as_ref()));
-                    self.caller.url(&find.list.endpoint.path, PathIds::default(), &query).map_err(fail)?
-                }
-            };
-            let reply = self.get(calls, &find.list.endpoint.headers, url.clone()).await?;
-            self.check_read(&reply, calls, &[])?;
+            let ask = self.ask_found(&find.list, &searched, &run)?;
+            let url = ask.url.clone();
+            let reply = self.ask(calls, &find.list.endpoint, ask).await?;
+            self.check_read(&reply, calls, None)?;
             let json = reply.json().map_err(retry)?;
             let records = records(&reply, json, find.list.records.as_ref())?;
-            let parsed = parse_all(object, &records, "found", reply.lossy);
+            let parsed = parse_all(object, &find.list, &records, "found", reply.lossy);
             let seen = self.seen(&find.list, &url, &reply, json, &parsed)?;
             let turn =
                 run.advance(&find.list.page, &seen).map_err(|message| fail(format!("{}: {message}", reply.place)))?;
             // One page with matches is enough: more than one match is ambiguous anyway.
             if !turn.goes_on || !parsed.is_empty() {
-                return Ok(Page::last(parsed.into_iter().map(|parsed| parsed.entry).collect()));
+                let entries = parsed.into_iter().map(|parsed| parsed.entry).collect();
+                let entries = if find.list.thin { self.read_thin(calls, object, entries).await? } else { entries };
+                return Ok(Page::last(entries));
             }
         }
     }
@@ -312,11 +338,21 @@ impl HttpConnector {
     }
 
     /// Whether an answer to a reading call is a success.
-    pub(super) fn check_read(&self, reply: &Reply, calls: &Calls, expired: &[u16]) -> Result<(), ConnectorError> {
-        if expired.contains(&reply.status) {
+    ///
+    /// # Errors
+    /// What it is instead. `expired` are the statuses that mean that a position is no longer
+    /// known, where the call asked by one.
+    pub(super) fn check_read(
+        &self,
+        reply: &Reply,
+        calls: &Calls,
+        expired: Option<&[u16]>,
+    ) -> Result<(), ConnectorError> {
+        let Judged { meaning, rule } = reply.judge(&self.file, self.now());
+        let by_status = rule.is_none() && expired.is_some_and(|statuses| statuses.contains(&reply.status));
+        if by_status || meaning == Meaning::Expired && expired.is_some() {
             return Err(ConnectorError::new(NextStep::Resync, self.caller.sentence(reply)));
         }
-        let meaning = meaning(&self.file, reply.status, reply.retry_after_ms(self.now()));
         if meaning == Meaning::Success {
             return Ok(());
         }
@@ -352,28 +388,6 @@ fn with_id(entry: Entry, id: &RecordId) -> Entry {
     }
 }
 
-/// The parameter that asks for a page after the first, or for the first where pages are
-/// counted.
-fn page_param(kind: &PageKind, at: Option<&At>) -> Option<(String, String)> {
-    match (kind, at) {
-        (PageKind::Page { param, first }, None) => Some((param.clone(), first.to_string())),
-        (PageKind::Offset { param }, None) => Some((param.clone(), "0".to_owned())),
-        (PageKind::Page { param, .. } | PageKind::Offset { param }, Some(At::Number(number))) => {
-            Some((param.clone(), number.to_string()))
-        }
-        (PageKind::Cursor { param, .. }, Some(At::Token(token))) => Some((param.clone(), token.clone())),
-        (
-            PageKind::One
-            | PageKind::Page { .. }
-            | PageKind::Offset { .. }
-            | PageKind::Cursor { .. }
-            | PageKind::LinkHeader { .. }
-            | PageKind::NextUrl { .. },
-            None | Some(At::Number(_) | At::Token(_) | At::Url(_)),
-        ) => None,
-    }
-}
-
 /// The list of records of an answer.
 pub(super) fn records<'r>(
     reply: &Reply,
@@ -401,15 +415,68 @@ pub(super) fn records<'r>(
     Ok(records)
 }
 
-fn parse_all<'r>(object: &ObjectSpec, records: &[&'r RawValue], place: &str, lossy: bool) -> Vec<Parsed<'r>> {
-    let one = |(i, raw): (usize, &&'r RawValue)| parse(object, raw, &format!("{place}[{i}]"), lossy);
+fn parse_all<'r>(
+    object: &ObjectSpec,
+    list: &ListSpec,
+    records: &[&'r RawValue],
+    place: &str,
+    lossy: bool,
+) -> Vec<Parsed<'r>> {
+    let one = |(i, raw): (usize, &&'r RawValue)| parse_in(object, list, raw, &format!("{place}[{i}]"), lossy);
     records.iter().enumerate().map(one).collect()
 }
 
-fn mark_of(parsed: &Parsed<'_>) -> u64 {
+fn mark_of(list: &ListSpec, parsed: &Parsed<'_>) -> u64 {
     match entry_id(&parsed.entry) {
-        Some(id) => mark(id.as_str()),
-        None => mark(parsed.raw.get()),
+        // A list of events may name one record again and again.
+        Some(id) if list.item.is_none() => mark(id.as_str()),
+        Some(_) | None => mark(parsed.raw.get()),
+    }
+}
+
+/// Which list a read takes now.
+fn listing<'o>(object: &'o ObjectSpec, of_changes: bool, run: &Run) -> Result<&'o ListSpec, ConnectorError> {
+    let list = match (of_changes, run.deletions) {
+        (true, true) => object.deletions.as_ref(),
+        (true, false) => object.changes.as_ref().or(object.list.as_ref()),
+        (false, _) => object.list.as_ref(),
+    };
+    list.ok_or_else(|| fail(format!("'{}' cannot be listed", object.name)))
+}
+
+/// Begins a list anew at the newest position seen, where the side gives only so many records.
+fn begin_anew(
+    object: &ObjectSpec,
+    list: &ListSpec,
+    since: Option<&Cursor>,
+    run: &mut Run,
+) -> Result<(), ConnectorError> {
+    let reached = list.cursor.as_ref().and_then(|spec| match &spec.kind {
+        CursorKind::Ordered(ordered) => run.track.reached_in_order(ordered),
+        CursorKind::Opaque { .. } => None,
+    });
+    let max = list.page.max_results.unwrap_or_default();
+    let before = run.from.as_deref().or(since.map(Cursor::as_str));
+    match reached {
+        // Positions of one kind are written alike, so that an equal text is an equal position.
+        Some(reached) if before != Some(reached.as_str()) => {
+            run.begin_anew(Some(reached.as_str().to_owned()));
+            Ok(())
+        }
+        Some(reached) => {
+            let message = format!(
+                "more than {max} records (max_results) of '{}' share the position '{}'",
+                object.name,
+                reached.as_str()
+            );
+            // The list of everything has no such limit where it is another request.
+            let next = if object.changes.is_some() && since.is_some() { NextStep::Resync } else { NextStep::Fail };
+            Err(ConnectorError::new(next, message))
+        }
+        None => Err(fail(format!(
+            "there are more than {max} records (max_results) of '{}', and the list is not in order of its cursor",
+            object.name
+        ))),
     }
 }
 
@@ -459,27 +526,6 @@ fn next_link(value: &str) -> Option<String> {
         rest = next;
     }
     None
-}
-
-/// The parameters of a search.
-fn find_query(find: &FindSpec, fields: &[(Path, Value)]) -> Result<Vec<(String, String)>, String> {
-    let mut query = find.list.endpoint.query.clone();
-    query.extend(find.list.page.size.as_ref().map(|(param, size)| (param.clone(), size.to_string())));
-    for (path, value) in fields {
-        let params = find.params.iter().find(|(other, _)| other == path).map(|(_, params)| params);
-        let params = params.ok_or_else(|| format!("the connector file declares no search by '{path}'"))?;
-        let text = match value {
-            value if find.as_json => value.to_json(),
-            Value::String(text) => text.clone(),
-            Value::Number(number) => number.as_str().to_owned(),
-            Value::Bool(value) => value.to_string(),
-            Value::Null | Value::Array(_) | Value::Object(_) => {
-                return Err(format!("'{path}' cannot be searched for {}", value.kind()));
-            }
-        };
-        query.extend(params.iter().map(|(name, value)| (name.clone(), value.replace("{value}", &text))));
-    }
-    Ok(query)
 }
 
 #[cfg(test)]

@@ -11,7 +11,8 @@ use crate::model::record::Entry;
 use crate::model::write::{ConnectorError, NextStep, Outcome, Write};
 
 use super::HttpConnector;
-use super::call::{PathIds, not_sent};
+use super::call::not_sent;
+use super::page::Run;
 use super::read::{fail, records, retry};
 use super::spec::{ObjectSpec, ReadSpec};
 
@@ -27,11 +28,9 @@ impl HttpConnector {
     /// What the list says instead.
     pub(super) async fn may_list(&self, calls: &Calls, object: &ObjectSpec) -> Result<(), ConnectorError> {
         let list = object.list.as_ref().ok_or_else(|| fail(format!("'{}' cannot be listed", object.name)))?;
-        let mut query = list.endpoint.query.clone();
-        query.extend(list.page.size.as_ref().map(|(param, _)| (param.clone(), "1".to_owned())));
-        let url = self.caller.url(&list.endpoint.path, PathIds::default(), &query).map_err(fail)?;
-        let reply = self.get(calls, &list.endpoint.headers, url).await?;
-        self.check_read(&reply, calls, &[])?;
+        let ask = self.ask_page(list, None, &Run::default())?;
+        let reply = self.ask(calls, &list.endpoint, ask).await?;
+        self.check_read(&reply, calls, None)?;
         let json = reply.json().map_err(retry)?;
         records(&reply, json, list.records.as_ref()).map(|_| ())
     }

@@ -5,6 +5,7 @@ use crate::model::path::Path;
 use crate::model::value::Value;
 use crate::model::write::CreateRecovery;
 
+use super::template::{Name, text_holds, tree_holds};
 use super::transport::Method;
 
 /// Where the credentials go.
@@ -47,6 +48,10 @@ pub(super) struct ObjectSpec {
     pub deleted: Option<DeletedSpec>,
     pub read_after_write_lag_ms: u64,
     pub list: Option<ListSpec>,
+    /// How changes are listed, where that is another request than the list of everything.
+    pub changes: Option<ListSpec>,
+    /// A list of deletions of its own, read after the changes.
+    pub deletions: Option<ListSpec>,
     pub read: Option<ReadSpec>,
     pub read_many: Option<ReadManySpec>,
     pub find: Option<FindSpec>,
@@ -93,35 +98,65 @@ impl PathTemplate {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct ListSpec {
     pub endpoint: Endpoint,
+    /// What is sent with it, with [names](super::template) in it.
+    pub body: Option<Value>,
     /// Where the list stands; `None` when the answer is the list.
     pub records: Option<Path>,
+    /// Where the record stands in one entry of the list; `None` when the entry is the record.
+    pub item: Option<Path>,
+    /// An entry only names its record, which is read by its id.
+    pub thin: bool,
     pub page: PageSpec,
     pub cursor: Option<CursorSpec>,
+    /// How an entry says that its record is deleted, where that is said differently than by
+    /// the object's records.
+    pub deleted: Option<EntryDeleted>,
+}
+
+/// Whether the query or the body of a request holds a name.
+pub(super) fn request_holds(endpoint: &Endpoint, body: Option<&Value>, name: Name) -> bool {
+    endpoint.query.iter().any(|(_, text)| text_holds(text, name)) || body.is_some_and(|body| tree_holds(body, name))
+}
+
+/// How an entry of a list of changes says that its record is deleted.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum EntryDeleted {
+    /// By a field of its own.
+    Field(DeletedSpec),
+    /// By being in this list.
+    Always,
 }
 
 /// How a list is divided into pages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct PageSpec {
     pub kind: PageKind,
-    /// The parameter that asks for a size, and the size.
-    pub size: Option<(String, u64)>,
+    /// The parameter that asks for a size, unless query or body hold it, and the size.
+    pub size: Option<(Option<String>, u64)>,
     pub total: Option<Path>,
     pub more: Option<Path>,
     pub end: Option<End>,
     pub max_pages: u64,
+    /// Most records that the side gives in one list, whatever there are: the list is then begun
+    /// anew from the newest position seen.
+    pub max_results: Option<u64>,
+    /// What continues the list stands alone: no other parameter is sent with it.
+    pub alone: bool,
 }
 
-/// What continues a list.
+/// What continues a list. A `param` is `None` where query or body hold it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum PageKind {
     /// The whole list is one answer.
     One,
     /// A page number, counted from `first`.
-    Page { param: String, first: u64 },
+    Page { param: Option<String>, first: u64 },
     /// The number of records to skip.
-    Offset { param: String },
+    Offset { param: Option<String> },
     /// A token from the answer, sent back in a parameter.
-    Cursor { param: String, next: Path },
+    Cursor { param: Option<String>, next: Path },
+    /// A field of the last record, sent back in a parameter.
+    Keyset { param: Option<String>, field: Path },
     /// A URL in a header: `Link: <…>; rel="next"`, or the whole value of another one.
     LinkHeader { header: String },
     /// A URL in the body.
@@ -129,11 +164,37 @@ pub(super) enum PageKind {
 }
 
 impl PageKind {
+    /// The same, for a request that holds in itself what continues it.
+    pub fn without_param(self) -> Self {
+        match self {
+            PageKind::Page { first, .. } => PageKind::Page { param: None, first },
+            PageKind::Offset { .. } => PageKind::Offset { param: None },
+            PageKind::Cursor { next, .. } => PageKind::Cursor { param: None, next },
+            PageKind::Keyset { field, .. } => PageKind::Keyset { param: None, field },
+            PageKind::One | PageKind::LinkHeader { .. } | PageKind::NextUrl { .. } => self,
+        }
+    }
+
+    /// The parameter that takes what continues the list, where there is one.
+    pub fn param(&self) -> Option<&str> {
+        match self {
+            PageKind::Page { param, .. }
+            | PageKind::Offset { param }
+            | PageKind::Cursor { param, .. }
+            | PageKind::Keyset { param, .. } => param.as_deref(),
+            PageKind::One | PageKind::LinkHeader { .. } | PageKind::NextUrl { .. } => None,
+        }
+    }
+
     /// Whether records keep their page while others change, so that a page once read
     /// is done with.
     pub fn is_stable(&self) -> bool {
         match self {
-            PageKind::One | PageKind::Cursor { .. } | PageKind::LinkHeader { .. } | PageKind::NextUrl { .. } => true,
+            PageKind::One
+            | PageKind::Cursor { .. }
+            | PageKind::Keyset { .. }
+            | PageKind::LinkHeader { .. }
+            | PageKind::NextUrl { .. } => true,
             PageKind::Page { .. } | PageKind::Offset { .. } => false,
         }
     }
@@ -152,16 +213,30 @@ pub(super) enum End {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct CursorSpec {
     pub kind: CursorKind,
-    /// `None` for an opaque cursor that is a URL by itself.
+    /// The parameter that takes it; `None` where query or body hold it.
     pub param: Option<String>,
-    /// The parameter's text; `{cursor}` stands for the position.
+    /// The position is a URL by itself.
+    pub is_url: bool,
+    /// The text of a position where it is sent; `{cursor}` stands for the position itself.
     pub format: String,
+    /// The file gives that text.
+    pub has_format: bool,
     /// Parameters sent only when changes are asked for.
     pub query: Vec<(String, String)>,
     /// A header of the first answer that tells the position of the whole list.
     pub header: Option<String>,
     /// Statuses that mean that the position is no longer known.
     pub expired: Vec<u16>,
+    /// How long the side remembers changes, in milliseconds; older positions are not asked for.
+    pub retention_ms: Option<u64>,
+}
+
+impl CursorSpec {
+    /// Whether a position is sent as a number where the request tells numbers from texts.
+    pub fn is_number(&self) -> bool {
+        let is_number = matches!(&self.kind, CursorKind::Ordered(spec) if !spec.is_time || spec.unit != Unit::Iso);
+        is_number && !self.has_format
+    }
 }
 
 /// What a position is.
@@ -188,6 +263,9 @@ pub(super) struct OrderedSpec {
     pub settle: i64,
     /// The list is in ascending order of the position.
     pub ascending: bool,
+    /// The records of this list do not tell the position: it is the server's clock at the
+    /// list's first page.
+    pub from_clock: bool,
 }
 
 /// How a time is written.
@@ -232,10 +310,13 @@ pub(super) struct ReadSpec {
 }
 
 /// Reading several records by id in one request.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct ReadManySpec {
     pub endpoint: Endpoint,
-    pub param: String,
+    /// What is sent with it, with [names](super::template) in it.
+    pub body: Option<Value>,
+    /// The parameter that takes the ids; `None` where query or body hold them.
+    pub param: Option<String>,
     pub join: String,
     pub size: usize,
     pub records: Option<Path>,
@@ -245,10 +326,30 @@ pub(super) struct ReadManySpec {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct FindSpec {
     pub list: ListSpec,
-    /// Which parameters search which path; `{value}` in them stands for the value.
-    pub params: Vec<(Path, Vec<(String, String)>)>,
-    /// Values are sent as JSON: texts in quotes.
-    pub as_json: bool,
+    /// How each path is searched.
+    pub params: Vec<(Path, SearchBy)>,
+    /// How values are written.
+    pub encode: SearchForm,
+}
+
+/// How a value that is searched for is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SearchForm {
+    /// As it is.
+    Text,
+    /// As JSON: texts in double quotes.
+    Json,
+    /// As in OData: texts in single quotes, with those within doubled.
+    Odata,
+}
+
+/// How a path is searched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum SearchBy {
+    /// By parameters, in which `{value}` stands for the value.
+    Params(Vec<(String, String)>),
+    /// By the side's name of the field: `{param}` in query or body.
+    Name(String),
 }
 
 /// Creating a record.
@@ -276,6 +377,8 @@ pub(super) enum Absent {
     Null,
     /// It is left out.
     Omit,
+    /// It is written as the empty text.
+    Empty,
 }
 
 /// Updating a record.
@@ -324,6 +427,13 @@ pub(super) enum BatchKind {
         requests: Path,
         /// Where the list of answers stands.
         responses: Path,
+        /// The key of a request that holds its address.
+        address: String,
+        /// That address is without the path of the base URL.
+        relative: bool,
+        /// The key that names a request in itself and in its answer. Without it answers stand
+        /// in the requests' order.
+        by: Option<String>,
     },
     /// An endpoint for each operation that takes a list of records.
     Records {
@@ -347,6 +457,15 @@ pub(super) struct BatchEndpoint {
     pub status: Option<Path>,
     /// A result with something here has failed.
     pub error: Option<Path>,
+    /// Where a result says which entry of the request it belongs to: by the entry's
+    /// `{trace}`, or by the record's id. Without it results stand in the entries' order.
+    pub by: Option<Path>,
+    /// Where a list of failures stands beside the results, which then hold successes only.
+    pub errors: Option<Path>,
+    /// Where a failure says which entry it belongs to; as results do unless given.
+    pub errors_by: Option<Path>,
     /// Where the record stands in one result.
     pub record: Option<Path>,
+    /// A success says that all entries were carried out, and nothing of each.
+    pub whole: bool,
 }

@@ -6,7 +6,8 @@ use crate::connectors::Calls;
 use crate::model::write::{ConnectorError, NextStep, Outcome, Write};
 
 use super::HttpConnector;
-use super::call::{Prepared, Reply, meaning};
+use super::body::encode;
+use super::call::{Prepared, Reply};
 use super::outcome::{Answer, outcome, unanswered};
 use super::spec::ObjectSpec;
 
@@ -41,13 +42,13 @@ impl HttpConnector {
             Err(outcome) => return outcome,
         };
         let mut request = Prepared::new(composed.method, composed.url, &self.file.headers, &composed.headers);
-        request.body = composed.body.map(|body| body.to_json());
+        request.body = composed.body.map(|body| encode(&request.headers, &body));
         match self.caller.send(calls, request).await {
             Ok(reply) => {
                 let parsed = reply.json();
                 let answer = Answer {
                     status: reply.status,
-                    meaning: meaning(&self.file, reply.status, reply.retry_after_ms(self.now())),
+                    judged: reply.judge(&self.file, self.now()),
                     body: parsed.as_ref().ok().copied(),
                     garbled: parsed.is_err() && !reply.body.trim().is_empty(),
                     lossy: reply.lossy,

@@ -33,6 +33,21 @@ fn an_app_that_says_little_can_be_declared() {
 }
 
 #[test]
+fn apps_of_very_different_styles_can_be_declared() {
+    for (text, object, want) in [
+        (include_str!("../../../../fixtures/connectors/stripe.toml"), "customers", (20, false, 1)),
+        (include_str!("../../../../fixtures/connectors/hubspot.toml"), "contacts", (100, false, 100)),
+        (include_str!("../../../../fixtures/connectors/graph.toml"), "contacts", (20, true, 20)),
+    ] {
+        let file = HttpConnectorFile::parse("app.toml", text).unwrap_or_else(|error| panic!("{error}"));
+        let can = capabilities(file.object(&object.into()).unwrap());
+        assert!(can.changes && can.deletions && can.writable && file.webhook().is_some(), "{}: {can:?}", file.name());
+        assert_eq!((can.read_ids, can.conditional, can.batch), want, "{}", file.name());
+        assert_eq!(can.find.len(), 1);
+    }
+}
+
+#[test]
 fn a_simple_app_takes_few_lines() {
     let text = r#"
 name = "crm"
@@ -171,7 +186,7 @@ fn what_cannot_work_is_refused() {
     let list = "[object.x.list]\nget = \"/x\"\n";
     for (lines, want) in [
         ("", "[object.x.list] is missing"),
-        ("[object.x.list]\npost = \"/x\"\n", "needs a path under one of: get"),
+        ("[object.x.list]\nput = \"/x\"\n", "needs a path under one of: get, post"),
         ("[object.x.list]\nget = \"/x?y=1\"\n", "holds what no path may hold"),
         ("[object.x.list]\nget = \"/x/../y\"\n", "holds '.' or '..'"),
         ("[object.x.list]\nget = \"/{name}\"\n", "unknown name in braces"),

@@ -1,5 +1,7 @@
 //! The connector against a transport that answers as told.
 
+mod answers;
+mod asking;
 mod contract;
 mod files;
 mod hostile;

@@ -1,0 +1,184 @@
+//! What is asked for in a reading request: which page, since when, by which values.
+
+use url::Url;
+
+use crate::connectors::Calls;
+use crate::model::cursor::Cursor;
+use crate::model::path::Path;
+use crate::model::value::{Number, Value};
+use crate::model::write::ConnectorError;
+
+use super::HttpConnector;
+use super::body::encode;
+use super::call::{PathIds, Prepared, Reply, unanswered_read};
+use super::cursor::{self, Asked};
+use super::page::{At, Run};
+use super::read::fail;
+use super::spec::{Endpoint, FindSpec, ListSpec, PageKind, SearchBy, SearchForm};
+use super::template::{Name, Values, fill_query, fill_tree, has_list_of_fields, number, to_text};
+
+/// A reading request's address and body.
+pub(super) struct Ask {
+    pub url: Url,
+    pub body: Option<Value>,
+}
+
+impl HttpConnector {
+    /// What asks for one page of a list, of everything or since a position.
+    ///
+    /// # Errors
+    /// When the position cannot be asked for, or no URL comes of it.
+    pub(super) fn ask_page(&self, list: &ListSpec, since: Option<&Cursor>, run: &Run) -> Result<Ask, ConnectorError> {
+        let spec = list.cursor.as_ref();
+        // A list that was begun anew goes on from a position of its own.
+        let from = run.from.as_deref().map(Cursor::new);
+        let asked = match (spec, from.as_ref().or(since)) {
+            (Some(spec), Some(position)) => Some((spec, cursor::asked(spec, position, from.is_none(), self.now())?)),
+            (Some(_) | None, Some(_) | None) => None,
+        };
+        let page = page_value(&list.page.kind, run.at.as_ref());
+        let position = asked.as_ref().and_then(|(spec, asked)| match asked {
+            Asked::Position(text) => Some(cursor_value(spec, text)),
+            Asked::Url(_) => None,
+        });
+        let size = list.page.size.as_ref().map(|(_, size)| *size);
+        let values = Values { cursor: position.as_ref(), page: page.as_ref(), size, ..Values::default() };
+        let body = list.body.as_ref().and_then(|body| fill_tree(body, &values));
+        let next = match (&run.at, &asked) {
+            // Checked again: a token is only a text.
+            (Some(At::Url(next)), _) => Some(next),
+            (None, Some((_, Asked::Url(url)))) => Some(url),
+            (Some(At::Number(_) | At::Token(_)) | None, _) => None,
+        };
+        if let Some(next) = next {
+            let url = self.caller.next_url(&self.caller.base, next).map_err(fail)?;
+            return Ok(Ask { url, body });
+        }
+        let is_alone = list.page.alone && run.at.is_some();
+        let mut query = if is_alone { Vec::new() } else { fill_query(&list.endpoint.query, &values) };
+        query.extend(size_param(list));
+        if let (Some((spec, Asked::Position(text))), false) = (&asked, is_alone) {
+            query.extend(spec.query.iter().cloned());
+            query.extend(spec.param.as_ref().map(|param| (param.clone(), to_text(&cursor_value(spec, text)))));
+        }
+        query.extend(page_param(list, page.as_ref()));
+        let url = self.caller.url(&list.endpoint.path, PathIds::default(), &query).map_err(fail)?;
+        Ok(Ask { url, body })
+    }
+
+    /// What asks for one page of what a search finds.
+    ///
+    /// # Errors
+    /// When no URL comes of it.
+    pub(super) fn ask_found(&self, list: &ListSpec, searched: &Searched, run: &Run) -> Result<Ask, ConnectorError> {
+        let page = page_value(&list.page.kind, run.at.as_ref());
+        let size = list.page.size.as_ref().map(|(_, size)| *size);
+        let values = Values { page: page.as_ref(), size, fields: &searched.fields, ..Values::default() };
+        let body = list.body.as_ref().and_then(|body| fill_tree(body, &values));
+        if let Some(At::Url(next)) = &run.at {
+            let url = self.caller.next_url(&self.caller.base, next).map_err(fail)?;
+            return Ok(Ask { url, body });
+        }
+        let is_alone = list.page.alone && run.at.is_some();
+        let mut query = if is_alone { Vec::new() } else { fill_query(&list.endpoint.query, &values) };
+        query.extend(size_param(list));
+        if !is_alone {
+            query.extend(searched.query.iter().cloned());
+        }
+        query.extend(page_param(list, page.as_ref()));
+        let url = self.caller.url(&list.endpoint.path, PathIds::default(), &query).map_err(fail)?;
+        Ok(Ask { url, body })
+    }
+
+    /// Sends a reading request within the budget.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub(super) async fn ask(&self, calls: &Calls, endpoint: &Endpoint, ask: Ask) -> Result<Reply, ConnectorError> {
+        let mut request = Prepared::new(endpoint.method, ask.url, &self.file.headers, &endpoint.headers);
+        request.body = ask.body.map(|body| encode(&request.headers, &body));
+        self.caller.send(calls, request).await.map_err(unanswered_read)
+    }
+}
+
+/// A search, as far as it is the same for all its pages.
+pub(super) struct Searched {
+    /// The parameters of fields that are searched by parameters.
+    query: Vec<(String, String)>,
+    /// The side's names and the values of fields that are searched by name.
+    fields: Vec<(String, Value)>,
+}
+
+impl Searched {
+    /// A search for fields with these values.
+    ///
+    /// # Errors
+    /// When the file declares no such search.
+    pub fn new(find: &FindSpec, wanted: &[(Path, Value)]) -> Result<Self, String> {
+        let (mut query, mut fields) = (Vec::new(), Vec::new());
+        for (path, value) in wanted {
+            let by = find.params.iter().find(|(other, _)| other == path).map(|(_, by)| by);
+            match by.ok_or_else(|| format!("the connector file declares no search by '{path}'"))? {
+                SearchBy::Params(params) => {
+                    let text = search_text(find, path, value)?;
+                    let filled =
+                        params.iter().map(|(name, param)| (name.clone(), param.replace(Name::Value.as_str(), &text)));
+                    query.extend(filled);
+                }
+                SearchBy::Name(name) => {
+                    let text = search_text(find, path, value)?;
+                    let is_text = find.encode != SearchForm::Text || matches!(value, Value::String(_));
+                    fields.push((name.clone(), if is_text { Value::String(text) } else { value.clone() }));
+                }
+            }
+        }
+        let holds_list = find.list.body.as_ref().is_some_and(has_list_of_fields);
+        if fields.len() > 1 && !holds_list {
+            return Err("the connector file declares no search by several fields at once".to_owned());
+        }
+        Ok(Self { query, fields })
+    }
+}
+
+/// A value as a search sends it.
+fn search_text(find: &FindSpec, path: &Path, value: &Value) -> Result<String, String> {
+    match (value, find.encode) {
+        (value, SearchForm::Json) => Ok(value.to_json()),
+        (Value::Null | Value::Array(_) | Value::Object(_), SearchForm::Text | SearchForm::Odata) => {
+            Err(format!("'{path}' cannot be searched for {}", value.kind()))
+        }
+        (Value::String(text), SearchForm::Odata) => Ok(format!("'{}'", text.replace('\'', "''"))),
+        (value, SearchForm::Text | SearchForm::Odata) => Ok(to_text(value)),
+    }
+}
+
+/// The parameter that asks for the size of a page.
+fn size_param(list: &ListSpec) -> Option<(String, String)> {
+    let (param, size) = list.page.size.as_ref()?;
+    Some((param.clone()?, size.to_string()))
+}
+
+/// The parameter that asks for a page.
+fn page_param(list: &ListSpec, page: Option<&Value>) -> Option<(String, String)> {
+    Some((list.page.kind.param()?.to_owned(), to_text(page?)))
+}
+
+/// What asks for a page after the first, or for the first where pages are counted.
+fn page_value(kind: &PageKind, at: Option<&At>) -> Option<Value> {
+    match (kind, at) {
+        (PageKind::Page { first, .. }, None) => Some(number(*first)),
+        (PageKind::Offset { .. }, None) => Some(number(0)),
+        (_, Some(At::Number(at))) => Some(number(*at)),
+        (_, Some(At::Token(token))) => Some(Value::string(token.as_str())),
+        (_, Some(At::Url(_)) | None) => None,
+    }
+}
+
+/// A position as it stands in a body: a number where it is one and the file gives it no other
+/// form.
+fn cursor_value(spec: &super::spec::CursorSpec, text: &str) -> Value {
+    match Number::parse(text) {
+        Ok(number) if spec.is_number() => Value::Number(number),
+        Ok(_) | Err(_) => Value::string(spec.format.replace(Name::Cursor.as_str(), text)),
+    }
+}
