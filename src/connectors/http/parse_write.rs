@@ -302,7 +302,7 @@ fn check_results(table: &Table<'_>, spec: &BatchEndpoint, creates: bool) {
     };
     if spec.errors.is_some() && spec.by.is_none() {
         let help = "add by = \"path\": where a result names its entry, by \"{trace}\" of the item or the record's id";
-        problem("errors", "with failures in a list of their own, places tell nothing", help);
+        problem("errors", "'errors' needs 'by': with failures in a list of their own, places tell nothing", help);
     }
     if spec.errors_by.is_some() && spec.errors.is_none() {
         problem("errors_by", "'errors_by' needs 'errors'", "name the list of failures: errors = \"errors\"");

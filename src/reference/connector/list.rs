@@ -1,24 +1,74 @@
 //! The keys of `[object.NAME.list]`: pages, cursors, deletions.
 
-use super::{GET, REQUEST};
-use crate::reference::key::{Group, Holds, Key, SCALAR, When, header, key, path, statuses, table, text, whole, word};
+use super::{READING, REQUEST};
+use crate::reference::key::{
+    Group, Holds, Key, SCALAR, When, boolean, duration, header, key, path, statuses, table, text, whole, word,
+};
 
 pub(super) static LIST: Group = Group {
     heading: "[object.NAME.list]",
     about: "all records, or those that changed",
-    example: r#"{ get = "/contacts" }"#,
+    example: r#"{ get = "/contacts", cursor = { kind = "time", param = "updated_since", order = "asc" } }"#,
     keys: &[
         &[
-            GET,
             path("records", "where the list stands").otherwise("the answer is the list").example("\"results\""),
             table("page", &PAGE).otherwise("the list is one answer"),
             table("cursor", &CURSOR).otherwise("every run reads everything"),
             table("deleted", &DELETED),
         ],
+        ITEM,
+        READING,
         REQUEST,
     ],
-    one_of: &[],
+    one_of: &["get", "post"],
     declared_in: ("LIST", file!()),
+};
+
+/// What an entry of a list is.
+pub(super) const ITEM: &[Key] = &[
+    path("item", "where the record stands in one entry of the list")
+        .otherwise("the entry is the record")
+        .example("\"data.object\""),
+    boolean("thin", "an entry only names its record, which is read by its id").default("false"),
+];
+
+pub(super) static CHANGES: Group = Group {
+    heading: "[object.NAME.changes]",
+    about: "how changes are listed, where that is another request than the list: a search, or a list of events. It asks by \
+            `{cursor}` in query or body, or by the cursor's `param`",
+    example: r#"{ get = "/contacts/changes" }"#,
+    keys: &[
+        &[
+            path("records", "where the list stands; `\"\"` for the top").otherwise("the list's").example("\"results\""),
+            table("page", &PAGE).otherwise("the list's"),
+            table("cursor", &CURSOR).otherwise("the list's"),
+            table("deleted", &DELETED),
+        ],
+        ITEM,
+        READING,
+        REQUEST,
+    ],
+    one_of: &["get", "post"],
+    declared_in: ("CHANGES", file!()),
+};
+
+pub(super) static DELETIONS: Group = Group {
+    heading: "[object.NAME.deletions]",
+    about: "a list of deletions and nothing else, read when the changes have been",
+    example: r#"{ get = "/contacts/deleted", param = "since" }"#,
+    keys: &[
+        &[
+            path("records", "where the list stands; `\"\"` for the top").otherwise("that of the changes").example("\"results\""),
+            table("page", &PAGE).otherwise("that of the changes"),
+            text("param", "the query parameter that takes the position; without it and without `{cursor}` all of it is read each time")
+                .example("\"since\""),
+        ],
+        ITEM,
+        READING,
+        REQUEST,
+    ],
+    one_of: &["get", "post"],
+    declared_in: ("DELETIONS", file!()),
 };
 
 pub(super) static PAGE: Group = Group {
@@ -29,16 +79,16 @@ pub(super) static PAGE: Group = Group {
     keys: &[&[
         word(
             "kind",
-            &["none", "page", "offset", "cursor", "link_header", "next_url"],
+            &["none", "page", "offset", "cursor", "keyset", "link_header", "next_url"],
             "what the next page is asked for with: `page`: its number; `offset`: the number of records to skip; `cursor`: a \
-             token from the answer; `link_header`: `Link: <…>; rel=\"next\"`; `next_url`: a URL in the body",
+             token from the answer; `keyset`: a field of the last record; `link_header`: `Link: <…>; rel=\"next\"`; `next_url`: a URL in the body",
         )
         .required()
-        .with("size = 100\ntotal = \"total\"")
+        .with("size = 100\ntotal = \"total\"\nend = \"empty\"")
         .example("\"cursor\""),
         text("param", "the query parameter")
-            .only(When::Is("kind", &["page", "offset", "cursor"]))
-            .otherwise("the `kind`")
+            .only(When::Is("kind", &["page", "offset", "cursor", "keyset"]))
+            .otherwise("the `kind`; of `keyset`: `after`")
             .example("\"after\""),
         whole("first", 0, 1, "the number of the first page")
             .only(When::Is("kind", &["page"]))
@@ -49,6 +99,11 @@ pub(super) static PAGE: Group = Group {
             .only(When::Is("kind", &["cursor", "next_url"]))
             .needed(When::Is("kind", &["cursor", "next_url"]))
             .example("\"paging.next.after\""),
+        path("field", "the field of the last record after which the next page begins")
+            .only(When::Is("kind", &["keyset"]))
+            .needed(When::Is("kind", &["keyset"]))
+            .with("end = \"empty\"")
+            .example("\"id\""),
         header("header", "the header that holds the link")
             .only(When::Is("kind", &["link_header"]))
             .default("\"Link\"")
@@ -59,6 +114,16 @@ pub(super) static PAGE: Group = Group {
         path("more", "where a boolean tells whether there are more").example("\"has_more\""),
         word("end", &["empty", "short"], "the page that ends the list").example("\"empty\""),
         whole("max_pages", 1, 10_000_000, "the most pages a list may have").default("100000").example("1000"),
+        whole(
+            "max_results",
+            2,
+            100_000_000,
+            "the most records that the side gives in one list, whatever there are. The list, which must be in order of its \
+             cursor, is then begun anew from the last position",
+        )
+        .with("size = 100")
+        .example("10_000"),
+        boolean("alone", "what continues the list is sent without any other parameter").default("false"),
     ]],
     one_of: &[],
     declared_in: ("PAGE", file!()),
@@ -85,11 +150,14 @@ static CURSOR: Group = Group {
         .required()
         .with("header = \"X-Position\"")
         .example("\"time\""),
-        text("param", "the query parameter; for `opaque` it may be missing if the cursor is a URL")
-            .needed(When::Is("kind", &["time", "integer"]))
+        text(
+            "param",
+            "the query parameter; needed unless query or body hold `{cursor}`. For `opaque` it may be missing if the cursor \
+             is a URL",
+        )
             .example("\"updated_since\""),
         text("format", "the parameter's text around `{cursor}`")
-            .default("\"{cursor}\"")
+            .otherwise("the position, a number where its unit is one")
             .example("\"updated>{cursor}\"")
             .wrong("\"updated\""),
         key("query", Holds::Named("deleted", &SCALAR), "parameters sent only when changes are asked for")
@@ -101,6 +169,9 @@ static CURSOR: Group = Group {
         )
         .default("[410]")
         .example("[400, 410]"),
+        duration("retention", "how long the side remembers changes: an older time is not asked for, and everything is read again")
+            .only(When::Is("kind", &["time"]))
+            .example("\"30d\""),
         ordered(path("field", "where the position stands in a record"))
             .otherwise("the object's `modified`")
             .example("\"seq\""),

@@ -2,10 +2,12 @@
 
 pub(super) mod list;
 pub(super) mod object;
+pub(super) mod rules;
 pub(super) mod webhook;
 pub(super) mod write;
 
 use self::object::OBJECT;
+use self::rules::{RULE, WAIT};
 use self::webhook::WEBHOOK;
 use super::key::{Group, Holds, Key, SCALAR, When, duration, endpoint, key, statuses, table, text, whole, word};
 
@@ -14,7 +16,8 @@ pub(in crate::reference) static TOP: Group = Group {
     about: "Describes one kind of app: how its records are listed, read, found and written.",
     example: r#"{
         name = "crm",
-        object.contacts = { id = "id", version = "etag", modified = "updated_at", list = { get = "/contacts" },
+        object.contacts = { id = "id", version = "etag", modified = "updated_at", 
+            list = { get = "/contacts", cursor = { kind = "time", param = "updated_since", order = "asc" } },
             read = { get = "/contacts/{id}" },
             find = { get = "/contacts", params = { email = "email", external_ref = "external_ref" } } },
     }"#,
@@ -46,8 +49,18 @@ pub(super) const HEADERS: Key = key("headers", Holds::Named("X-Api-Version", &SC
 pub(super) const REQUEST: &[Key] =
     &[key("query", Holds::Named("sort", &SCALAR), "parameters to send").example("{ sort = \"updated_at\" }"), HEADERS];
 
-/// An endpoint with the method GET.
-pub(super) const GET: Key = endpoint("get", "the path to GET").required().example("\"/contacts\"");
+/// An endpoint that reads: a GET, or a POST whose body says what is wanted.
+pub(super) const READING: &[Key] = &[
+    endpoint("get", "the path to GET").example("\"/contacts\""),
+    endpoint("post", "the path to POST to, where a body says what is wanted").example("\"/contacts/search\""),
+    key("body", Holds::Any, "what is wanted, with the names of a request, such as `{cursor}` and `{page}`")
+        .only(When::Beside("post"))
+        .example("{ after = \"{page}\", limit = \"{size}\" }"),
+    text("content_type", "the type of the body: JSON, or `application/x-www-form-urlencoded`")
+        .only(When::Beside("post"))
+        .default("\"application/json\"")
+        .example("\"application/x-www-form-urlencoded\""),
+];
 
 /// The type of a body.
 pub(super) const CONTENT_TYPE: Key = text("content_type", "the type of the body, which is JSON")
@@ -108,6 +121,7 @@ static LIMITS: Group = Group {
                 .example("[{ requests = 10_000, per = \"1d\" }]"),
             whole("concurrency", 1, 1_000, "calls in flight at once").default("4").example("8"),
             duration("pause", "how long to pause after a 429 that does not say").default("\"5s\"").example("\"30s\""),
+            table("wait", &WAIT).otherwise("`Retry-After`"),
         ],
     ],
     one_of: &[],
@@ -126,6 +140,9 @@ static ERRORS: Group = Group {
         statuses("duplicate", "there is such a record already").example("[409]"),
         statuses("invalid", "the record is refused and held back").example("[406]"),
         statuses("retry", "tried again").example("[425]"),
+        key("rules", Holds::List(&Holds::Table(&RULE)), RULE.about).example(
+            "[{ class = \"limited\", status = [403], path = \"error.code\", is = \"REQUEST_LIMIT_EXCEEDED\" }]",
+        ),
     ]],
     one_of: &[],
     declared_in: ("ERRORS", file!()),

@@ -1,8 +1,8 @@
 //! The keys of `[object.NAME]`, and of how single records are read.
 
-use super::list::{LIST, PAGE};
+use super::list::{CHANGES, DELETIONS, ITEM, LIST, PAGE};
 use super::write::{BATCH, CREATE, DELETE, UPDATE};
-use super::{GET, REQUEST};
+use super::{READING, REQUEST};
 use crate::reference::key::{
     Group, Holds, PATHS, SCALAR, duration, endpoint, header, key, path, statuses, table, text, whole, word,
 };
@@ -11,7 +11,7 @@ pub(in crate::reference) static OBJECT: Group = Group {
     heading: "[object.NAME]",
     about: "one record type. A sync that writes to it needs `create` and `update`; without `delete`, deletions are not \
             carried there",
-    example: r#"{ id = "id", version = "etag", modified = "updated_at", list = { get = "/contacts" },
+    example: r#"{ id = "id", version = "etag", modified = "updated_at", list = { get = "/contacts", cursor = { kind = "time", param = "updated_since", order = "asc" } },
         read = { get = "/contacts/{id}" },
         find = { get = "/contacts", params = { email = "email", external_ref = "external_ref" } } }"#,
     keys: &[&[
@@ -37,6 +37,8 @@ pub(in crate::reference) static OBJECT: Group = Group {
             .default("\"0s\"")
             .example("\"2s\""),
         table("list", &LIST).required(),
+        table("changes", &CHANGES).otherwise("changes are asked for as the list is"),
+        table("deletions", &DELETIONS),
         table("read", &READ),
         table("read_many", &READ_MANY),
         table("find", &FIND),
@@ -76,15 +78,16 @@ static READ_MANY: Group = Group {
     example: r#"{ get = "/contacts", param = "ids" }"#,
     keys: &[
         &[
-            GET,
-            text("param", "the query parameter that takes the ids").required().example("\"ids\""),
+            text("param", "the query parameter that takes the ids; needed unless query or body hold `{ids}` or `{id}`")
+                .example("\"ids\""),
             text("join", "what stands between two ids").default("\",\"").example("\"|\""),
             whole("size", 1, 1_000, "how many at a time").default("50").example("100"),
             path("records", "where the list stands").otherwise("the list's").example("\"results\""),
         ],
+        READING,
         REQUEST,
     ],
-    one_of: &[],
+    one_of: &["get", "post"],
     declared_in: ("READ_MANY", file!()),
 };
 
@@ -94,22 +97,24 @@ static FIND: Group = Group {
     example: r#"{ get = "/contacts", params = { email = "email", external_ref = "external_ref" } }"#,
     keys: &[
         &[
-            GET,
             key(
                 "params",
                 Holds::Named("email", &Holds::Either(&[Holds::Text, Holds::Named("value", &SCALAR)])),
-                "which query parameter searches which path; or several parameters, with `{value}` in one of them",
+                "which query parameter searches which path; or several parameters, with `{value}` in one of them. Where the \
+                 request holds `{value}`: the side's name of each path",
             )
             .required()
             .example("{ email = \"email\", external_ref = { property = \"external_ref\", value = \"{value}\" } }"),
-            word("encode", &["text", "json"], "`json`: texts stand in quotes in the parameter")
+            word("encode", &["text", "json", "odata"], "`json`: texts stand in quotes in the parameter; `odata`: in single quotes")
                 .default("\"text\"")
                 .example("\"json\""),
             path("records", "where the list stands; `\"\"` for the top").otherwise("the list's").example("\"results\""),
             table("page", &PAGE).otherwise("the list's"),
         ],
+        ITEM,
+        READING,
         REQUEST,
     ],
-    one_of: &[],
+    one_of: &["get", "post"],
     declared_in: ("FIND", file!()),
 };

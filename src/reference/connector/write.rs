@@ -49,6 +49,8 @@ pub(super) static CREATE: Group = Group {
             endpoint("post", "the path to POST to").example("\"/contacts\""),
             endpoint("put", "the path to PUT to, for an id that we choose: `{external_id}`")
                 .example("\"/contacts/{external_id}\""),
+            endpoint("patch", "the path to PATCH, for an id that we choose: `{external_id}`")
+                .example("\"/contacts/{external_id}\""),
             key(
                 "recovery",
                 Holds::Either(&[Holds::Words(&["find", "park"]), Holds::Table(&RECOVERY)]),
@@ -68,7 +70,7 @@ pub(super) static CREATE: Group = Group {
         ],
         REQUEST,
     ],
-    one_of: &["post", "put"],
+    one_of: &["post", "put", "patch"],
     declared_in: ("CREATE", file!()),
 };
 
@@ -119,7 +121,7 @@ pub(super) static UPDATE: Group = Group {
             endpoint("post", "the path to POST to, with `{id}`").example("\"/contacts/{id}\""),
             boolean("whole", "the whole record is sent").otherwise("`true` for `put`"),
             boolean("keep_id", "the id stays in the record that is sent").default("false"),
-            word("absent", &["null", "omit"], "how a key is taken away")
+            word("absent", &["null", "omit", "empty"], "how a key is taken away")
                 .otherwise("`omit` where the whole record is sent, else `null`")
                 .example("\"omit\""),
             boolean("makes_missing", "the side makes a record that is missing; needs `if_match`")
@@ -186,6 +188,10 @@ pub(super) static BATCH: Group = Group {
             .example("\"/batch\""),
         of_requests(path("requests", "where the requests stand in the body")).default("\"requests\"").example("\"calls\""),
         of_requests(path("responses", "where the answers stand")).default("\"responses\"").example("\"answers\""),
+        of_requests(text("address", "the key of a request's address")).default("\"path\"").example("\"url\""),
+        of_requests(boolean("relative", "addresses are without the path of the base URL")).default("false"),
+        of_requests(text("by", "the key that names a request in itself and in its answer, where answers come in any order"))
+            .example("\"id\""),
         of_requests(CONTENT_TYPE),
         of_requests(REQUEST[0]),
         of_requests(REQUEST[1]),
@@ -196,6 +202,17 @@ pub(super) static BATCH: Group = Group {
     one_of: &[],
     declared_in: ("BATCH", file!()),
 };
+
+/// An item by whose mark a result is known.
+const MARKED: &str = "item = { properties = \"{record.properties}\", mark = \"{trace}\" }";
+const MARKED_BY: &str = "by = \"mark\"\nitem = { properties = \"{record.properties}\", mark = \"{trace}\" }";
+const MARKED_ERRORS: &str =
+    "errors = \"errors\"\nby = \"mark\"\nitem = { properties = \"{record.properties}\", mark = \"{trace}\" }";
+
+/// Whether results are left out.
+const WHOLE: Key =
+    boolean("whole", "a success says that all was carried out, and nothing of each record; not for creates")
+        .default("false");
 
 /// The keys of a batch of records.
 const OF_A_BATCH: &[Key] = &[
@@ -214,6 +231,18 @@ const OF_A_BATCH: &[Key] = &[
     path("status", "where the status stands in a result").example("\"status\""),
     path("error", "where the error stands in a result").example("\"error\""),
     path("record", "where the record stands in a result").otherwise("the result is the record").example("\"record\""),
+    path("by", "where a result names its entry: by the mark `{trace}` of the item, or by the record's id")
+        .otherwise("by its place in the list")
+        .with(MARKED)
+        .example("\"mark\""),
+    path("errors", "the list of failures, where they have one of their own")
+        .only(When::Beside("by"))
+        .with(MARKED_BY)
+        .example("\"errors\""),
+    path("errors_by", "where a failure names its entry")
+        .only(When::Beside("errors"))
+        .with(MARKED_ERRORS)
+        .example("\"context.mark\""),
     CONTENT_TYPE,
 ];
 
@@ -221,7 +250,7 @@ static BATCH_CREATE: Group = Group {
     heading: "batch.create",
     about: "makes several records",
     example: r#"{ post = "/contacts/batch/create" }"#,
-    keys: &[OF_A_BATCH, REQUEST],
+    keys: &[OF_A_BATCH, &[WHOLE.example("false")], REQUEST],
     one_of: &["post", "put", "patch", "delete"],
     declared_in: ("OF_A_BATCH", file!()),
 };
@@ -230,7 +259,7 @@ static BATCH_UPDATE: Group = Group {
     heading: "batch.update",
     about: "changes several records",
     example: r#"{ post = "/contacts/batch/update" }"#,
-    keys: &[OF_A_BATCH, REQUEST],
+    keys: &[OF_A_BATCH, &[WHOLE], REQUEST],
     one_of: &["post", "put", "patch", "delete"],
     declared_in: ("OF_A_BATCH", file!()),
 };
@@ -239,7 +268,7 @@ static BATCH_DELETE: Group = Group {
     heading: "batch.delete",
     about: "deletes several records",
     example: r#"{ post = "/contacts/batch/delete" }"#,
-    keys: &[OF_A_BATCH, REQUEST],
+    keys: &[OF_A_BATCH, &[WHOLE], REQUEST],
     one_of: &["post", "put", "patch", "delete"],
     declared_in: ("OF_A_BATCH", file!()),
 };

@@ -144,6 +144,9 @@ fn put(document: &mut Document, group: &'static Group, key: &Key, held: Value, i
             table.insert(other.to_owned(), Value::String(words[0].to_owned()));
         }
         Some(When::Beside(other)) if !table.contains_key(other) => {
+            for instead in group.one_of.iter().filter(|_| group.one_of.contains(&other)) {
+                table.remove(*instead);
+            }
             table.insert(other.to_owned(), value(group.key(other).unwrap().example));
         }
         Some(_) | None => {}
