@@ -1,13 +1,12 @@
-//! Danger: a mistake in a file that is passed over, or told without its place or a way out.
-//! Each is made with every declared key.
+//! Mistakes, made with every declared key.
 
 use std::ops::Range;
 
 use toml::de::{DeTable, DeValue};
 use toml::{Spanned, Table, Value};
 
-use super::example::{Document, Place, document, holding, places, read, table_of, value};
-use crate::model::document::{line_and_column, nearest};
+use super::example::{Document, Place, document, holding, places, table_of, value};
+use crate::model::document::nearest;
 use crate::reference::FileKind;
 use crate::reference::key::{Holds, Key, Need, When};
 
@@ -17,19 +16,19 @@ pub(super) struct Mistake {
     pub what: String,
     pub text: String,
     /// Where it has to be told, in bytes; `None` for anywhere.
-    span: Option<Range<usize>>,
+    pub span: Option<Range<usize>>,
     /// All of these have to be told there.
-    told: Vec<String>,
+    pub told: Vec<String>,
     /// And one of these.
-    told_one_of: Vec<String>,
+    pub told_one_of: Vec<String>,
     /// The key that has to be named.
-    named: Option<&'static str>,
+    pub named: Option<&'static str>,
     /// The words that are chosen from.
-    choices: Option<Vec<String>>,
+    pub choices: Option<Vec<String>>,
     /// Whether a schema can know.
     pub in_schema: bool,
     /// What to do where it is told otherwise.
-    hint: String,
+    pub hint: String,
 }
 
 /// The places of a key and of its value.
@@ -384,70 +383,4 @@ pub(super) fn all(kind: FileKind) -> Vec<Mistake> {
     let makers =
         [misspelled_keys, wrong_kinds, missing, values_out_of_range, declared_wrong, unknown_words, out_of_place];
     places(kind).iter().flat_map(|place| makers.iter().flat_map(|make| make(kind, place))).collect()
-}
-
-impl Mistake {
-    /// What is wrong with how it is told.
-    fn verdict(&self) -> Result<(), String> {
-        let Err(lines) = read(self.kind, &self.text) else { return Err("it is taken".to_owned()) };
-        let tells = |line: &String| {
-            let all = self.told.iter().all(|told| line.contains(told));
-            let one = self.told_one_of.is_empty() || self.told_one_of.iter().any(|told| line.contains(told));
-            let listed = self.choices.as_ref().is_none_or(|choices| lists(line, choices));
-            let named = self.named.is_none_or(|name| names(line, name));
-            self.is_there(line) && all && one && named && listed
-        };
-        if lines.iter().any(tells) { Ok(()) } else { Err(format!("it is told as {lines:#?}")) }
-    }
-
-    /// Whether a line of a message names a place within the span.
-    fn is_there(&self, line: &str) -> bool {
-        let mut parts = line.split(':').skip(1).map(|part| part.parse::<usize>().ok());
-        let (Some(Some(line)), Some(Some(column))) = (parts.next(), parts.next()) else { return false };
-        let Some(span) = &self.span else { return true };
-        let (start, end) = (line_and_column(&self.text, span.start), line_and_column(&self.text, span.end));
-        (start..=end).contains(&(line, column))
-    }
-}
-
-/// Whether a message holds a key's name as a word.
-fn names(line: &str, name: &str) -> bool {
-    line.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == name)
-}
-
-/// Whether a message lists exactly these choices.
-fn lists(line: &str, choices: &[String]) -> bool {
-    let Some((_, rest)) = line.split_once("one of") else { return false };
-    let list = rest.trim_start_matches(':').split(", not '").next().unwrap_or(rest).trim_end_matches(')');
-    let mut listed: Vec<&str> = list.split(',').map(str::trim).collect();
-    let mut choices: Vec<&str> = choices.iter().map(String::as_str).collect();
-    listed.sort_unstable();
-    choices.sort_unstable();
-    listed == choices
-}
-
-fn check(kind: FileKind) {
-    let all = all(kind);
-    assert!(all.len() > 500, "{} mistakes were made", all.len());
-    let told = |mistake: &Mistake| {
-        let wrong = mistake.verdict().err()?;
-        let (places, told, one) = (&mistake.span, &mistake.told, &mistake.told_one_of);
-        let span = places.as_ref().map(|span| line_and_column(&mistake.text, span.start));
-        Some(format!(
-            "{}: {wrong}\n{}\nwanted at {span:?}: {told:?} {one:?} {:?}\n{}",
-            mistake.what, mistake.hint, mistake.choices, mistake.text
-        ))
-    };
-    let wrong: Vec<String> = all.iter().filter_map(told).collect();
-    assert!(wrong.is_empty(), "{} of {} mistakes\n{}", wrong.len(), all.len(), wrong.join("\n"));
-}
-
-#[test]
-fn every_mistake_in_a_configuration_is_told_with_its_place_and_a_way_out() {
-    check(FileKind::Config);
-}
-
-#[test]
-fn every_mistake_in_a_connector_file_is_told_with_its_place_and_a_way_out() {
-    check(FileKind::Connector);
 }

@@ -5,4 +5,5 @@ mod drift;
 mod example;
 mod mistakes;
 mod schemas;
+mod told;
 mod validator;
