@@ -2,7 +2,9 @@
 //! through the library and answers with an exit code or a failure, so that this is
 //! the one place that knows about processes.
 
+mod act;
 mod check;
+mod connector;
 mod demo;
 mod dump;
 mod exit;
@@ -61,10 +63,24 @@ enum Command {
     Plan(plan::Args),
     /// Check the configuration, the connector files, and that both sides answer.
     Check(check::Args),
+    /// Help with a connector file.
+    Connector(connector::Args),
     /// Tell how each connection is: lag, cursors, pending and quarantined records.
     Status(status::Args),
     /// Write the whole state as stable text.
     Dump(dump::Args),
+    /// List the first records of a side.
+    List(act::List),
+    /// Read one record of a side.
+    Read(act::One),
+    /// Find records of a side by the values of fields.
+    Find(act::Find),
+    /// Make a record on a side. To the syncs it is an edit like anybody's.
+    Create(act::Create),
+    /// Change fields of a record on a side.
+    Update(act::Update),
+    /// Delete a record on a side.
+    Delete(act::One),
     /// Pause a connection; it stays paused over restarts.
     Pause(pause::Args),
     /// Let a paused or suspended connection go on.
@@ -88,8 +104,15 @@ pub fn main() -> ExitCode {
         | Command::Sync(_)
         | Command::Plan(_)
         | Command::Check(_)
+        | Command::Connector(_)
         | Command::Status(_)
         | Command::Dump(_)
+        | Command::List(_)
+        | Command::Read(_)
+        | Command::Find(_)
+        | Command::Create(_)
+        | Command::Update(_)
+        | Command::Delete(_)
         | Command::Pause(_)
         | Command::Resume(_)
         | Command::Sandbox(_)
@@ -123,8 +146,15 @@ async fn execute(command: Command, out: &Output) -> Result<Exit, Failure> {
         Command::Sync(args) => unless_interrupted(sync::execute(args, out)).await,
         Command::Plan(args) => unless_interrupted(plan::execute(args, out)).await,
         Command::Check(args) => unless_interrupted(check::execute(args, out)).await,
+        Command::Connector(args) => connector::execute(args, out),
         Command::Status(args) => unless_interrupted(status::execute(args, out)).await,
         Command::Dump(args) => unless_interrupted(dump::execute(args, out)).await,
+        Command::List(args) => unless_interrupted(act::list(args, out)).await,
+        Command::Read(args) => unless_interrupted(act::read(args, out)).await,
+        Command::Find(args) => unless_interrupted(act::find(args, out)).await,
+        Command::Create(args) => unless_interrupted(act::create(args, out)).await,
+        Command::Update(args) => unless_interrupted(act::update(args, out)).await,
+        Command::Delete(args) => unless_interrupted(act::delete(args, out)).await,
         Command::Pause(args) => unless_interrupted(pause::execute(args, true, out)).await,
         Command::Resume(args) => unless_interrupted(pause::execute(args, false, out)).await,
         Command::Schema(args) => schema::execute(&args, out),

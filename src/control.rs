@@ -9,6 +9,7 @@
 //! | `POST /sync` [`SyncRequest`] | [`SyncAnswer`], once all of them are over |
 //! | `POST /plan` [`PlanRequest`](crate::plan::PlanRequest) | [`PlanReport`](crate::plan::PlanReport) |
 //! | `POST /record` [`RecordRequest`] | `{}` once the request is durable |
+//! | `POST /act` [`ActionRequest`](crate::web::actions::ActionRequest) | [`ActionAnswer`](crate::connectors::action::ActionAnswer) |
 //! | `POST /pause`, `POST /resume` [`ConnectionRequest`] | `{}` |
 //! | `GET /dump` | the whole state as text |
 //!

@@ -14,6 +14,7 @@ use crate::actors::message::{ConnectionStatus, MarkError, MarkRecord, RunReport,
 use crate::actors::notifier::{Notifier, Subscription};
 use crate::actors::spec::{ConnectionSpec, Webhook};
 use crate::actors::supervisor::{AbortAll, Add, DrainAll, GetAllStatus, Remove, Routes, StartTriggers, Supervisor};
+use crate::connectors::action::{Action, ActionAnswer};
 use crate::model::ids::{ConnectionId, ObjectName, RecordId, Scope, SyncName};
 use crate::model::side::{PerSide, Side};
 use crate::model::work::Lane;
@@ -26,6 +27,7 @@ use crate::triggers::schedule;
 #[cfg(feature = "simulate")]
 use crate::triggers::webhook::{Answer, Deliver};
 use crate::triggers::webhook::{Entrances, GetCounts, WebhookTrigger};
+use crate::web::actions::{Actions, act};
 use crate::web::events::Events;
 use crate::web::manual::Manual;
 use crate::web::webhooks::Webhooks;
@@ -328,6 +330,29 @@ impl Kernel {
     ) -> Result<(), MarkError> {
         let mark = MarkRecord { sync, side, id: record, lane: Lane::Manual };
         self.connection(id)?.send(mark).await.map_err(|_| MarkError::Restarting)?
+    }
+
+    /// Carries an action out: one call to a side of a connection, within its budget, in that
+    /// side's form. What it writes is not marked as ours: to a sync it is an edit like
+    /// anybody's. It is never repeated by itself.
+    ///
+    /// # Errors
+    /// When there is no such connection, or it is being restarted and nothing was done.
+    pub async fn act(
+        &self,
+        id: &ConnectionId,
+        side: Side,
+        object: ObjectName,
+        action: Action,
+    ) -> Result<ActionAnswer, MarkError> {
+        let connection = self.connection(id)?;
+        act(&connection, side, object, action).await
+    }
+
+    /// Where a script carries out actions over HTTP, to be mounted as [`Kernel::webhooks`].
+    #[must_use]
+    pub fn actions(&self) -> Actions {
+        Actions::new(self.inner.routes.clone(), self.inner.known.clone())
     }
 
     /// Tells the connections of a scope that an object of your app has changed. Only a

@@ -104,6 +104,7 @@ pub use actors::env::Env;
 pub use actors::message::{ConnectionStatus, MarkError, QuarantineRow, RunReport, SyncStatus};
 pub use actors::notifier::{Missed, Subscription};
 pub use actors::spec::{ConnectionSpec, SyncSpec, Webhook};
+pub use connectors::action::{Action, ActionAnswer, ActionOutcome, ActionRecord};
 pub use kernel::{Kernel, KernelBuilder, KernelError};
 pub use model::notice::{Notice, Notification};
 pub use model::schedule::Schedule;

@@ -300,3 +300,81 @@ fn a_running_kernel_is_reached_refuses_a_rival_and_drains() {
     assert!(status.out.contains("no kernel is running"), "{}", status.out);
     assert!(!status.out.contains("sandbox-token"), "no secret is told");
 }
+
+/// Each command of one record, by itself and through a running kernel.
+#[test]
+fn a_record_is_looked_at_made_changed_and_deleted_by_hand() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (_sandbox, url) = sandbox(scratch.path());
+    let folder = folder_for(&url);
+    let here = folder.path();
+    let act = |args: &[&str]| {
+        let at = [&[args[0], "acme.toml", "acme", "contacts"][..], &args[1..]].concat();
+        syncline_with_token(here, &at)
+    };
+    let through = |email: &str| {
+        let record = format!(r#"{{"properties":{{"email":"{email}","full_name":"A"}}}}"#);
+        let made = act(&["create", &record, "--json"]).expect(0).json();
+        assert_eq!(made["outcome"], "written", "{made}");
+        let id = made["id"].as_str().unwrap().to_owned();
+        let found = act(&["find", &format!("properties.email={email}"), "--json"]).expect(0).json();
+        assert_eq!((found["records"].as_array().unwrap().len(), &found["records"][0]["id"]), (1, &made["id"]));
+        act(&["update", &id, r#"{"properties":{"full_name":"B"}}"#]).expect(0);
+        let read = act(&["read", &id]).expect(0);
+        assert!(read.out.contains(r#""full_name":"B""#) && read.out.contains(email), "{}", read.out);
+        let said = act(&["delete", &id]).expect(0);
+        assert!(said.out.contains(&format!("record '{id}' is deleted in the remote side")), "{}", said.out);
+        let said = act(&["read", &id]).expect(3);
+        assert!(said.out.contains("there is no record"), "{}", said.out);
+    };
+    through("by@hand.example");
+    let listed = act(&["list", "--json"]).expect(0).json();
+    assert_eq!(listed["records"].as_array().unwrap().len(), 40);
+
+    for (args, code, told) in [
+        (&["read"][..], 2, "ID"),
+        (&["find", "email"], 2, "'email' is no field to find"),
+        (&["find", "color=red"], 3, "declares no search by 'color'"),
+        (&["create", "{"], 2, "the record is not JSON"),
+        (&["create", "[]"], 2, "must be an object"),
+        (&["create", r#"{"properties":{"email":7}}"#], 3, "refused"),
+        (&["update", "nobody", r#"{"properties":{"full_name":"B"}}"#], 3, "there is no record 'nobody'"),
+    ] {
+        let said = act(args).expect(code);
+        assert!(format!("{}{}", said.out, said.err).contains(told), "{args:?}: {}{}", said.out, said.err);
+        assert!(!format!("{}{}", said.out, said.err).contains("sandbox-token"), "no secret is told");
+    }
+    let said = syncline_with_token(here, &["read", "acme.toml", "acne", "contacts", "1"]).expect(2);
+    assert!(said.err.contains("did you mean 'acme'"), "{}", said.err);
+    let said = syncline_with_token(here, &["read", "acme.toml", "acme", "contact", "1"]).expect(3);
+    assert!(said.out.contains("declares no object 'contact'"), "{}", said.out);
+
+    let mut command = program();
+    with_token(&mut command).current_dir(here).args(["run", "acme.toml", "--json"]);
+    let mut run = Running::start(&mut command, &scratch.path().join("run.log"));
+    run.first_line();
+    through("by@kernel.example");
+    syncline(here, &["sync", "acme.toml", "--json"]).expect(0);
+    let app = syncline(here, &["list", "acme.toml", "acme", "contacts", "--side", "app", "--json"]).expect(0).json();
+    assert_eq!(app["records"].as_array().unwrap().len(), 40);
+    assert_eq!(run.terminate(), 0);
+}
+
+#[test]
+fn a_connector_file_is_explained() {
+    let folder = tempfile::tempdir().unwrap();
+    let check = |text: &str, json: &[&str]| {
+        std::fs::write(folder.path().join("crm.toml"), text).unwrap();
+        syncline(folder.path(), &[&["connector", "check", "crm.toml"][..], json].concat())
+    };
+    let said = check(CONNECTOR, &[]).expect(0);
+    for told in ["crm.toml is well-formed: the connector 'crm'", "GET /contacts, pages of 100", "webhooks: declared"] {
+        assert!(said.out.contains(told), "{told}: {}", said.out);
+    }
+    let told = check("name = \"x\"\n[object.x]\nid = \"id\"\nlist = { get = \"/x\" }\n", &["--json"]).expect(0).json();
+    assert!(told["objects"][0]["lacks"].as_array().unwrap().len() >= 5, "{told}");
+    let said = check(&CONNECTOR.replace("records = ", "recrods = "), &[]).expect(2);
+    assert!(said.err.contains("crm.toml:") && said.err.contains("did you mean 'records'"), "{}", said.err);
+    let said = syncline(folder.path(), &["connector", "check", "no.toml"]).expect(2);
+    assert!(said.err.contains("no.toml"), "{}", said.err);
+}

@@ -171,6 +171,11 @@ enum Done {
 }
 
 impl Connection {
+    /// What its units of work share.
+    pub(super) fn core(&self) -> Rc<Core> {
+        Rc::clone(&self.core)
+    }
+
     /// Loads a connection's state. Of the syncs that are `clocked` it is remembered when they
     /// ran last; `gone` is dropped when the actor ends.
     ///

@@ -20,7 +20,7 @@ use crate::actors::writer::Writer;
 use crate::connectors::{Calls, Connector, Read};
 use crate::model::cursor::{Cursor, CursorDelta, StreamNo};
 use crate::model::hash::Digest;
-use crate::model::ids::{ConnNo, ConnectionId, Epoch, PairNo, RecordId, SyncNo};
+use crate::model::ids::{ConnNo, ConnectionId, Epoch, ObjectName, PairNo, RecordId, SyncNo};
 use crate::model::notice::Notice;
 use crate::model::record::Page;
 use crate::model::side::{PerSide, Side};
@@ -424,8 +424,22 @@ impl Core {
     /// As the connector says; a reader that dies is started again and the read is to
     /// be retried.
     pub async fn fetch(&self, sync: &BoundSync, side: Side, read: Read, lane: Lane) -> Result<Page, ConnectorError> {
+        self.fetch_of(side, sync.objects[side].clone(), read, lane).await
+    }
+
+    /// Reads through the reader, whatever the object is synced as.
+    ///
+    /// # Errors
+    /// As the connector says, or when the reader died.
+    pub async fn fetch_of(
+        &self,
+        side: Side,
+        object: ObjectName,
+        read: Read,
+        lane: Lane,
+    ) -> Result<Page, ConnectorError> {
         let reader = self.children.borrow().reader.clone();
-        let answer = reader.send(Fetch { side, object: sync.objects[side].clone(), read, lane }).await;
+        let answer = reader.send(Fetch { side, object, read, lane }).await;
         answer.unwrap_or_else(|_| {
             self.restart_dead_children();
             Err(ConnectorError::new(NextStep::Retry, format!("reading the {side} side crashed")))
@@ -483,9 +497,14 @@ impl Core {
 
     /// Writes through the writer, in one call.
     pub async fn carry(&self, sync: &BoundSync, side: Side, writes: Vec<Write>, lane: Lane) -> Vec<Outcome> {
+        self.carry_of(side, sync.objects[side].clone(), writes, lane).await
+    }
+
+    /// Writes through the writer, whatever the object is synced as.
+    pub async fn carry_of(&self, side: Side, object: ObjectName, writes: Vec<Write>, lane: Lane) -> Vec<Outcome> {
         let writer = self.children.borrow().writer.clone();
         let wanted = writes.len();
-        let answer = writer.send(Carry { side, object: sync.objects[side].clone(), writes, lane }).await;
+        let answer = writer.send(Carry { side, object, writes, lane }).await;
         answer.unwrap_or_else(|_| {
             self.restart_dead_children();
             vec![Outcome::Unknown(format!("writing to the {side} side crashed")); wanted]

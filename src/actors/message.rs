@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use crate::connectors::Read;
+use crate::connectors::action::{Action, ActionAnswer};
 use crate::model::ids::{ConnectionId, ObjectName, RecordId, SyncName};
 use crate::model::record::Page;
 use crate::model::side::{PerSide, Side};
@@ -71,6 +72,20 @@ pub struct Carry {
     pub writes: Vec<Write>,
     /// With this place in the queue for the budget.
     pub lane: Lane,
+}
+
+/// Anybody to connection: one call to a side, within the budget.
+#[derive(Debug, Message)]
+#[rtype(result = "ActionAnswer")]
+pub struct Act {
+    /// To this side.
+    pub side: Side,
+    /// To this object.
+    pub object: ObjectName,
+    /// What to do.
+    pub action: Action,
+    /// Names this one create.
+    pub key: String,
 }
 
 /// Anybody to connection: run a sync now, and tell when it is over.

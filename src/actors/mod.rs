@@ -4,6 +4,7 @@
 //! and a result into a message, and its fields are a cache of the store: restarting
 //! means forgetting and loading again. `actors.md` draws the picture.
 
+pub mod act;
 pub mod batch;
 pub mod connection;
 pub mod core;

@@ -154,19 +154,24 @@ const WAITING_CONNECTIONS: u32 = 128;
 const RECEIVER_KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// Takes webhooks at `/webhooks/{path}`; events at `/events` and requests at `/sync` where a
-/// token guards them or nobody else can reach them.
+/// token guards them or nobody else can reach them; actions at `/actions` where a token does.
 fn serve_receiver(settings: &Receive, kernel: &Kernel) -> Result<Listening, Failure> {
     let (webhooks, mut events, mut manual) = (kernel.webhooks(), kernel.events(), kernel.manual());
     if let Some(token) = &settings.token {
         events = events.with_token(token.expose_secret());
         manual = manual.with_token(token.expose_secret());
     }
+    // Whoever may act may read and change every record: only with a token.
+    let actions = settings.token.as_ref().map(|token| kernel.actions().with_token(token.expose_secret()));
     let takes_orders = settings.token.is_some() || settings.listen.ip().is_loopback();
     let app = move || {
         let app = actix_web::App::new().configure(webhooks.configure());
         app.configure(|config| {
             if takes_orders {
                 config.configure(events.configure()).configure(manual.configure());
+            }
+            if let Some(actions) = &actions {
+                config.configure(actions.configure());
             }
         })
     };

@@ -44,7 +44,7 @@ pub(super) struct Args {
 
 /// A side, as written on the command line.
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum SideWord {
+pub(super) enum SideWord {
     /// Your app.
     App,
     /// The connected app.

@@ -6,6 +6,7 @@
 //! keeps records in the state file, `memory` is the test double, and a host program
 //! implements [`Connector`] for its own storage.
 
+pub mod action;
 mod blocking;
 pub mod calls;
 pub mod contract;

@@ -7,8 +7,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{ConnectionRequest, RecordRequest, RefusalBody, StatusAnswer, SyncAnswer, SyncRequest, socket_path};
+use crate::connectors::action::ActionAnswer;
 use crate::model::ids::ConnectionId;
 use crate::plan::{PlanReport, PlanRequest};
+use crate::web::actions::ActionRequest;
 
 /// Speaks to the kernel that runs over a state file.
 #[derive(Debug, Clone)]
@@ -93,6 +95,14 @@ impl ControlClient {
     /// As [`ControlClient::sync`].
     pub async fn record(&self, request: &RecordRequest) -> Result<(), ControlError> {
         self.json::<serde_json::Value>(self.post("record", request)?).await.map(drop)
+    }
+
+    /// Carries an action out.
+    ///
+    /// # Errors
+    /// As [`ControlClient::sync`].
+    pub async fn act(&self, request: &ActionRequest) -> Result<ActionAnswer, ControlError> {
+        self.json(self.post("act", request)?).await
     }
 
     /// Pauses a connection or lets it go on.

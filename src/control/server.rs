@@ -14,11 +14,13 @@ use super::{
 };
 use crate::actors::message::{ConnectionStatus, MarkError};
 use crate::actors::spec::ConnectionSpec;
+use crate::connectors::action::ActionAnswer;
 use crate::kernel::Kernel;
 use crate::model::document::nearest;
 use crate::model::ids::{ConnectionId, SyncName};
 use crate::plan::{PlanError, PlanRequest, plan};
 use crate::store::{Store, StoreError};
+use crate::web::actions::ActionRequest;
 
 /// Makes the configured connections over a store: the kernel's own, or a copy of it
 /// for a plan.
@@ -91,6 +93,7 @@ fn routes(config: &mut web::ServiceConfig) {
         .route("/sync", web::post().to(sync))
         .route("/plan", web::post().to(make_plan))
         .route("/record", web::post().to(record))
+        .route("/act", web::post().to(act))
         .route("/pause", web::post().to(pause))
         .route("/resume", web::post().to(resume))
         .route("/dump", web::get().to(dump));
@@ -245,6 +248,13 @@ async fn record(shared: web::Data<Shared>, request: web::Json<RecordRequest>) ->
     choose(&shared.kernel, Some(&connection), Some(&sync)).await.map_err(Refused::unknown)?;
     shared.kernel.sync_record(&connection, sync, side, record).await?;
     Ok(done())
+}
+
+async fn act(shared: web::Data<Shared>, request: web::Json<ActionRequest>) -> Answer<ActionAnswer> {
+    let request = request.into_inner();
+    choose(&shared.kernel, Some(&request.connection), None).await.map_err(Refused::unknown)?;
+    let action = request.action().map_err(|message| Refused { status: StatusCode::CONFLICT, message })?;
+    Ok(web::Json(shared.kernel.act(&request.connection, request.side, request.object, action).await?))
 }
 
 async fn pause(shared: web::Data<Shared>, request: web::Json<ConnectionRequest>) -> Answer<serde_json::Value> {

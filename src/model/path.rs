@@ -26,6 +26,12 @@ impl Path {
         Self(vec![key.into()])
     }
 
+    /// A path of these keys, taken verbatim; `None` when there are none.
+    #[must_use]
+    pub fn of_keys(keys: Vec<String>) -> Option<Self> {
+        (!keys.is_empty()).then_some(Self(keys))
+    }
+
     /// The keys, from the top.
     #[must_use]
     pub fn segments(&self) -> &[String] {

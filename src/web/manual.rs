@@ -113,7 +113,7 @@ fn answer(report: &RunReport) -> HttpResponse {
     }
 }
 
-fn refused(error: &MarkError) -> ApiError {
+pub(super) fn refused(error: &MarkError) -> ApiError {
     let (status, code) = match error {
         MarkError::NoConnection(_) => (StatusCode::NOT_FOUND, "no_connection"),
         MarkError::NoSync(_) => (StatusCode::NOT_FOUND, "no_sync"),

@@ -4,6 +4,7 @@
 //! change through the store, or has a trigger make it, and only then tells the kernel. It
 //! decides nothing about syncing.
 
+pub mod actions;
 mod bearer;
 pub mod embedded;
 mod error;

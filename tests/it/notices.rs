@@ -155,3 +155,44 @@ fn a_sync_can_be_asked_for_over_http_with_the_token_alone() {
         assert_eq!(full.status().as_u16(), 200);
     });
 }
+
+#[test]
+fn actions_are_carried_out_over_http_with_the_token_alone() {
+    story(|| async {
+        let world = World::new(Setup::default()).await;
+        let id = world.apps.remote.create(OBJECT, record(Side::Remote, &[("email", "a@x.io"), ("name", "a")]));
+        world.sync().await;
+        let app = init_service(App::new().configure(world.kernel().actions().with_token("t0ken").configure())).await;
+        let ask = |token: &str, body: &str| {
+            let request = TestRequest::post().uri("/actions").set_payload(body.to_owned());
+            request.insert_header(("Authorization", format!("Bearer {token}"))).to_request()
+        };
+        let on = |rest: &str| format!(r#"{{"connection":"acme","object":"{OBJECT}",{rest}}}"#);
+        for (token, body, status, says) in [
+            ("t0kem", on(r#""verb":"list""#), 401, "unauthorised"),
+            ("t0ken", on(r#""verb":"list""#).replace("acme", "acne"), 404, "no connection 'acne'"),
+            ("t0ken", on(r#""verb":"lst""#), 400, "unknown variant"),
+            ("t0ken", on(r#""verb":"read""#), 400, "'id' is missing"),
+            ("t0ken", on(r#""verb":"list","x":1"#), 400, "unknown field"),
+            ("t0ken", on(&format!(r#""verb":"read","id":"{id}""#)), 200, "a@x.io"),
+            ("t0ken", on(r#""verb":"read","id":"nobody""#), 200, r#""outcome":"missing""#),
+            ("t0ken", on(r#""verb":"list","side":"app""#), 200, "a@x.io"),
+            ("t0ken", on(r#""verb":"list""#).replace(OBJECT, "nothing"), 200, r#""outcome":"refused""#),
+            (
+                "t0ken",
+                on(&format!(r#""verb":"update","id":"{id}","record":{{"properties":{{"name":"by hand"}}}}"#)),
+                200,
+                r#""outcome":"written""#,
+            ),
+        ] {
+            let response = call_service(&app, ask(token, &body)).await;
+            assert_eq!(response.status().as_u16(), status, "{body}");
+            let text = String::from_utf8(read_body(response).await.to_vec()).unwrap();
+            assert!(text.contains(says), "{body}: {text}");
+        }
+        // To the sync it is somebody's edit.
+        world.sync().await;
+        let arrived = &world.by_email(Side::App)["a@x.io"][0].1;
+        assert!(format!("{arrived:?}").contains("by hand"), "{arrived:?}");
+    });
+}

@@ -91,7 +91,7 @@ const CAUGHT_TOLD: &[(Bug, u64)] = &[
     (Bug::InboxNotReadAtStart, 6),
     (Bug::AcceptedEarly, 93),
     (Bug::ObjectHintForgotten, 12),
-    (Bug::ObjectHintSwallowed, 488),
+    (Bug::ObjectHintSwallowed, 857),
 ];
 
 /// Bugs that drawn worlds show too rarely to be replayed: each with a story that does.

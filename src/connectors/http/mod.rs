@@ -71,6 +71,7 @@ mod refused;
 mod rules;
 mod settings;
 mod spec;
+mod summary;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -88,6 +89,7 @@ use chrono::{DateTime, Utc};
 
 pub use file::HttpConnectorFile;
 pub use settings::{Credentials, HttpSettings, SettingsProblem, Timeouts};
+pub use summary::ObjectSummary;
 pub use transport::{HttpRequest, HttpResponse, MAX_RESPONSE_BYTES, Method, Transport, TransportError};
 
 use crate::connectors::{Calls, Connector, ConnectorFactory, ConnectorScope, Read};
