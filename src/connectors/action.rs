@@ -411,7 +411,7 @@ mod tests {
             (r#"{"verb":"list","id":"7"}"#, "'id' is too much"),
             (r#"{"verb":"read","id":"7","record":{}}"#, "'record' is too much"),
             (r#"{"verb":"create"}"#, "'record' is missing"),
-            (r#"{"verb":"create","record":[1]}"#, "must be an object with some field, not a list"),
+            (r#"{"verb":"create","record":[1]}"#, "must be an object with some field, not list"),
             (r#"{"verb":"create","record":{}}"#, "must be an object with some field"),
             (r#"{"verb":"find","record":{"a..b":1}}"#, "is not a path"),
             (r#"{"verb":"reed"}"#, "unknown variant"),
