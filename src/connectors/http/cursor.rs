@@ -163,7 +163,10 @@ impl Track {
         }
         match &spec.kind {
             CursorKind::Ordered(ordered) if ordered.from_clock => {
-                self.header = Some(self.server.unwrap_or_else(|| ours.timestamp_micros()));
+                // Without the side's clock ours may be ahead of it, and what changed in between
+                // would never be asked for.
+                let behind = ours - Duration::hours(time::MAX_CLOCK_DIFFERENCE_HOURS);
+                self.header = Some(self.server.unwrap_or_else(|| behind.timestamp_micros()));
             }
             CursorKind::Ordered(ordered) => self.header = header.and_then(|text| position_of_text(ordered, text)),
             CursorKind::Opaque { .. } => self.opaque = header.map(str::to_owned),

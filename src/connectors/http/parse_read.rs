@@ -36,6 +36,10 @@ pub(super) fn list(table: Table<'_>, has_modified: bool, asks: bool) -> Option<L
         sub(&table, "cursor", "cursor").and_then(|table| cursor(table, has_modified, asks.then_some(&request)));
     let (item, thin) = entries(&table);
     check_max_results(&table, page.as_ref(), cursor.as_ref());
+    if let (Some(_), Some(cursor)) = (page.as_ref().and_then(|page| page.max_results), &cursor) {
+        // Also where changes are asked for by another request, this one must be able to go on.
+        check_asks(&table, cursor, &request);
+    }
     table.finish();
     Some(ListSpec { endpoint, body, records, item, thin, page: page?, cursor, deleted: None })
 }

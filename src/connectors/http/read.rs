@@ -25,8 +25,8 @@ use super::entry::{Parsed, entry_id, parse, parse_in};
 use super::page::{Run, Seen, mark};
 use super::raw::{at, is_truthy, kind, tells_error, text_of};
 use super::refused::is_refusal;
-use super::spec::{CursorKind, CursorSpec, ListSpec, ObjectSpec, PageKind, ReadManySpec, ReadSpec};
-use super::template::{Values, fill_query, fill_tree};
+use super::spec::{CursorKind, CursorSpec, ListSpec, ObjectSpec, PageKind, ReadManySpec, ReadSpec, request_holds};
+use super::template::{Name, Values, fill_query, fill_tree};
 
 /// Most records in one page.
 const MAX_PAGE_RECORDS: usize = 10_000;
@@ -451,11 +451,20 @@ fn begin_anew(
     since: Option<&Cursor>,
     run: &mut Run,
 ) -> Result<(), ConnectorError> {
+    let max = list.page.max_results.unwrap_or_default();
+    if run.deletions {
+        // They tell no position to go on from. What everything that is there leaves out is gone,
+        // and the next time fewer are asked for, if they are asked for since a position at all.
+        let asks = list.cursor.as_ref().is_some_and(|cursor| cursor.param.is_some())
+            || request_holds(&list.endpoint, list.body.as_ref(), Name::Cursor);
+        let next = if asks { NextStep::Resync } else { NextStep::Fail };
+        let message = format!("there are more than {max} deletions (max_results) of '{}'", object.name);
+        return Err(ConnectorError::new(next, message));
+    }
     let reached = list.cursor.as_ref().and_then(|spec| match &spec.kind {
         CursorKind::Ordered(ordered) => run.track.reached_in_order(ordered),
         CursorKind::Opaque { .. } => None,
     });
-    let max = list.page.max_results.unwrap_or_default();
     let before = run.from.as_deref().or(since.map(Cursor::as_str));
     match reached {
         // Positions of one kind are written alike, so that an equal text is an equal position.

@@ -7,7 +7,7 @@ use super::raw::text_of;
 use super::spec::Unit;
 
 /// How far a server's clock may be from ours to be believed.
-const MAX_CLOCK_DIFFERENCE_HOURS: i64 = 24;
+pub(super) const MAX_CLOCK_DIFFERENCE_HOURS: i64 = 24;
 
 /// A JSON value as a time: ISO 8601 text (without a zone it counts as UTC), or a number
 /// of units since 1970, as a number or as text.

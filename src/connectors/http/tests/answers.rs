@@ -106,11 +106,12 @@ async fn rules_say_what_an_answer_means() {
         (420, "slow down", "wait 5000", "wait 5000", "wait 5000"),
         (500, "There is NO SUCH THING", "fail", "fail", "fail"),
     ] {
-        let bench = Bench::new(FILE, move |_| status(code, body));
+        // One for each call: a limit pauses the next.
+        let bench = || Bench::new(FILE, move |_| status(code, body));
         let place = format!("{code} {body}");
-        assert_eq!(next_word(&bench.pages(None).await.unwrap_err().next), read, "{place}");
-        assert_eq!(next_word(&bench.pages(Some(T)).await.unwrap_err().next), changes, "{place}");
-        assert_eq!(word(&bench.write(vec![create()]).await[0]), written, "{place}");
+        assert_eq!(next_word(&bench().pages(None).await.unwrap_err().next), read, "{place}");
+        assert_eq!(next_word(&bench().pages(Some(T)).await.unwrap_err().next), changes, "{place}");
+        assert_eq!(word(&bench().write(vec![create()]).await[0]), written, "{place}");
     }
     let bench = Bench::new(FILE, |_| status(500, "there is no such thing"));
     let words: Vec<String> = bench.write(vec![update("1"), delete("2")]).await.iter().map(word).collect();

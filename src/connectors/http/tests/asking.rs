@@ -98,9 +98,13 @@ get = "/things/{id}"
 "#;
 
 fn events() -> Bench {
-    Bench::new(&EVENTS.replacen("deleted = { flag = \"deleted\" }\n", "", 1), |request| {
+    events_at(Some("Mon, 23 Nov 2026 11:59:58 GMT"))
+}
+
+/// The clock of the side says this.
+fn events_at(date: Option<&'static str>) -> Bench {
+    Bench::new(&EVENTS.replacen("deleted = { flag = \"deleted\" }\n", "", 1), move |request| {
         let path = request.url.strip_prefix(BASE).unwrap();
-        let date = "Mon, 23 Nov 2026 11:59:58 GMT";
         let body = match path {
             "/things?limit=2" => r#"{"data":[{"id":"a"},{"id":"b"}],"has_more":true}"#,
             "/things?limit=2&starting_after=b" => r#"{"data":[{"id":"c"}],"has_more":false}"#,
@@ -115,7 +119,11 @@ fn events() -> Bench {
             }
             _ => panic!("{path}"),
         };
-        Ok(HttpResponse::new(200, body).with_header("Date", date))
+        let answer = HttpResponse::new(200, body);
+        Ok(match date {
+            Some(date) => answer.with_header("Date", date),
+            None => answer,
+        })
     })
 }
 
@@ -134,6 +142,15 @@ async fn a_list_of_events_names_records_that_are_read() {
     assert_eq!(asked[2], "/events?types%5B%5D=thing.%2A&created%5Bgte%5D=1795428000&limit=2");
     assert_eq!(asked[3], "/things/a", "once, however many events name it");
     assert_eq!(asked[4], format!("{}&starting_after=e2", asked[2]));
+}
+
+#[actix_web::test]
+async fn a_side_that_tells_no_time_is_asked_from_a_day_ago() {
+    for date in [None, Some("Mon, 23 Nov 2020 11:59:58 GMT")] {
+        let pages = events_at(date).pages(None).await.unwrap();
+        let cursor = pages.last().unwrap().cursor.clone().unwrap();
+        assert_eq!(cursor.as_str(), "t:2026-11-22T12:00:00.000000Z", "our clock may be ahead of its own");
+    }
 }
 
 #[actix_web::test]
@@ -175,6 +192,20 @@ item = "record"
     // Everything is read without them: what a list does not show is known to be gone.
     assert_eq!(ids_of(&bench.pages(None).await.unwrap()), ["1", "2"]);
     assert_eq!(bench.asked().len(), 6);
+}
+
+#[actix_web::test]
+async fn more_deletions_than_a_list_gives_mean_reading_everything_again() {
+    for (param, want) in [("param = \"since\"\n", NextStep::Resync), ("", NextStep::Fail)] {
+        let file = listing(&format!(
+            "records = \"items\"\ncursor = {{ kind = \"time\", param = \"since\" }}\n[object.things.deletions]\n\
+             get = \"/gone\"\n{param}page = {{ kind = \"cursor\", next = \"next\", size = 2, max_results = 3 }}\n"
+        ));
+        let bench = Bench::new(&file, |_| ok(r#"{"items":[{"id":"1"},{"id":"2"}],"next":"x"}"#));
+        let error = bench.pages(Some(T)).await.unwrap_err();
+        assert_eq!(error.next, want, "{error}");
+        assert!(error.message.contains("more than 3 deletions (max_results)"), "{error}");
+    }
 }
 
 /// A search that gives at most four records, two at a time, of these times in seconds.
@@ -250,6 +281,12 @@ fn mistakes_are_told_with_their_place() {
         ("page = { kind = \"keyset\", more = \"more\" }", "'field' is missing"),
         ("page = { kind = \"cursor\", next = \"n\", max_results = 10 }", "'max_results' needs the size of a page"),
         ("page = { kind = \"cursor\", next = \"n\", size = 5, max_results = 10 }", "needs a list in order of a cursor"),
+        (
+            "page = { kind = \"cursor\", next = \"n\", size = 5, max_results = 10 }\n\
+             cursor = { kind = \"time\", order = \"asc\" }\n[object.things.changes]\nget = \"/c\"\n\
+             query = { since = \"{cursor}\" }",
+            "[object.things.list] does not ask by the cursor",
+        ),
         ("cursor = { kind = \"integer\", param = \"s\", retention = \"1d\" }", "only the age of a time is known"),
         ("[object.things.changes]\nget = \"/c\"", "[object.things.changes] has no cursor"),
         ("cursor = { kind = \"time\" }", "'param' is missing"),
