@@ -21,7 +21,7 @@ use crate::model::work::Lane;
 use crate::store::{Store, StoreError, StoreOptions};
 use crate::triggers::counts::Counts;
 use crate::triggers::event::{Accepted, EventError, EventTrigger, Fire};
-use crate::triggers::intake::{Intake, Known, KnownConnections};
+use crate::triggers::intake::{Intake, Known, KnownConnections, route};
 use crate::triggers::kept::Kept;
 use crate::triggers::schedule;
 #[cfg(feature = "simulate")]
@@ -453,11 +453,7 @@ impl Kernel {
     }
 
     fn connection(&self, id: &ConnectionId) -> Result<Addr<Connection>, MarkError> {
-        match self.inner.routes.get(id) {
-            Some(address) => Ok(address.clone()),
-            None if self.inner.known.contains_key(id) => Err(MarkError::Restarting),
-            None => Err(MarkError::NoConnection(id.clone())),
-        }
+        route(&self.inner.routes, &self.inner.known, id)
     }
 
     /// A connection's family lives on one arbiter, chosen by its name.

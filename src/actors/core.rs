@@ -362,7 +362,7 @@ impl Core {
         Leases { core: Rc::clone(self), held: Vec::new() }
     }
 
-    /// How many writes were settled and how many records seen to be gone so far: noted
+    /// How many pairs were decided and how many records seen to be gone so far: noted
     /// before something is read, so that what was read before such a thing can be told
     /// from what was read after it.
     #[must_use]
@@ -399,7 +399,7 @@ impl Core {
         !gone.is_empty() && gone.get(&(sync, side, id.clone())).is_some_and(|seen| *seen > clock)
     }
 
-    /// Nothing is being read, so no earlier write matters any more.
+    /// Nothing is being read, so nothing that was decided earlier matters any more.
     pub fn forget_decided(&self) {
         self.decided.borrow_mut().clear();
         self.gone.borrow_mut().clear();

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::{Calls, Connector, Read};
-use crate::model::ids::{ObjectName, RecordId, Version};
+use crate::model::ids::{MAX_RECORD_ID_BYTES, ObjectName, RecordId, Version};
 use crate::model::path::Path;
 use crate::model::record::{Entry, Page, Record};
 use crate::model::value::Value;
@@ -45,6 +45,44 @@ impl Action {
             Action::Create(_) | Action::Update(..) | Action::Delete(_) => true,
         }
     }
+
+    /// The action that a verb means: with an `id` to `read`, `update` and `delete`; with a
+    /// `record` as JSON to `create` and `update`, and to `find`, where its keys are paths.
+    ///
+    /// # Errors
+    /// What is missing, too much or wrong.
+    pub fn asked(verb: Verb, id: Option<RecordId>, record: Option<&RawValue>) -> Result<Action, String> {
+        if let Some(id) = &id
+            && (id.as_str().is_empty() || id.as_str().len() > MAX_RECORD_ID_BYTES)
+        {
+            return Err(format!("'id' is a text of 1 to {MAX_RECORD_ID_BYTES} bytes"));
+        }
+        match (verb, id, record) {
+            (Verb::List, None, None) => Ok(Action::List),
+            (Verb::Read, Some(id), None) => Ok(Action::Read(id)),
+            (Verb::Delete, Some(id), None) => Ok(Action::Delete(id)),
+            (Verb::Find, None, record) => {
+                let path = |(path, value): (String, Value)| {
+                    Ok((path.parse::<Path>().map_err(|error| error.to_string())?, value))
+                };
+                fields(record)?.into_iter().map(path).collect::<Result<_, String>>().map(Action::Find)
+            }
+            (Verb::Create, None, record) => Ok(Action::Create(Value::Object(fields(record)?))),
+            (Verb::Update, Some(id), record) => Ok(Action::Update(id, Value::Object(fields(record)?))),
+            (Verb::Read | Verb::Delete | Verb::Update, None, _) => Err("'id' is missing: which record?".to_owned()),
+            (Verb::List | Verb::Find | Verb::Create, Some(_), _) => Err("'id' is too much here".to_owned()),
+            (Verb::List | Verb::Read | Verb::Delete, _, Some(_)) => Err("'record' is too much here".to_owned()),
+        }
+    }
+}
+
+/// The fields of a record as it is asked for.
+fn fields(record: Option<&RawValue>) -> Result<Vec<(String, Value)>, String> {
+    let record = record.ok_or("'record' is missing: an object of fields")?;
+    match Value::from_json(record.get()).map_err(|error| format!("'record' cannot be read: {error}"))? {
+        Value::Object(entries) if !entries.is_empty() => Ok(entries),
+        other => Err(format!("'record' must be an object with some field, not {}", other.kind())),
+    }
 }
 
 /// The word for an action in a command, a route or a request.
@@ -63,53 +101,6 @@ pub enum Verb {
     Update,
     /// [`Action::Delete`]
     Delete,
-}
-
-/// An action as it is asked for in JSON.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct AskedAction {
-    /// What to do.
-    pub verb: Verb,
-    /// The record, for `read`, `update` and `delete`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub id: Option<RecordId>,
-    /// Its fields, for `create` and `update`; the values to `find`, by path.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub record: Option<Box<RawValue>>,
-}
-
-impl AskedAction {
-    /// The action that is meant.
-    ///
-    /// # Errors
-    /// What is missing or too much.
-    pub fn into_action(self) -> Result<Action, String> {
-        let Self { verb, id, record } = self;
-        let fields = |record: Option<Box<RawValue>>| {
-            let record = record.ok_or("'record' is missing: an object of fields")?;
-            match Value::from_json(record.get()).map_err(|error| format!("'record' cannot be read: {error}"))? {
-                Value::Object(entries) if !entries.is_empty() => Ok(entries),
-                other => Err(format!("'record' must be an object with some field, not {}", other.kind())),
-            }
-        };
-        match (verb, id, record) {
-            (Verb::List, None, None) => Ok(Action::List),
-            (Verb::Read, Some(id), None) => Ok(Action::Read(id)),
-            (Verb::Delete, Some(id), None) => Ok(Action::Delete(id)),
-            (Verb::Find, None, record) => {
-                let path = |(path, value): (String, Value)| {
-                    Ok((path.parse::<Path>().map_err(|error| error.to_string())?, value))
-                };
-                fields(record)?.into_iter().map(path).collect::<Result<_, String>>().map(Action::Find)
-            }
-            (Verb::Create, None, record) => Ok(Action::Create(Value::Object(fields(record)?))),
-            (Verb::Update, Some(id), record) => Ok(Action::Update(id, Value::Object(fields(record)?))),
-            (Verb::Read | Verb::Delete | Verb::Update, None, _) => Err("'id' is missing: which record?".to_owned()),
-            (Verb::List | Verb::Find | Verb::Create, Some(_), _) => Err("'id' is too much here".to_owned()),
-            (Verb::List | Verb::Read | Verb::Delete, _, Some(_)) => Err("'record' is too much here".to_owned()),
-        }
-    }
 }
 
 /// What came of an action.
@@ -385,39 +376,42 @@ mod tests {
     use crate::connectors::{ConnectorFactory, ConnectorScope};
     use crate::model::budget::Limits;
 
-    fn asked(json: &str) -> Result<Action, String> {
-        serde_json::from_str::<AskedAction>(json).map_err(|error| error.to_string())?.into_action()
+    fn asked(verb: Verb, id: Option<&str>, record: Option<&str>) -> Result<Action, String> {
+        let record = record.map(|json| RawValue::from_string(json.to_owned()).unwrap());
+        Action::asked(verb, id.map(RecordId::from), record.as_deref())
     }
 
     #[test]
-    fn what_is_asked_for_in_json_is_checked() {
-        for (json, want) in [
-            (r#"{"verb":"list"}"#, Action::List),
-            (r#"{"verb":"read","id":"7"}"#, Action::Read("7".into())),
-            (r#"{"verb":"delete","id":"7"}"#, Action::Delete("7".into())),
+    fn what_is_asked_for_is_checked() {
+        let number = r#"{"n":12345678901234567890.10}"#;
+        for (verb, id, record, want) in [
+            (Verb::List, None, None, Action::List),
+            (Verb::Read, Some("7"), None, Action::Read("7".into())),
+            (Verb::Delete, Some("7"), None, Action::Delete("7".into())),
             (
-                r#"{"verb":"find","record":{"properties.email":"a@x"}}"#,
+                Verb::Find,
+                None,
+                Some(r#"{"properties.email":"a@x"}"#),
                 Action::Find(vec![("properties.email".parse().unwrap(), Value::string("a@x"))]),
             ),
-            (
-                r#"{"verb":"update","id":"7","record":{"n":12345678901234567890.10}}"#,
-                Action::Update("7".into(), Value::from_json(r#"{"n":12345678901234567890.10}"#).unwrap()),
-            ),
+            (Verb::Update, Some("7"), Some(number), Action::Update("7".into(), Value::from_json(number).unwrap())),
         ] {
-            assert_eq!(asked(json), Ok(want), "{json}");
+            assert_eq!(asked(verb, id, record), Ok(want));
         }
-        for (json, want) in [
-            (r#"{"verb":"read"}"#, "'id' is missing"),
-            (r#"{"verb":"list","id":"7"}"#, "'id' is too much"),
-            (r#"{"verb":"read","id":"7","record":{}}"#, "'record' is too much"),
-            (r#"{"verb":"create"}"#, "'record' is missing"),
-            (r#"{"verb":"create","record":[1]}"#, "must be an object with some field, not list"),
-            (r#"{"verb":"create","record":{}}"#, "must be an object with some field"),
-            (r#"{"verb":"find","record":{"a..b":1}}"#, "is not a path"),
-            (r#"{"verb":"reed"}"#, "unknown variant"),
-            (r#"{"verb":"list","idd":1}"#, "unknown field"),
+        let long = "7".repeat(MAX_RECORD_ID_BYTES + 1);
+        for (verb, id, record, want) in [
+            (Verb::Read, None, None, "'id' is missing"),
+            (Verb::Read, Some(""), None, "'id' is a text of 1 to"),
+            (Verb::Read, Some(long.as_str()), None, "'id' is a text of 1 to"),
+            (Verb::List, Some("7"), None, "'id' is too much"),
+            (Verb::Read, Some("7"), Some("{}"), "'record' is too much"),
+            (Verb::Create, None, None, "'record' is missing"),
+            (Verb::Create, None, Some("[1]"), "must be an object with some field, not list"),
+            (Verb::Create, None, Some("{}"), "must be an object with some field"),
+            (Verb::Find, None, Some(r#"{"a..b":1}"#), "is not a path"),
         ] {
-            assert!(asked(json).unwrap_err().contains(want), "{json}: {:?}", asked(json));
+            let error = asked(verb, id, record).unwrap_err();
+            assert!(error.contains(want), "{verb:?}: {error}");
         }
     }
 

@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use actix::Addr;
 use dashmap::DashMap;
 
+use crate::actors::connection::Connection;
 use crate::actors::env::Env;
-use crate::actors::message::InboxFilled;
+use crate::actors::message::{InboxFilled, MarkError};
 use crate::actors::supervisor::Routes;
 use crate::model::hint::Hint;
 use crate::model::ids::{ConnNo, ConnectionId, ObjectName, Scope};
@@ -45,6 +47,18 @@ impl Known {
 
 /// All connections, for any thread.
 pub type KnownConnections = Arc<DashMap<ConnectionId, Known>>;
+
+/// The actor of a connection, from any thread.
+///
+/// # Errors
+/// When there is no such connection, or its actor is being restarted.
+pub fn route(routes: &Routes, known: &KnownConnections, id: &ConnectionId) -> Result<Addr<Connection>, MarkError> {
+    match routes.get(id) {
+        Some(address) => Ok(address.clone()),
+        None if known.contains_key(id) => Err(MarkError::Restarting),
+        None => Err(MarkError::NoConnection(id.clone())),
+    }
+}
 
 /// The one way from a trigger to a connection. Cheap to clone.
 #[derive(Debug, Clone)]

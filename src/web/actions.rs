@@ -16,10 +16,10 @@ use super::manual::refused;
 use crate::actors::connection::Connection;
 use crate::actors::message::{Act, MarkError};
 use crate::actors::supervisor::Routes;
-use crate::connectors::action::{Action, ActionAnswer, AskedAction, Verb, lost};
+use crate::connectors::action::{Action, ActionAnswer, Verb, lost};
 use crate::model::ids::{ConnectionId, ObjectName, RecordId};
 use crate::model::side::Side;
-use crate::triggers::intake::KnownConnections;
+use crate::triggers::intake::{KnownConnections, route};
 use crate::web::ApiError;
 use crate::web::bearer::Bearer;
 
@@ -84,7 +84,7 @@ impl ActionRequest {
     /// # Errors
     /// What is missing or too much.
     pub fn action(&self) -> Result<Action, String> {
-        AskedAction { verb: self.verb, id: self.id.clone(), record: self.record.clone() }.into_action()
+        Action::asked(self.verb, self.id.clone(), self.record.as_deref())
     }
 }
 
@@ -118,11 +118,7 @@ async fn answer(
     let bad = |reason: String| ApiError::bad_request("bad_request", reason);
     let asked: ActionRequest = serde_json::from_slice(&body).map_err(|error| bad(error.to_string()))?;
     let action = asked.action().map_err(bad)?;
-    let connection = match actions.routes.get(&asked.connection) {
-        Some(address) => address.clone(),
-        None if actions.known.contains_key(&asked.connection) => return Err(refused(&MarkError::Restarting)),
-        None => return Err(refused(&MarkError::NoConnection(asked.connection))),
-    };
+    let connection = route(&actions.routes, &actions.known, &asked.connection).map_err(|error| refused(&error))?;
     let told = act(&connection, asked.side, asked.object, action).await.map_err(|error| refused(&error))?;
     Ok(HttpResponse::Ok().json(told))
 }

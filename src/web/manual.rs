@@ -14,13 +14,12 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 use tokio::sync::oneshot;
 
-use crate::actors::connection::Connection;
 use crate::actors::message::{MarkError, MarkRecord, RunReport, RunSync};
 use crate::actors::supervisor::Routes;
 use crate::model::ids::{ConnectionId, MAX_RECORD_ID_BYTES, RecordId, SyncName};
 use crate::model::side::Side;
 use crate::model::work::Lane;
-use crate::triggers::intake::{COME_BACK_S, KnownConnections};
+use crate::triggers::intake::{COME_BACK_S, KnownConnections, route};
 use crate::web::ApiError;
 use crate::web::bearer::Bearer;
 
@@ -52,14 +51,6 @@ impl Manual {
             config.service(sync.route(web::post().to(sync_now)));
         }
     }
-
-    fn connection(&self, id: &ConnectionId) -> Result<actix::Addr<Connection>, ApiError> {
-        match self.routes.get(id) {
-            Some(address) => Ok(address.clone()),
-            None if self.known.contains_key(id) => Err(refused(&MarkError::Restarting)),
-            None => Err(refused(&MarkError::NoConnection(id.clone()))),
-        }
-    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -82,7 +73,7 @@ async fn sync_now(
     let body = super::webhooks::body(payload).await?;
     let bad = |reason: String| ApiError::bad_request("bad_request", reason);
     let asked: Asked = serde_json::from_slice(&body).map_err(|error| bad(error.to_string()))?;
-    let connection = manual.connection(&asked.connection)?;
+    let connection = route(&manual.routes, &manual.known, &asked.connection).map_err(|error| refused(&error))?;
     match asked {
         Asked { sync, full, side: None, id: None, .. } => {
             let (done, report) = oneshot::channel();

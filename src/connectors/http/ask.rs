@@ -14,7 +14,7 @@ use super::call::{PathIds, Prepared, Reply, unanswered_read};
 use super::cursor::{self, Asked};
 use super::page::{At, Run};
 use super::read::fail;
-use super::spec::{Endpoint, FindSpec, ListSpec, PageKind, SearchBy, SearchForm};
+use super::spec::{CursorSpec, Endpoint, FindSpec, ListSpec, PageKind, SearchBy, SearchForm};
 use super::template::{Name, Values, fill_query, fill_tree, has_list_of_fields, number, to_text};
 
 /// A reading request's address and body.
@@ -29,41 +29,21 @@ impl HttpConnector {
     /// # Errors
     /// When the position cannot be asked for, or no URL comes of it.
     pub(super) fn ask_page(&self, list: &ListSpec, since: Option<&Cursor>, run: &Run) -> Result<Ask, ConnectorError> {
-        let spec = list.cursor.as_ref();
         // A list that was begun anew goes on from a position of its own.
         let from = run.from.as_deref().map(Cursor::new);
-        let asked = match (spec, from.as_ref().or(since)) {
-            (Some(spec), Some(position)) => Some((spec, cursor::asked(spec, position, from.is_none(), self.now())?)),
-            (Some(_) | None, Some(_) | None) => None,
+        let Some((spec, position)) = list.cursor.as_ref().zip(from.as_ref().or(since)) else {
+            return self.compose_ask(list, run, Values::default(), None, &[]);
         };
-        let page = page_value(&list.page.kind, run.at.as_ref());
-        let position = asked.as_ref().and_then(|(spec, asked)| match asked {
-            Asked::Position(text) => Some(cursor_value(spec, text)),
-            Asked::Url(_) => None,
-        });
-        let size = list.page.size.as_ref().map(|(_, size)| *size);
-        let values = Values { cursor: position.as_ref(), page: page.as_ref(), size, ..Values::default() };
-        let body = list.body.as_ref().and_then(|body| fill_tree(body, &values));
-        let next = match (&run.at, &asked) {
-            // Checked again: a token is only a text.
-            (Some(At::Url(next)), _) => Some(next),
-            (None, Some((_, Asked::Url(url)))) => Some(url),
-            (Some(At::Number(_) | At::Token(_)) | None, _) => None,
-        };
-        if let Some(next) = next {
-            let url = self.caller.next_url(&self.caller.base, next).map_err(fail)?;
-            return Ok(Ask { url, body });
+        match cursor::asked(spec, position, from.is_none(), self.now())? {
+            Asked::Url(url) => self.compose_ask(list, run, Values::default(), Some(&url), &[]),
+            Asked::Position(text) => {
+                let position = cursor_value(spec, &text);
+                let param = spec.param.as_ref().map(|param| (param.clone(), to_text(&position)));
+                let query: Vec<(String, String)> = spec.query.iter().cloned().chain(param).collect();
+                let values = Values { cursor: Some(&position), ..Values::default() };
+                self.compose_ask(list, run, values, None, &query)
+            }
         }
-        let is_alone = list.page.alone && run.at.is_some();
-        let mut query = if is_alone { Vec::new() } else { fill_query(&list.endpoint.query, &values) };
-        query.extend(size_param(list));
-        if let (Some((spec, Asked::Position(text))), false) = (&asked, is_alone) {
-            query.extend(spec.query.iter().cloned());
-            query.extend(spec.param.as_ref().map(|param| (param.clone(), to_text(&cursor_value(spec, text)))));
-        }
-        query.extend(page_param(list, page.as_ref()));
-        let url = self.caller.url(&list.endpoint.path, PathIds::default(), &query).map_err(fail)?;
-        Ok(Ask { url, body })
     }
 
     /// What asks for one page of what a search finds.
@@ -71,22 +51,46 @@ impl HttpConnector {
     /// # Errors
     /// When no URL comes of it.
     pub(super) fn ask_found(&self, list: &ListSpec, searched: &Searched, run: &Run) -> Result<Ask, ConnectorError> {
+        let values = Values { fields: &searched.fields, ..Values::default() };
+        self.compose_ask(list, run, values, None, &searched.query)
+    }
+
+    /// A request for the page where a run stands. `values` are those of the request as a whole,
+    /// `query` the parameters that belong to them; `first` is the URL of the first page where
+    /// that is one by itself.
+    fn compose_ask(
+        &self,
+        list: &ListSpec,
+        run: &Run,
+        values: Values<'_>,
+        first: Option<&str>,
+        query: &[(String, String)],
+    ) -> Result<Ask, ConnectorError> {
         let page = page_value(&list.page.kind, run.at.as_ref());
         let size = list.page.size.as_ref().map(|(_, size)| *size);
-        let values = Values { page: page.as_ref(), size, fields: &searched.fields, ..Values::default() };
+        let values = Values { page: page.as_ref(), size, ..values };
         let body = list.body.as_ref().and_then(|body| fill_tree(body, &values));
-        if let Some(At::Url(next)) = &run.at {
+        let next = match &run.at {
+            Some(At::Url(next)) => Some(next.as_str()),
+            Some(At::Number(_) | At::Token(_)) => None,
+            None => first,
+        };
+        if let Some(next) = next {
+            // Checked again: a token or a position is only a text.
             let url = self.caller.next_url(&self.caller.base, next).map_err(fail)?;
             return Ok(Ask { url, body });
         }
+        let mut all = Vec::new();
         let is_alone = list.page.alone && run.at.is_some();
-        let mut query = if is_alone { Vec::new() } else { fill_query(&list.endpoint.query, &values) };
-        query.extend(size_param(list));
         if !is_alone {
-            query.extend(searched.query.iter().cloned());
+            all.extend(fill_query(&list.endpoint.query, &values));
         }
-        query.extend(page_param(list, page.as_ref()));
-        let url = self.caller.url(&list.endpoint.path, PathIds::default(), &query).map_err(fail)?;
+        all.extend(size_param(list));
+        if !is_alone {
+            all.extend_from_slice(query);
+        }
+        all.extend(page_param(list, page.as_ref()));
+        let url = self.caller.url(&list.endpoint.path, PathIds::default(), &all).map_err(fail)?;
         Ok(Ask { url, body })
     }
 
@@ -176,7 +180,7 @@ fn page_value(kind: &PageKind, at: Option<&At>) -> Option<Value> {
 
 /// A position as it stands in a body: a number where it is one and the file gives it no other
 /// form.
-fn cursor_value(spec: &super::spec::CursorSpec, text: &str) -> Value {
+fn cursor_value(spec: &CursorSpec, text: &str) -> Value {
     match Number::parse(text) {
         Ok(number) if spec.is_number() => Value::Number(number),
         Ok(_) | Err(_) => Value::string(spec.format.replace(Name::Cursor.as_str(), text)),

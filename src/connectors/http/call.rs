@@ -273,14 +273,16 @@ pub(super) fn judge<'f>(file: &'f HttpConnectorFile, told: &Told<'_>) -> Judged<
     if let Some(rule) = file.rules.iter().find(|rule| rule.fits(told)) {
         return Judged { meaning: rule.meaning(told, file.limited_pause_ms), rule: Some(rule) };
     }
-    let retry_after = (told.header)("retry-after").and_then(|text| retry_after_ms(&text, told.server_now));
-    let wait = || file.wait.as_ref().and_then(|wait| wait.millis(told));
-    Judged { meaning: meaning(file, told.status, retry_after.or_else(wait)), rule: None }
+    Judged { meaning: meaning(file, told), rule: None }
 }
 
 /// What a status means. Declared statuses come before the usual ones.
-fn meaning(file: &HttpConnectorFile, status: u16, retry_after_ms: Option<u64>) -> Meaning {
-    let limited = || Meaning::Limited { millis: retry_after_ms.unwrap_or(file.limited_pause_ms) };
+fn meaning(file: &HttpConnectorFile, told: &Told<'_>) -> Meaning {
+    let status = told.status;
+    let retry_after_ms = (told.header)("retry-after").and_then(|text| retry_after_ms(&text, told.server_now));
+    // How long only: many apps tell with every answer when their window ends.
+    let wait = || file.wait.as_ref().and_then(|wait| wait.millis(told));
+    let limited = || Meaning::Limited { millis: retry_after_ms.or_else(wait).unwrap_or(file.limited_pause_ms) };
     let Statuses { limited: limits, unauthorised, missing, changed, duplicate, invalid, retry } = &file.statuses;
     for (statuses, meaning) in [
         (limits, limited()),

@@ -71,26 +71,6 @@ fn delete(id: &str) -> Write {
     Write::Delete(Delete { id: id.into(), expected: None })
 }
 
-fn word(outcome: &Outcome) -> String {
-    match outcome {
-        Outcome::Written(stored) => format!("written {}", stored.id),
-        Outcome::Deleted => "deleted".into(),
-        Outcome::Changed => "changed".into(),
-        Outcome::Missing => "missing".into(),
-        Outcome::Duplicate(id) => format!("duplicate {}", id.as_ref().map_or("-", RecordId::as_str)),
-        Outcome::Rejected { path, .. } => format!("rejected {}", path.as_deref().unwrap_or("-")),
-        Outcome::NotSent(error) => next_word(&error.next),
-        Outcome::Unknown(_) => "unknown".into(),
-    }
-}
-
-fn next_word(next: &NextStep) -> String {
-    match next {
-        NextStep::Wait { millis } => format!("wait {millis}"),
-        other => format!("{other:?}").to_lowercase(),
-    }
-}
-
 #[actix_web::test]
 async fn rules_say_what_an_answer_means() {
     for (code, body, read, changes, written) in [
@@ -101,7 +81,7 @@ async fn rules_say_what_an_answer_means() {
         (400, r#"{"code":"SYNC_TOKEN"}"#, "retry", "resync", "retry"),
         (410, "{}", "fail", "resync", "fail"),
         (200, r#"{"userErrors":{"field":"email","message":"taken"}}"#, "fail", "fail", "rejected email"),
-        (200, r#"{"userErrors":{"field":["email"]}}"#, "fail", "fail", "rejected -"),
+        (200, r#"{"userErrors":{"field":["email"]}}"#, "fail", "fail", "rejected"),
         (200, r#"{"id":"1","userErrors":[]}"#, "retry", "retry", "written 1"),
         (420, "slow down", "wait 5000", "wait 5000", "wait 5000"),
         (500, "There is NO SUCH THING", "fail", "fail", "fail"),
@@ -109,8 +89,8 @@ async fn rules_say_what_an_answer_means() {
         // One for each call: a limit pauses the next.
         let bench = || Bench::new(FILE, move |_| status(code, body));
         let place = format!("{code} {body}");
-        assert_eq!(next_word(&bench().pages(None).await.unwrap_err().next), read, "{place}");
-        assert_eq!(next_word(&bench().pages(Some(T)).await.unwrap_err().next), changes, "{place}");
+        assert_eq!(next_word(bench().pages(None).await.unwrap_err().next), read, "{place}");
+        assert_eq!(next_word(bench().pages(Some(T)).await.unwrap_err().next), changes, "{place}");
         assert_eq!(word(&bench().write(vec![create()]).await[0]), written, "{place}");
     }
     let bench = Bench::new(FILE, |_| status(500, "there is no such thing"));
@@ -132,7 +112,22 @@ async fn headers_tell_of_limits() {
         ("X-Try-Again", "yes", 418, "retry"),
     ] {
         let error = limited(name, text, code).pages(None).await.unwrap_err();
-        assert_eq!(next_word(&error.next), want, "{name}: {text}");
+        assert_eq!(next_word(error.next), want, "{name}: {text}");
+    }
+}
+
+/// Many apps tell with every answer when their window ends.
+#[actix_web::test]
+async fn a_header_of_every_answer_makes_no_limit_of_it() {
+    for (code, want) in [(409, "duplicate 9"), (503, "unknown"), (422, "rejected"), (429, "wait 10000")] {
+        let bench = Bench::new(FILE, move |_| {
+            Ok(HttpResponse::new(code, r#"{"existing":"9"}"#).with_header("X-Reset", "1795435210"))
+        });
+        assert_eq!(word(&bench.write(vec![create()]).await[0]), want, "{code}");
+        let bench = Bench::new(&FILE.replace("duplicate = [409]", ""), move |_| {
+            Ok(HttpResponse::new(409, "{}").with_header("X-Reset", "1795435210"))
+        });
+        assert_eq!(word(&bench.write(vec![create()]).await[0]), "rejected");
     }
 }
 
@@ -185,7 +180,7 @@ async fn results_are_known_by_what_they_name() {
         )
     });
     let words: Vec<String> = bench.write((0..4).map(|_| create()).collect()).await.iter().map(word).collect();
-    assert_eq!(words, ["written n0", "rejected -", "written n2", "unknown"]);
+    assert_eq!(words, ["written n0", "rejected", "written n2", "unknown"]);
     let body = value(bench.sent()[0].body.as_deref().unwrap());
     let traces = body.get(&Path::key("inputs")).unwrap();
     assert!(traces.to_json().starts_with(r#"[{"trace":"0","properties":{"email":"a@x","age":7}},{"trace":"1""#));
@@ -203,7 +198,7 @@ async fn results_are_known_by_what_they_name() {
 #[actix_web::test]
 async fn a_batch_without_a_list_of_results_may_have_failures_only() {
     for (body, want) in [
-        (r#"{"errors":[{"context":{"trace":"0"}},{"context":{"trace":"1"}}]}"#, ["rejected -", "rejected -"]),
+        (r#"{"errors":[{"context":{"trace":"0"}},{"context":{"trace":"1"}}]}"#, ["rejected", "rejected"]),
         (r#"{"results":[]}"#, ["unknown", "unknown"]),
         ("{}", ["unknown", "unknown"]),
         ("<html>", ["unknown", "unknown"]),

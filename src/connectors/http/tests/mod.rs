@@ -161,3 +161,31 @@ get = "/things/{{id}}"
 "#
     )
 }
+
+/// The outcome in a word, with what it names.
+fn word(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Written(stored) => format!("written {}", stored.id),
+        Outcome::Deleted => "deleted".into(),
+        Outcome::Changed => "changed".into(),
+        Outcome::Missing => "missing".into(),
+        Outcome::Duplicate(id) => format!("duplicate {}", id.as_ref().map_or("?", RecordId::as_str)),
+        Outcome::Rejected { path: Some(path), .. } => format!("rejected {path}"),
+        Outcome::Rejected { path: None, .. } => "rejected".into(),
+        Outcome::NotSent(error) => next_word(error.next),
+        Outcome::Unknown(_) => "unknown".into(),
+    }
+}
+
+/// What to do next, in a word.
+fn next_word(next: NextStep) -> String {
+    match next {
+        NextStep::Wait { millis } => format!("wait {millis}"),
+        NextStep::Retry
+        | NextStep::Reauthorise
+        | NextStep::Quarantine
+        | NextStep::Fail
+        | NextStep::Resync
+        | NextStep::TreatAsDeleted => format!("{next:?}").to_lowercase(),
+    }
+}

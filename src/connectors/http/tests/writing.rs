@@ -197,26 +197,6 @@ async fn ids_that_cannot_be_addressed_are_held_back() {
     assert!(bench.sent().is_empty());
 }
 
-/// The outcome in a word.
-fn word(outcome: &Outcome) -> String {
-    match outcome {
-        Outcome::Written(stored) => format!("written {}", stored.id),
-        Outcome::Deleted => "deleted".into(),
-        Outcome::Changed => "changed".into(),
-        Outcome::Missing => "missing".into(),
-        Outcome::Duplicate(id) => format!("duplicate {}", id.as_ref().map_or("?", RecordId::as_str)),
-        Outcome::Rejected { .. } => "rejected".into(),
-        Outcome::NotSent(error) => match error.next {
-            NextStep::Wait { millis } => format!("wait {millis}"),
-            NextStep::Reauthorise => "reauthorise".into(),
-            NextStep::Retry => "retry".into(),
-            NextStep::Fail => "fail".into(),
-            other => format!("{other:?}"),
-        },
-        Outcome::Unknown(_) => "unknown".into(),
-    }
-}
-
 const STORED: &str = r#"{"data":{"id":7,"rev":13,"email":"b@x","meta":{"n":2}}}"#;
 
 #[actix_web::test]
