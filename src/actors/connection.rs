@@ -194,7 +194,8 @@ impl Connection {
             if planted::is(Bug::PendingLostAtRestart) {
                 continue;
             }
-            queue.add(PendingRow { lane, seq, sync, pending, after_run: 0 });
+            let awaits = (pending.reason == PendingReason::AwaitPartner).then_some(0);
+            queue.add(PendingRow { awaits, ..PendingRow::new(lane, seq, sync, pending) });
         }
         let mut syncs = Vec::with_capacity(core.syncs.len());
         for sync in &core.syncs {
@@ -490,18 +491,15 @@ impl Connection {
             self.queue.remove(lane, seq);
         }
         for mut row in report.added {
-            if row.pending.reason == PendingReason::AwaitPartner {
-                // Only a run that starts from now on shows whether it has a partner; or the
-                // one it awaits already, which may list it again before it ends.
-                let waiting = self.queue.waiting(row.sync, row.pending.side, &row.pending.id);
-                let awaits = waiting.filter(|old| old.pending.reason == PendingReason::AwaitPartner);
-                if let Some(after_run) = awaits.map(|old| old.after_run) {
-                    row.after_run = after_run;
-                } else {
-                    row.after_run = self.runs;
-                    if let Some(index) = self.index_of(row.sync) {
-                        self.want(index, row.lane, false);
-                    }
+            // What it awaited already, whatever it was asked for since: else each look at it by
+            // a run, which lists it again before it ends, would make it wait for the next one.
+            let waiting = self.queue.waiting(row.sync, row.pending.side, &row.pending.id);
+            row.awaits = row.awaits.or_else(|| waiting?.awaits);
+            if row.pending.reason == PendingReason::AwaitPartner && row.awaits.is_none() {
+                // Only a run that starts from now on shows whether it has a partner.
+                row.awaits = Some(self.runs);
+                if let Some(index) = self.index_of(row.sync) {
+                    self.want(index, row.lane, false);
                 }
             }
             self.queue.add(row);
@@ -1024,7 +1022,7 @@ async fn look_for_missing(
             since_ms: now_ms,
             attempts: 0,
         };
-        rows.push(PendingRow { lane: Lane::Backfill, seq: core.take_seq(), sync: sync.no, pending, after_run: 0 });
+        rows.push(PendingRow::new(Lane::Backfill, core.take_seq(), sync.no, pending));
     };
     // What a unit of work is about to link, may have been read before it was deleted, and has no
     // marker yet.
@@ -1120,6 +1118,7 @@ async fn records(
             Some(Ok(entry)) => {
                 let stage = match row.pending.reason {
                     PendingReason::AwaitPartner => Stage::Create,
+                    _ if row.has_waited => Stage::Create,
                     PendingReason::Requested
                     | PendingReason::Retry
                     | PendingReason::Changed
@@ -1352,7 +1351,7 @@ impl Connection {
     fn requested(&self, sync: SyncNo, side: Side, id: RecordId, lane: Lane, due_ms: i64, since_ms: i64) -> PendingRow {
         let reason = PendingReason::Requested.in_place_of(self.core.pending_row(sync, side, &id).map(|row| row.reason));
         let pending = Pending { side, id, reason, due_ms, since_ms, attempts: 0 };
-        PendingRow { lane, seq: self.core.take_seq(), sync, pending, after_run: 0 }
+        PendingRow::new(lane, self.core.take_seq(), sync, pending)
     }
 }
 

@@ -19,9 +19,27 @@ pub struct PendingRow {
     pub sync: SyncNo,
     /// The row.
     pub pending: Pending,
-    /// For a record that awaits its partner: the last run that had started when it was
-    /// added, which cannot have seen it. Not stored; after a restart any run will do.
-    pub after_run: u64,
+    /// For a record that awaits its partner, also where it has been put off or asked for
+    /// since: the last run that had started when it began to, which cannot have shown it.
+    /// Not stored; after a restart any run will do.
+    pub awaits: Option<u64>,
+    /// A run that started after it began to await its partner is over.
+    pub has_waited: bool,
+}
+
+impl PendingRow {
+    /// A row that awaits no run.
+    #[must_use]
+    pub fn new(lane: Lane, seq: u64, sync: SyncNo, pending: Pending) -> Self {
+        Self { lane, seq, sync, pending, awaits: None, has_waited: false }
+    }
+
+    /// What a row that takes this one's place awaits: the same run, or, where that is over and
+    /// the record awaits its partner anew, another.
+    #[must_use]
+    pub fn awaits_then(&self, reason: PendingReason) -> Option<u64> {
+        self.awaits.filter(|_| reason != PendingReason::AwaitPartner || !self.has_waited)
+    }
 }
 
 /// All pending rows of a connection.
@@ -96,8 +114,9 @@ impl PendingQueue {
         most: usize,
         last_run: impl Fn(SyncNo) -> u64,
     ) -> Vec<PendingRow> {
+        let has_waited = |row: &PendingRow| row.awaits.is_some_and(|begun| last_run(row.sync) > begun);
         let ready = |row: &PendingRow| match row.pending.reason {
-            PendingReason::AwaitPartner => last_run(row.sync) > row.after_run || planted::is(Bug::PartnerNotAwaited),
+            PendingReason::AwaitPartner => has_waited(row) || planted::is(Bug::PartnerNotAwaited),
             PendingReason::Requested
             | PendingReason::Retry
             | PendingReason::Changed
@@ -120,8 +139,13 @@ impl PendingQueue {
         let together = planted::is(Bug::PoisonGoesAlong);
         let most = if first.pending.attempts > 0 && !together { 1 } else { most };
         let fresh = |row: &&&PendingRow| row.pending.attempts == 0 || most == 1 || together;
-        let taken: Vec<PendingRow> =
-            due.iter().filter(alike).filter(fresh).take(most).map(|row| (*row).clone()).collect();
+        let taken: Vec<PendingRow> = due
+            .iter()
+            .filter(alike)
+            .filter(fresh)
+            .take(most)
+            .map(|row| PendingRow { has_waited: has_waited(row), ..(*row).clone() })
+            .collect();
         for row in &taken {
             self.taken.insert((row.lane, row.seq), ());
         }
@@ -205,7 +229,7 @@ mod tests {
 
     fn row(lane: Lane, seq: u64, id: &str, due_ms: i64, reason: PendingReason) -> PendingRow {
         let pending = Pending { side: Side::App, id: id.into(), reason, due_ms, since_ms: 10, attempts: 0 };
-        PendingRow { lane, seq, sync: SyncNo(1), pending, after_run: 3 }
+        PendingRow { awaits: Some(3), ..PendingRow::new(lane, seq, SyncNo(1), pending) }
     }
 
     #[test]

@@ -515,8 +515,7 @@ impl Recovery {
             since_ms: waited.as_ref().map_or(now_ms, |row| row.since_ms),
             attempts: waited.map_or(0, |row| row.attempts),
         };
-        let row =
-            PendingRow { lane: Lane::Schedule, seq: self.core.take_seq(), sync: self.sync.no, pending, after_run: 0 };
+        let row = PendingRow::new(Lane::Schedule, self.core.take_seq(), self.sync.no, pending);
         self.commit.put_pending(row.sync, row.lane, row.seq, &row.pending);
         self.report.added.push(row);
     }

@@ -401,9 +401,10 @@ impl World {
             return;
         }
         // One entered anew beside what a run under way has read of the old one, or where
-        // nothing pairs two records what it may still bring back, is that window, too.
+        // nothing pairs two records what it may still bring back, is that window, too. So is
+        // one that a first read finds, cut short, where the other side still shows the old one.
         let used = self.ledgers[account].names.contains(&email);
-        if used && !self.is_idle().await {
+        if used && !(self.has_read_all().await && self.is_idle().await) {
             return;
         }
         // While a run is between its two reads, a record made on both sides at once is
@@ -609,6 +610,13 @@ impl World {
         let all = self.kernel.status().await;
         let runs = all.iter().flat_map(|connection| &connection.syncs).any(|sync| sync.progress.is_some());
         !runs && self.is_caught_up().await && self.edge.calls_begun() == begun
+    }
+
+    /// Whether every sync is past its first read.
+    async fn has_read_all(&self) -> bool {
+        let all = self.kernel.status().await;
+        let mut syncs = all.iter().flat_map(|connection| &connection.syncs);
+        all.len() == self.accounts.len() && syncs.all(|sync| matches!(sync.state.as_str(), "idle" | "running"))
     }
 
     /// Whether nothing is due. Under a tight schedule there always is a run under way.

@@ -191,7 +191,7 @@ impl Fetched {
     /// A pending record could not be read: it is tried again later, or held back when
     /// it was tried too often.
     pub fn put_off_row(&mut self, row: PendingRow, error: ConnectorError) {
-        let PendingRow { lane, seq, sync, mut pending, .. } = row;
+        let PendingRow { lane, seq, sync, mut pending, awaits, .. } = row;
         self.commit.delete_pending(sync, lane, seq, pending.side, &pending.id);
         self.report.removed.push((lane, seq));
         pending.attempts += 1;
@@ -209,7 +209,7 @@ impl Fetched {
         } else {
             let after_ms = i64::try_from(backoff_ms(pending.attempts)).unwrap_or(i64::MAX);
             pending.due_ms = self.core.env.now_ms().saturating_add(after_ms);
-            self.report.added.push(PendingRow { lane, seq: self.core.take_seq(), sync, pending, after_run: 0 });
+            self.report.added.push(PendingRow { awaits, ..PendingRow::new(lane, self.core.take_seq(), sync, pending) });
         }
         self.report.trouble = Some(error);
     }
@@ -246,7 +246,9 @@ impl Fetched {
     }
 
     fn keep_pending(&mut self, pending: Pending) {
-        let row = PendingRow { lane: self.lane, seq: self.core.take_seq(), sync: self.sync.no, pending, after_run: 0 };
+        let awaits = self.rows.get(&(pending.side, pending.id.clone())).and_then(|row| row.awaits_then(pending.reason));
+        let row = PendingRow::new(self.lane, self.core.take_seq(), self.sync.no, pending);
+        let row = PendingRow { awaits, ..row };
         self.report.added.push(row);
     }
 

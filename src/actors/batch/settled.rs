@@ -384,7 +384,9 @@ impl Settling {
         let due_ms = now_ms.saturating_add(i64::try_from(after_ms).unwrap_or(i64::MAX));
         let reason = reason.in_place_of(self.core.pending_row(self.sync.no, side, id).map(|row| row.reason));
         let pending = Pending { side, id: id.clone(), reason, due_ms, since_ms, attempts };
-        let row = PendingRow { lane: self.lane, seq: self.core.take_seq(), sync: self.sync.no, pending, after_run: 0 };
+        let awaits = self.rows.get(&(side, id.clone())).and_then(|row| row.awaits_then(reason));
+        let row = PendingRow::new(self.lane, self.core.take_seq(), self.sync.no, pending);
+        let row = PendingRow { awaits, ..row };
         self.report.added.push(row);
     }
 
