@@ -4,6 +4,7 @@
 
 mod act;
 mod check;
+mod connection;
 mod connector;
 mod demo;
 mod dump;
@@ -63,6 +64,10 @@ enum Command {
     Plan(plan::Args),
     /// Check the configuration, the connector files, and that both sides answer.
     Check(check::Args),
+    /// List, add, change and remove connections, without a restart.
+    Connection(connection::Args),
+    /// Have the running kernel read its configuration again, and tell what that changed.
+    Reload(connection::ReloadArgs),
     /// Help with a connector file.
     Connector(connector::Args),
     /// Tell how each connection is: lag, cursors, pending and quarantined records.
@@ -104,6 +109,8 @@ pub fn main() -> ExitCode {
         | Command::Sync(_)
         | Command::Plan(_)
         | Command::Check(_)
+        | Command::Connection(_)
+        | Command::Reload(_)
         | Command::Connector(_)
         | Command::Status(_)
         | Command::Dump(_)
@@ -146,6 +153,8 @@ async fn execute(command: Command, out: &Output) -> Result<Exit, Failure> {
         Command::Sync(args) => unless_interrupted(sync::execute(args, out)).await,
         Command::Plan(args) => unless_interrupted(plan::execute(args, out)).await,
         Command::Check(args) => unless_interrupted(check::execute(args, out)).await,
+        Command::Connection(args) => unless_interrupted(connection::execute(args, out)).await,
+        Command::Reload(args) => unless_interrupted(connection::reload(args, out)).await,
         Command::Connector(args) => connector::execute(args, out),
         Command::Status(args) => unless_interrupted(status::execute(args, out)).await,
         Command::Dump(args) => unless_interrupted(dump::execute(args, out)).await,

@@ -10,11 +10,16 @@
 //! | `POST /plan` [`PlanRequest`](crate::plan::PlanRequest) | [`PlanReport`](crate::plan::PlanReport) |
 //! | `POST /record` [`RecordRequest`] | `{}` once the request is durable |
 //! | `POST /act` [`ActionRequest`](crate::web::actions::ActionRequest) | [`ActionAnswer`](crate::connectors::action::ActionAnswer) |
+//! | `GET /connections` | [`Listed`](crate::registry::Listed), one for each |
+//! | `POST /connections/show` [`ConnectionRequest`] | [`ShownConnection`] |
+//! | `POST /connections/add`, `POST /connections/change` [`DocumentRequest`] | [`Put`](crate::registry::Put) |
+//! | `POST /connections/remove` [`RemoveRequest`] | `{}` |
+//! | `POST /reload` | [`Reload`](crate::registry::Reload) |
 //! | `POST /pause`, `POST /resume` [`ConnectionRequest`] | `{}` |
 //! | `GET /dump` | the whole state as text |
 //!
 //! A refusal is `{"error":"…"}` with status 404 for what does not exist, 409 for what
-//! cannot be done now, 500 for the rest.
+//! cannot be done now, 422 for a document or a configuration that is wrong, 500 for the rest.
 
 mod client;
 mod server;
@@ -102,6 +107,34 @@ pub struct RecordRequest {
 pub struct ConnectionRequest {
     /// Which.
     pub connection: ConnectionId,
+}
+
+/// Add connections, or change them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DocumentRequest {
+    /// What the document is called in messages.
+    pub name: String,
+    /// The keys of one `[[connection]]`, or any number of `[[connection]]`.
+    pub document: String,
+}
+
+/// What was declared for a connection.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShownConnection {
+    /// Which.
+    pub connection: ConnectionId,
+    /// Its document, without secrets that stand in it.
+    pub document: String,
+}
+
+/// Remove a connection.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemoveRequest {
+    /// Which.
+    pub connection: ConnectionId,
+    /// Forget all its state, too.
+    #[serde(default)]
+    pub purge: bool,
 }
 
 /// A refusal.

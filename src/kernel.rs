@@ -1,6 +1,6 @@
 //! The kernel: connections kept in agreement inside a running actix system.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,11 +18,12 @@ use crate::connectors::action::{Action, ActionAnswer};
 use crate::model::ids::{ConnectionId, ObjectName, RecordId, Scope, SyncName};
 use crate::model::side::{PerSide, Side};
 use crate::model::work::Lane;
-use crate::store::{Store, StoreError, StoreOptions};
+use crate::store::{CommitRight, Store, StoreError, StoreOptions};
 use crate::triggers::counts::Counts;
 use crate::triggers::event::{Accepted, EventError, EventTrigger, Fire};
-use crate::triggers::intake::{Intake, Known, KnownConnections, route};
+use crate::triggers::intake::{Intake, route};
 use crate::triggers::kept::Kept;
+use crate::triggers::known::{Known, KnownConnections};
 use crate::triggers::schedule;
 #[cfg(feature = "simulate")]
 use crate::triggers::webhook::{Answer, Deliver};
@@ -169,7 +170,7 @@ impl KernelBuilder {
             arbiters.push(arbiter);
         }
         let (known, entrances) = (KnownConnections::default(), Entrances::default());
-        let intake = Intake::new(store.inbox_right(), Arc::clone(&routes), Arc::clone(&known), self.env.clone());
+        let intake = Intake::new(store.inbox_right(), Arc::clone(&routes), known.clone(), self.env.clone());
         let home = arbiters.first().cloned();
         let webhooks = {
             let (intake, entrances) = (intake.clone(), entrances.clone());
@@ -179,10 +180,32 @@ impl KernelBuilder {
         let (webhooks, events) = (Arc::new(webhooks), Arc::new(events));
         let inner = Inner { store, supervisors, arbiters, routes, known, entrances, webhooks, events, notifier };
         let kernel = Kernel { inner: Arc::new(inner) };
-        for connection in self.connections {
-            kernel.add(connection).await?;
-        }
+        kernel.add_all(self.connections).await.into_iter().collect::<Result<(), KernelError>>()?;
         Ok(kernel)
+    }
+}
+
+/// What a connection to be started wants of the kernel.
+struct Wanted {
+    id: ConnectionId,
+    scope: Option<Scope>,
+    objects: PerSide<BTreeSet<ObjectName>>,
+    /// What is wrong with its webhook.
+    problem: Option<String>,
+}
+
+impl Wanted {
+    fn of(spec: &ConnectionSpec) -> Self {
+        Self {
+            id: spec.id.clone(),
+            scope: spec.scope.clone(),
+            objects: PerSide::from_fn(|side| spec.syncs.iter().map(|sync| sync.objects[side].clone()).collect()),
+            problem: spec.webhook.as_ref().and_then(Webhook::problem),
+        }
+    }
+
+    fn refuse(&self, reason: impl Into<String>) -> KernelError {
+        KernelError::Connection { id: self.id.clone(), reason: reason.into() }
     }
 }
 
@@ -214,50 +237,110 @@ impl Kernel {
     /// Adds a connection while running.
     ///
     /// # Errors
-    /// When there is one of that name, or it shares unscoped records with another.
+    /// When there is one of that name, or it shares records of your app with another.
     pub async fn add(&self, spec: ConnectionSpec) -> Result<(), KernelError> {
-        let id = spec.id.clone();
-        let refuse = |reason: String| KernelError::Connection { id: id.clone(), reason };
-        let objects = PerSide::from_fn(|side| spec.syncs.iter().map(|sync| sync.objects[side].clone()).collect());
-        self.check_scope(&id, spec.scope.as_ref(), &objects)?;
-        if let Some(problem) = spec.webhook.as_ref().and_then(Webhook::problem) {
-            return Err(refuse(format!("its webhook cannot be used: {problem}")));
+        self.add_all(vec![spec]).await.into_iter().collect()
+    }
+
+    /// Adds connections while running; the disk is waited for once, not for each. Tells what
+    /// came of each, in their order: one that is refused does not keep the others.
+    pub async fn add_all(&self, specs: Vec<ConnectionSpec>) -> Vec<Result<(), KernelError>> {
+        let (mut accepted, mut ids) = (Vec::new(), HashSet::new());
+        let mut answers: Vec<Result<(), KernelError>> = Vec::with_capacity(specs.len());
+        for spec in specs {
+            let wanted = Wanted::of(&spec);
+            let claimed = if self.inner.known.contains(&wanted.id) || !ids.insert(wanted.id.clone()) {
+                Err(wanted.refuse("it is there already"))
+            } else {
+                self.claim(&wanted)
+            };
+            if claimed.is_ok() {
+                accepted.push((answers.len(), spec, wanted));
+            }
+            answers.push(claimed);
         }
-        let (scope, webhook) = (spec.scope.clone(), spec.webhook.clone());
-        let added = self.supervisor_of(&id).send(Add(spec)).await;
-        added.map_err(|_| refuse("the supervisor is gone".to_owned()))?.map_err(refuse)?;
-        let conn = self.inner.store.intern_connection(&id)?;
-        self.inner.known.insert(id.clone(), Known::new(conn, scope, objects));
-        if let Some(webhook) = webhook
-            && let Err(reason) = self.inner.entrances.open(&id, &webhook)
-        {
-            self.remove(&id, false).await?;
-            return Err(refuse(reason));
+        let names: Vec<_> = accepted.iter().map(|(_, spec, wanted)| (wanted.id.clone(), spec.paused)).collect();
+        let rights = match self.begin(&names) {
+            Ok(rights) => rights,
+            Err(error) => {
+                let (reason, mut error) = (error.to_string(), Some(error));
+                for (at, _, wanted) in accepted {
+                    self.inner.known.release(&wanted.id, wanted.scope.as_ref());
+                    answers[at] = Err(error.take().map_or_else(|| wanted.refuse(&*reason), KernelError::Store));
+                }
+                return answers;
+            }
+        };
+        for ((at, spec, wanted), right) in accepted.into_iter().zip(rights) {
+            answers[at] = self.start(spec, &wanted, right).await;
+            if answers[at].is_err() {
+                self.inner.known.release(&wanted.id, wanted.scope.as_ref());
+            }
         }
-        Ok(())
+        answers
+    }
+
+    /// Begins epochs of connections that are to be started.
+    fn begin(&self, connections: &[(ConnectionId, bool)]) -> Result<Vec<CommitRight>, StoreError> {
+        if connections.is_empty() { Ok(Vec::new()) } else { self.inner.store.start_epochs(connections) }
+    }
+
+    /// Puts another specification in a connection's place, once its work in flight has ended.
+    /// It keeps its state, and whatever comes in for it meanwhile waits for it. Returns when
+    /// the new one runs.
+    ///
+    /// # Errors
+    /// When there is no connection of that name, or the new one shares records of your app with
+    /// another; then the old one runs on. Or when it cannot start; then none does.
+    pub async fn replace(&self, spec: ConnectionSpec) -> Result<(), KernelError> {
+        let wanted = Wanted::of(&spec);
+        let Some(old) = self.inner.known.get(&wanted.id) else {
+            return Err(MarkError::NoConnection(wanted.id).into());
+        };
+        self.claim(&wanted)?;
+        let removed = self.supervisor_of(&wanted.id).send(Remove(wanted.id.clone())).await;
+        removed.map_err(|_| MarkError::Restarting)??;
+        self.inner.entrances.close(&wanted.id);
+        let started = match self.begin(&[(wanted.id.clone(), spec.paused)]).map(|mut rights| rights.pop()) {
+            Ok(Some(right)) => self.start(spec, &wanted, right).await,
+            Ok(None) => Err(wanted.refuse("it did not begin")),
+            Err(error) => Err(error.into()),
+        };
+        if started.is_err() {
+            self.inner.known.remove(&wanted.id);
+            self.inner.known.release(&wanted.id, wanted.scope.as_ref());
+        } else if old.scope != wanted.scope {
+            self.inner.known.release(&wanted.id, old.scope.as_ref());
+        }
+        started
     }
 
     /// Two connections must not share your app's records: without a scope of its own,
     /// one customer's records would reach another's app.
-    fn check_scope(
-        &self,
-        id: &ConnectionId,
-        scope: Option<&Scope>,
-        objects: &PerSide<BTreeSet<ObjectName>>,
-    ) -> Result<(), KernelError> {
-        let clash = self.inner.known.iter().find(|other| {
-            other.key() != id && other.scope.as_ref() == scope && !objects.app.is_disjoint(&other.objects.app)
-        });
-        match clash {
-            None => Ok(()),
-            Some(other) => Err(KernelError::Connection {
-                id: id.clone(),
-                reason: match scope {
-                    Some(scope) => format!("its scope '{scope}' is also that of connection '{}'", other.key()),
-                    None => format!("neither it nor connection '{}' has a scope; give each its own", other.key()),
-                },
-            }),
+    fn claim(&self, wanted: &Wanted) -> Result<(), KernelError> {
+        if let Some(problem) = &wanted.problem {
+            return Err(wanted.refuse(format!("its webhook cannot be used: {problem}")));
         }
+        let claimed = self.inner.known.claim(&wanted.id, wanted.scope.as_ref(), &wanted.objects.app);
+        claimed.map_err(|other| match &wanted.scope {
+            Some(scope) => wanted.refuse(format!("its scope '{scope}' is also that of connection '{other}'")),
+            None => wanted.refuse(format!("neither it nor connection '{other}' has a scope; give each its own")),
+        })
+    }
+
+    /// Starts a connection that has its claim.
+    async fn start(&self, spec: ConnectionSpec, wanted: &Wanted, right: CommitRight) -> Result<(), KernelError> {
+        let (webhook, conn) = (spec.webhook.clone(), right.conn());
+        let added = self.supervisor_of(&wanted.id).send(Add(spec, right)).await;
+        added.map_err(|_| wanted.refuse("the supervisor is gone"))?.map_err(|reason| wanted.refuse(reason))?;
+        self.inner.known.insert(wanted.id.clone(), Known::new(conn, wanted.scope.clone(), wanted.objects.clone()));
+        if let Some(webhook) = webhook
+            && let Err(reason) = self.inner.entrances.open(&wanted.id, &webhook)
+        {
+            self.remove(&wanted.id, false).await?;
+            return Err(wanted.refuse(reason));
+        }
+        Ok(())
     }
 
     /// Removes a connection once its work in flight has ended. `purge` also forgets
@@ -271,8 +354,7 @@ impl Kernel {
         self.inner.entrances.close(id);
         self.inner.known.remove(id);
         if purge {
-            let conn = self.inner.store.intern_connection(id)?;
-            self.inner.store.purge(conn).await?;
+            self.inner.store.purge_named(id).await?;
         }
         Ok(())
     }
@@ -358,9 +440,7 @@ impl Kernel {
     /// Tells the connections of a scope that an object of your app has changed. Only a
     /// wake-up: the change is found in your app's change list.
     pub fn app_changed(&self, scope: &Scope, object: &ObjectName) {
-        let of_scope = self.inner.known.iter().filter(|known| known.scope.as_ref() == Some(scope));
-        let ids: Vec<ConnectionId> = of_scope.map(|known| known.key().clone()).collect();
-        for id in ids {
+        for id in self.inner.known.of_scope(scope) {
             if let Ok(connection) = self.connection(&id) {
                 connection.do_send(Wake { side: Side::App, object: object.clone() });
             }
@@ -399,7 +479,7 @@ impl Kernel {
     /// [`Kernel::webhooks`].
     #[must_use]
     pub fn manual(&self) -> Manual {
-        Manual::new(Arc::clone(&self.inner.routes), Arc::clone(&self.inner.known))
+        Manual::new(Arc::clone(&self.inner.routes), self.inner.known.clone())
     }
 
     /// What came in by webhooks and by events since the start.
@@ -425,12 +505,16 @@ impl Kernel {
         all
     }
 
+    /// Whether there is a connection of that name.
+    #[must_use]
+    pub fn has(&self, id: &ConnectionId) -> bool {
+        self.inner.known.contains(id)
+    }
+
     /// Names of all connections.
     #[must_use]
     pub fn connections(&self) -> Vec<ConnectionId> {
-        let mut ids: Vec<ConnectionId> = self.inner.known.iter().map(|known| known.key().clone()).collect();
-        ids.sort();
-        ids
+        self.inner.known.ids()
     }
 
     /// Finishes what is in flight, takes nothing new, and closes the state file.

@@ -90,6 +90,7 @@ pub mod plan;
 pub mod planted;
 pub mod reconcile;
 pub mod reference;
+pub mod registry;
 pub mod sandbox;
 #[cfg(feature = "simulate")]
 pub mod sim;

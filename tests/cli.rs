@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+#[path = "cli/connections.rs"]
+mod connections;
 #[path = "cli/tutorial.rs"]
 mod tutorial;
 

@@ -29,7 +29,7 @@ use crate::model::schedule::When;
 use crate::model::side::{PerSide, Side};
 use crate::model::work::Lane;
 use crate::reconcile::sync::BoundSync;
-use crate::store::Store;
+use crate::store::{CommitRight, Store};
 
 /// Starts what wakes a connection by itself, and says whom to tell when a run is over.
 /// Given by the shell, so that actors need not know the triggers.
@@ -83,7 +83,8 @@ impl Supervisor {
         Self { store, env, notifier, routes, triggers, connections: BTreeMap::new(), starts: 0, draining: false }
     }
 
-    fn start(&mut self, id: &ConnectionId, ctx: &mut Context<Self>) {
+    /// Starts a connection: in the epoch that has begun for it, or in the next.
+    fn start(&mut self, id: &ConnectionId, begun: Option<CommitRight>, ctx: &mut Context<Self>) {
         let Some(supervised) = self.connections.get_mut(id) else { return };
         self.starts += 1;
         supervised.generation = self.starts;
@@ -94,8 +95,9 @@ impl Supervisor {
         let (store, env, triggers) = (self.store.clone(), self.env.clone(), Arc::clone(&self.triggers));
         let notifier = self.notifier.clone();
         // Making connectors runs foreign code, which may panic.
-        let started = catch_unwind(AssertUnwindSafe(|| spawn(spec, calls, &store, &env, notifier, &triggers, gone)))
-            .unwrap_or_else(|_| Err("starting it crashed".to_owned()));
+        let started =
+            catch_unwind(AssertUnwindSafe(|| spawn(spec, calls, begun, &store, &env, notifier, &triggers, gone)))
+                .unwrap_or_else(|_| Err("starting it crashed".to_owned()));
         match started {
             Ok(address) => {
                 supervised.error = None;
@@ -122,6 +124,7 @@ impl Supervisor {
 fn spawn(
     spec: ConnectionSpec,
     calls: PerSide<Calls>,
+    begun: Option<CommitRight>,
     store: &Store,
     env: &Env,
     notifier: Notifier,
@@ -139,8 +142,9 @@ fn spawn(
     for declared in &spec.syncs {
         syncs.push(Arc::new(number(declared, store, &sides)?));
     }
-    let conn = store.intern_connection(&spec.id).map_err(|error| text(&error))?;
-    let right = store.start_epoch(conn).map_err(|error| text(&error))?;
+    let begin = || store.start_epoch(store.intern_connection(&spec.id)?);
+    let right = begun.map_or_else(begin, Ok).map_err(|error| text(&error))?;
+    let conn = right.conn();
     let paused = store.snapshot().and_then(|snapshot| snapshot.paused(conn)).map_err(|error| text(&error))?;
     let core = Core::load(spec.id.clone(), syncs, store.clone(), right, env.clone(), notifier, sides)
         .map_err(|error| text(&error))?;
@@ -191,15 +195,15 @@ impl Actor for Supervisor {
     type Context = Context<Self>;
 }
 
-/// Kernel to supervisor: look after this connection.
+/// Kernel to supervisor: look after this connection, whose epoch has begun.
 #[derive(Debug, Message)]
 #[rtype(result = "Result<(), String>")]
-pub struct Add(pub ConnectionSpec);
+pub struct Add(pub ConnectionSpec, pub CommitRight);
 
 impl Handler<Add> for Supervisor {
     type Result = Result<(), String>;
 
-    fn handle(&mut self, Add(spec): Add, ctx: &mut Context<Self>) -> Self::Result {
+    fn handle(&mut self, Add(spec, begun): Add, ctx: &mut Context<Self>) -> Self::Result {
         if self.draining {
             return Err("the kernel is shutting down".to_owned());
         }
@@ -207,15 +211,11 @@ impl Handler<Add> for Supervisor {
             return Err(format!("connection '{}' is there already", spec.id));
         }
         let id = spec.id.clone();
-        if spec.paused {
-            let paused = self.store.intern_connection(&id).and_then(|conn| self.store.set_paused(conn, true));
-            paused.map_err(|error| error.to_string())?;
-        }
         let app = spec.shared_app_calls.clone().unwrap_or_else(|| Calls::new(&spec.limits.app));
         let calls = PerSide { app, remote: Calls::new(&spec.limits.remote) };
         let supervised = Supervised { spec, calls, generation: 0, deaths: 0, started_ms: 0, error: None };
         self.connections.insert(id.clone(), supervised);
-        self.start(&id, ctx);
+        self.start(&id, Some(begun), ctx);
         Ok(())
     }
 }
@@ -266,7 +266,7 @@ impl Handler<Gone> for Supervisor {
         let wait_ms = backoff_ms(supervised.deaths);
         self.notifier.tell(&id, now_ms, Notice::Restarting { deaths: supervised.deaths });
         tracing::error!(connection.id = %id, deaths = supervised.deaths, wait_ms, "connection died; it is loaded again from the store");
-        ctx.run_later(Duration::from_millis(wait_ms), move |act, ctx| act.start(&id, ctx));
+        ctx.run_later(Duration::from_millis(wait_ms), move |act, ctx| act.start(&id, None, ctx));
     }
 }
 

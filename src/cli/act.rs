@@ -15,7 +15,6 @@ use crate::config::{AppSide, ConfiguredConnection};
 use crate::connectors::action::{ActionAnswer, ActionOutcome, ActionRecord, Direct, Verb, carry_out};
 use crate::connectors::embedded::EmbeddedFactory;
 use crate::connectors::{Calls, ConnectorFactory, ConnectorScope};
-use crate::control::unknown;
 use crate::model::ids::{ConnectionId, ObjectName, RecordId};
 use crate::model::side::Side;
 use crate::web::actions::ActionRequest;
@@ -165,13 +164,9 @@ async fn execute(
     let answer = match target::running(&target::state_file(&at.file)?) {
         Some(client) => client.act(&request).await?,
         None => {
-            let config = target::load(&at.file)?;
-            let found = config.connections.iter().find(|connection| connection.id == request.connection);
-            let Some(connection) = found else {
-                let names = config.connections.iter().map(|connection| connection.id.as_str());
-                return Err(Failure::usage(unknown("connection", request.connection.as_str(), names)));
-            };
-            let factory = factory(&config.state, connection, request.side)?;
+            let registry = target::registry_of(&at.file).await?;
+            let connection = registry.find(&request.connection)?;
+            let factory = factory(&registry.config().state, connection, request.side)?;
             let scope = ConnectorScope { scope: connection.scope.clone() };
             let connector = factory.make(&scope).map_err(|error| Failure::refused(error.to_string()))?;
             let calls = Calls::new(&connection.limits[request.side]);

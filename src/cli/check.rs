@@ -1,6 +1,7 @@
 //! `check`: everything that can be known to be wrong before anything runs, at once.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -12,6 +13,7 @@ use crate::config::{AppSide, Config, ConfiguredConnection};
 use crate::connectors::{Calls, ConnectorFactory, ConnectorScope};
 use crate::model::ids::{ConnectionId, ObjectName};
 use crate::model::side::Side;
+use crate::registry::Registry;
 
 /// Arguments of `check`.
 #[derive(Debug, clap::Args)]
@@ -34,17 +36,19 @@ struct Reached {
 }
 
 pub(super) async fn execute(args: Args, out: &Output) -> Result<Exit, Failure> {
-    let config = target::load(&args.file)?;
-    let state = state_problem(&config).await;
-    let calls = if args.offline { Vec::new() } else { reach(&config).await };
+    let registry = registry(&args.file).await?;
+    let config = registry.config();
+    let state = state_problem(config).await;
+    let calls = if args.offline { Vec::new() } else { reach(&registry).await };
     let num_unreachable = calls.iter().filter(|reached| reached.problem.is_some()).count();
     out.value(&serde_json::json!({
-        "connections": config.connections.len(),
+        "connections": registry.connections().count(),
+        "broken": registry.broken().map(|(id, problem)| (id.as_str(), problem)).collect::<BTreeMap<_, _>>(),
         "warnings": config.warnings(),
         "state": state,
         "sides": calls,
     }));
-    let (connections, syncs) = (config.connections.len() as u64, num_syncs(&config));
+    let (connections, syncs) = (registry.connections().count() as u64, config.sync_names().count() as u64);
     out.say(format!(
         "{} is well-formed: {}, {}",
         args.file.display(),
@@ -59,22 +63,32 @@ pub(super) async fn execute(args: Args, out: &Output) -> Result<Exit, Failure> {
         table.add_row(cells);
     }
     out.print_table(&table);
+    for (id, problem) in registry.broken() {
+        out.say(out.red(&format!("connection '{id}', which was added, cannot run: {problem}")));
+    }
     if let Some(problem) = &state {
         out.say(out.red(problem));
     }
     Ok(match (num_unreachable, state) {
+        (0, None) if registry.broken().next().is_some() => Exit::Differs,
         (0, None) => Exit::Done,
         (0, Some(_)) => Exit::State,
         (_, _) => Exit::Refused,
     })
 }
 
-fn num_syncs(config: &Config) -> u64 {
-    let all = config.connections.iter().flat_map(|connection| &connection.syncs);
-    let mut names: Vec<_> = all.map(|sync| &sync.name).collect();
-    names.sort();
-    names.dedup();
-    names.len() as u64
+/// Those that were added are known where the state file can be opened: not while a kernel runs.
+async fn registry(file: &Path) -> Result<Registry, Failure> {
+    let config = Arc::new(target::load(file)?);
+    let store = match config.state.exists() && target::running(&config.state).is_none() {
+        true => target::open_existing(&config.state).ok(),
+        false => None,
+    };
+    let registry = Registry::load(config, store.as_ref(), &target::environment());
+    if let Some(store) = store {
+        store.close().await;
+    }
+    Ok(registry?)
 }
 
 /// What keeps the state file from being used. One that a running kernel uses is well.
@@ -97,8 +111,8 @@ async fn state_problem(config: &Config) -> Option<String> {
 }
 
 /// Asks every side for every object, all connections beside one another.
-async fn reach(config: &Config) -> Vec<Reached> {
-    let all = config.connections.iter().map(reach_connection);
+async fn reach(registry: &Registry) -> Vec<Reached> {
+    let all = registry.connections().map(|connection| reach_connection(connection));
     futures_util::future::join_all(all).await.into_iter().flatten().collect()
 }
 

@@ -6,6 +6,7 @@ use crate::config::ConfigError;
 use crate::control::ControlError;
 use crate::kernel::KernelError;
 use crate::plan::PlanError;
+use crate::registry::RegistryError;
 use crate::sandbox::SandboxError;
 use crate::store::StoreError;
 
@@ -74,7 +75,7 @@ impl From<ConfigError> for Failure {
 impl From<ControlError> for Failure {
     fn from(error: ControlError) -> Self {
         match error {
-            ControlError::Unknown(message) => Self::usage(message),
+            ControlError::Unknown(message) | ControlError::Wrong(message) => Self::usage(message),
             error @ (ControlError::Refused(_) | ControlError::Broken { .. }) => Self::refused(error.to_string()),
         }
     }
@@ -86,6 +87,16 @@ impl From<KernelError> for Failure {
             KernelError::Store(error) => error.into(),
             error @ KernelError::Connection { .. } => Self::usage(error.to_string()),
             error @ KernelError::Mark(_) => Self::refused(error.to_string()),
+        }
+    }
+}
+
+impl From<RegistryError> for Failure {
+    fn from(error: RegistryError) -> Self {
+        match error {
+            RegistryError::Store(error) => error.into(),
+            error @ RegistryError::Refused(_) => Self::refused(error.to_string()),
+            error @ (RegistryError::Wrong(_) | RegistryError::Unknown(_)) => Self::usage(error.to_string()),
         }
     }
 }

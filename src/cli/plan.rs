@@ -65,7 +65,7 @@ async fn by_ourselves(file: &std::path::Path, request: &PlanRequest) -> Result<P
     let no_state = no_state.map_err(|error| Failure::state(format!("{}: {error}", folder.display())))?;
     let state = no_state.as_ref().map_or_else(|| config.state.clone(), |folder| folder.path().join("empty.redb"));
     let store = target::open(&state)?;
-    let specs = target::specs_of(config);
+    let specs = target::specs_of(target::registry(config, &store)?);
     let report = plan(&store, &folder, |copy| specs(copy), request).await;
     store.close().await;
     Ok(report?)

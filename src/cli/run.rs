@@ -9,11 +9,14 @@ use secrecy::ExposeSecret;
 
 use super::exit::{Exit, Failure};
 use super::output::Output;
-use super::{progress, target};
+use super::{connection, progress, target};
 use crate::config::{Config, EmbeddedApi as EmbeddedSettings, Receive};
+use crate::connectors::ConnectorFactory;
+use crate::connectors::embedded::EmbeddedFactory;
 use crate::control::{Control, MakeSpecs};
 use crate::kernel::Kernel;
 use crate::model::ids::{ObjectName, Scope};
+use crate::registry::{Connections, Registry};
 use crate::web::embedded::EmbeddedApi;
 
 /// Arguments of `run`.
@@ -33,18 +36,23 @@ pub(super) struct Args {
 pub(super) async fn execute(args: Args, out: &Output) -> Result<Exit, Failure> {
     let config = Arc::new(target::load(&args.file)?);
     let store = target::open(&config.state)?;
-    let specs = target::specs_of(Arc::clone(&config));
-    let connections = specs(&store);
-    let num_threads = args.threads.unwrap_or_else(|| default_threads(connections.len()));
+    let env = target::environment();
+    let registry = Registry::load(Arc::clone(&config), Some(&store), &env)?;
+    let num_threads = args.threads.unwrap_or_else(|| default_threads(registry.connections().count()));
     let mut builder = Kernel::builder().store(store.clone()).arbiters(num_threads);
     if let Some(late_after) = config.late_after {
         builder = builder.late_after(late_after);
     }
-    for spec in connections {
-        builder = builder.connection(spec);
-    }
     let kernel = builder.start().await?;
-    let served = serve(&config, &kernel, specs);
+    let embedded = Arc::new(EmbeddedFactory::new(store));
+    let connections = match Connections::start(kernel.clone(), registry, embedded, env).await {
+        Ok(connections) => connections,
+        Err(error) => {
+            kernel.shutdown().await;
+            return Err(error.into());
+        }
+    };
+    let served = serve(&config, &kernel, &connections);
     let Served { control, embedded, receive } = match served {
         Ok(served) => served,
         Err(failure) => {
@@ -69,10 +77,15 @@ pub(super) async fn execute(args: Args, out: &Output) -> Result<Exit, Failure> {
         connections = kernel.connections().len(),
         "running; end it with Ctrl-C or SIGTERM"
     );
+    if kernel.connections().is_empty() {
+        tracing::info!("there is no connection yet: add one with `syncline connection add`");
+    }
     let progress = actix_web::rt::spawn(progress::log(kernel.clone()));
+    let reloads = actix_web::rt::spawn(reload_when_told(connections));
     told_to_end().await.map_err(|error| Failure::refused(format!("failed to listen for signals: {error}")))?;
     tracing::info!("ending: what is in flight is finished, nothing new is taken; once more to end at once");
     progress.abort();
+    reloads.abort();
     tokio::select! {
         () = end(&kernel, [receive, embedded], control) => tracing::info!("ended"),
         _ = told_to_end() => tracing::warn!("ended at once; what was in flight is taken up at the next start"),
@@ -98,10 +111,15 @@ struct Served {
 
 /// The control socket, and the embedded store's API and the receiver where they are
 /// wanted.
-fn serve(config: &Config, kernel: &Kernel, specs: MakeSpecs) -> Result<Served, Failure> {
+fn serve(config: &Config, kernel: &Kernel, connections: &Connections) -> Result<Served, Failure> {
     let embedded = config.embedded.as_ref().map(|settings| serve_embedded(settings, kernel)).transpose()?;
     let receive = config.receive.as_ref().map(|settings| serve_receiver(settings, kernel)).transpose()?;
-    let control = Control::start(kernel.clone(), &config.state, specs);
+    let planned = connections.clone();
+    let specs: MakeSpecs = Arc::new(move |store| {
+        let embedded: Arc<dyn ConnectorFactory> = Arc::new(EmbeddedFactory::new(store.clone()));
+        planned.specs(&embedded)
+    });
+    let control = Control::start(kernel.clone(), &config.state, specs, Some(connections.clone()));
     Ok(Served { control: control.map_err(|error| Failure::state(error.to_string()))?, embedded, receive })
 }
 
@@ -189,6 +207,23 @@ fn serve_receiver(settings: &Receive, kernel: &Kernel) -> Result<Listening, Fail
     actix_web::rt::spawn(server);
     Ok(Listening { url: format!("http://{address}"), server: handle })
 }
+
+/// Reads the configuration again at each SIGHUP.
+#[cfg(unix)]
+async fn reload_when_told(connections: Connections) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
+    while hangup.recv().await.is_some() {
+        match connections.reload().await {
+            Ok(reload) => connection::lines(&reload).iter().for_each(|line| tracing::info!("reloaded: {line}")),
+            Err(error) => tracing::error!("the configuration was not reloaded, nothing is changed: {error}"),
+        }
+    }
+}
+
+/// There is no such signal here.
+#[cfg(not(unix))]
+async fn reload_when_told(_: Connections) {}
 
 /// Returns at SIGINT (Ctrl-C) or SIGTERM.
 #[cfg(unix)]

@@ -99,7 +99,7 @@ async fn start(file: &std::path::Path) -> Result<Kernel, Failure> {
     let config = Arc::new(target::load(file)?);
     let store = target::open(&config.state)?;
     let mut builder = Kernel::builder().store(store.clone()).schedules(false);
-    for spec in target::specs_of(config)(&store) {
+    for spec in target::specs_of(target::registry(config, &store)?)(&store) {
         builder = builder.connection(spec);
     }
     Ok(builder.start().await?)

@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::connectors::ConnectorFactory;
 use crate::connectors::embedded::EmbeddedFactory;
 use crate::control::{ControlClient, MakeSpecs};
+use crate::registry::{Environment, Registry};
 use crate::store::{Store, StoreOptions};
 
 /// Reads and checks a configuration; its warnings are told on stderr.
@@ -59,10 +60,36 @@ pub(super) fn folder_of(file: &Path) -> &Path {
     file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// How the connections of a configuration are made over a store.
-pub(super) fn specs_of(config: Arc<Config>) -> MakeSpecs {
+/// Where variables are looked up.
+pub(super) fn environment() -> Environment {
+    Arc::new(|name| std::env::var(name).ok())
+}
+
+/// The connections of a configuration and those that were added to it, read from the state file
+/// where there is one. Those that do not fit any more are told on stderr.
+pub(super) async fn registry_of(file: &Path) -> Result<Registry, Failure> {
+    let config = Arc::new(load(file)?);
+    let store = config.state.exists().then(|| open(&config.state)).transpose()?;
+    let registry = Registry::load(config, store.as_ref(), &environment());
+    if let Some(store) = store {
+        store.close().await;
+    }
+    Ok(registry?)
+}
+
+/// The same over a store that is open.
+pub(super) fn registry(config: Arc<Config>, store: &Store) -> Result<Registry, Failure> {
+    let registry = Registry::load(config, Some(store), &environment())?;
+    for (id, problem) in registry.broken() {
+        note(&format!("connection '{id}', which was added, does not run: {problem}"));
+    }
+    Ok(registry)
+}
+
+/// How connections are made over a store.
+pub(super) fn specs_of(registry: Registry) -> MakeSpecs {
     Arc::new(move |store| {
         let embedded: Arc<dyn ConnectorFactory> = Arc::new(EmbeddedFactory::new(store.clone()));
-        config.specs(embedded)
+        registry.specs(&embedded, &registry.config().app_calls())
     })
 }

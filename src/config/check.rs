@@ -1,7 +1,7 @@
 //! Checks the tables of a configuration against each other and against the connector
 //! files, and builds the connections from them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -14,6 +14,7 @@ use crate::actors::spec::Webhook;
 use crate::connectors::http::{HttpConnectorFile, HttpFactory, HttpSettings};
 use crate::model::budget::Limits;
 use crate::model::document::{Located, Problems, line_and_column};
+use crate::model::hash::Digest;
 use crate::model::ids::{ConnectionId, ObjectName, Scope};
 use crate::model::side::{PerSide, Side};
 
@@ -28,41 +29,72 @@ pub(super) struct Declared<'d> {
     pub receive: Option<Receive>,
     /// Whether `[receive]` is there, readable or not.
     pub has_receive: bool,
+    /// Connector files for connections that are added while it runs.
+    pub connectors: Vec<Located<Arc<HttpConnectorFile>>>,
     pub connections: Vec<Connection>,
     pub syncs: Vec<Sync>,
 }
 
 impl Declared<'_> {
     /// Notes everything that does not fit together; the connections when nothing is
-    /// wrong.
-    pub fn check(&self, problems: &Problems, outside: &Outside<'_>) -> Option<Vec<ConfiguredConnection>> {
+    /// wrong, and for each sync the name of its connector.
+    pub fn check(&self, problems: &Problems, outside: &Outside<'_>) -> Option<Checked> {
         let checker = Checker { declared: self, problems, outside };
         checker.unique("connection", self.connections.iter().filter_map(|connection| connection.id.as_ref()));
         checker.unique("sync", self.syncs.iter().filter_map(|sync| sync.name.as_ref()));
         checker.connector_names();
-        let applied: Vec<Vec<usize>> = self.syncs.iter().map(|sync| checker.applies_to(sync)).collect();
-        let syncs_of = |at: usize| -> Vec<&Sync> {
-            self.syncs.iter().zip(&applied).filter(|(_, to)| to.contains(&at)).map(|(sync, _)| sync).collect()
-        };
-        let syncs: Vec<Vec<&Sync>> = (0..self.connections.len()).map(syncs_of).collect();
-        for (sync, applied) in self.syncs.iter().zip(&applied) {
-            checker.objects(sync, applied);
+        let connectors: Vec<Option<&str>> = self.syncs.iter().map(|sync| checker.connector_of(sync)).collect();
+        let mut syncs: Vec<Vec<&Sync>> = self.connections.iter().map(|_| Vec::new()).collect();
+        for (sync, connector) in self.syncs.iter().zip(&connectors) {
+            let Some(connector) = connector else { continue };
+            for at in checker.applies_to(sync, connector) {
+                syncs[at].push(sync);
+            }
+            checker.objects(sync, connector);
         }
+        checker.chosen_syncs(&mut syncs);
         for (connection, syncs) in self.connections.iter().zip(&syncs) {
-            checker.is_used(connection, syncs);
-            checker.rivals_on_one_connection(connection, syncs);
+            let id = connection.id.as_ref().map_or("", |id| id.value.as_str());
+            checker.rivals(&format!("connection '{}'", shown(id)), syncs);
         }
-        checker.scopes();
-        checker.shared_records(&syncs);
-        checker.shared_accounts();
-        checker.webhooks();
-        if !problems.is_empty() {
-            return None;
+        for connector in &self.connectors {
+            let name = connector.value.name();
+            let all = self.syncs.iter().zip(&connectors);
+            let for_all = all.filter(|(sync, of)| **of == Some(name) && sync.connections.is_none());
+            let for_all: Vec<&Sync> = for_all.map(|(sync, _)| sync).collect();
+            checker.rivals(&format!("connector '{}'", shown(name)), &for_all);
         }
-        let all = self.connections.iter().zip(&syncs);
-        all.map(|(connection, syncs)| checker.configured(connection, syncs)).collect()
+        checker.scopes(self.connections.len() == 1);
+        let configured = checker.connections(&syncs)?;
+        let connectors = connectors.into_iter().map(|name| name.map(str::to_owned)).collect();
+        Some((configured, connectors))
+    }
+
+    /// The same for connections that are added to a configuration which was checked: its syncs
+    /// apply to them by their connector.
+    pub fn check_added(
+        &self,
+        connectors: &[Option<String>],
+        problems: &Problems,
+        outside: &Outside<'_>,
+    ) -> Option<Vec<ConfiguredConnection>> {
+        let checker = Checker { declared: self, problems, outside };
+        checker.unique("connection", self.connections.iter().filter_map(|connection| connection.id.as_ref()));
+        let syncs_of = |connection: &Connection| {
+            let name = connection.remote.file.as_ref().map(|file| file.value.name());
+            let all = self.syncs.iter().zip(connectors);
+            let of_it = all.filter(|(sync, of)| name.is_some() && of.as_deref() == name && sync.connections.is_none());
+            of_it.map(|(sync, _)| sync).collect()
+        };
+        let mut syncs: Vec<Vec<&Sync>> = self.connections.iter().map(syncs_of).collect();
+        checker.chosen_syncs(&mut syncs);
+        checker.scopes(false);
+        checker.connections(&syncs)
     }
 }
+
+/// Connections, and for each sync the name of its connector.
+type Checked = (Vec<ConfiguredConnection>, Vec<Option<String>>);
 
 struct Checker<'c> {
     declared: &'c Declared<'c>,
@@ -92,7 +124,8 @@ impl<'c> Checker<'c> {
     }
 
     fn files(&self) -> impl Iterator<Item = &'c Located<Arc<HttpConnectorFile>>> + Clone {
-        self.declared.connections.iter().filter_map(|connection| connection.remote.file.as_ref())
+        let of_connections = self.declared.connections.iter().filter_map(|connection| connection.remote.file.as_ref());
+        of_connections.chain(&self.declared.connectors)
     }
 
     /// A sync says by name which connector it is for, so a name may stand for one file
@@ -110,8 +143,7 @@ impl<'c> Checker<'c> {
     }
 
     /// Positions of the connections that a sync applies to.
-    fn applies_to(&self, sync: &Sync) -> Vec<usize> {
-        let Some(connector) = self.connector_of(sync) else { return Vec::new() };
+    fn applies_to(&self, sync: &Sync, connector: &str) -> Vec<usize> {
         let of_connector = |connection: &Connection| {
             connection.remote.file.as_ref().is_some_and(|file| file.value.name() == connector)
         };
@@ -173,9 +205,29 @@ impl<'c> Checker<'c> {
         }
     }
 
-    /// A sync is for one connector, so its first connection speaks for all.
-    fn objects(&self, sync: &Sync, applied: &[usize]) {
-        let remote = applied.first().and_then(|at| self.declared.connections[*at].remote.file.as_ref());
+    /// Leaves each connection those of its syncs that it chooses.
+    fn chosen_syncs(&self, syncs: &mut [Vec<&'c Sync>]) {
+        for (connection, syncs) in self.declared.connections.iter().zip(syncs) {
+            self.is_used(connection, syncs);
+            let Some(chosen) = &connection.syncs else { continue };
+            let name_of = |sync: &'c Sync| sync.name.as_ref().map_or("", |name| name.value.as_str());
+            for name in &chosen.value {
+                if connection.remote.file.is_some() && !syncs.iter().any(|sync| name_of(sync) == name.value) {
+                    let message = format!("no sync '{}' applies to this connection", shown(&name.value));
+                    unknown(name, message, syncs.iter().map(|sync| name_of(sync)), self.problems);
+                }
+            }
+            if chosen.value.is_empty() {
+                let help = "name at least one, or take 'syncs' away for all that apply";
+                self.problems.add_with_help(chosen.span.clone(), "'syncs' is empty: nothing is synced", help);
+            }
+            syncs.retain(|sync| chosen.value.iter().any(|name| name.value == name_of(sync)));
+        }
+    }
+
+    /// A sync is for one connector.
+    fn objects(&self, sync: &Sync, connector: &str) {
+        let remote = self.files().find(|file| file.value.name() == connector);
         let app = self.declared.app.as_ref().and_then(|app| app.file.as_ref());
         for (side, file) in [(Side::App, app), (Side::Remote, remote)] {
             if let Some(file) = file {
@@ -222,7 +274,7 @@ impl<'c> Checker<'c> {
     }
 
     /// Two syncs on the same two objects would each take the other's writes for edits.
-    fn rivals_on_one_connection(&self, connection: &Connection, syncs: &[&Sync]) {
+    fn rivals(&self, whose: &str, syncs: &[&Sync]) {
         let mut seen: BTreeMap<(&ObjectName, &ObjectName), &Sync> = BTreeMap::new();
         for sync in syncs {
             let (Some(app), Some(remote), Some(name)) = (&sync.objects.app, &sync.objects.remote, &sync.name) else {
@@ -233,12 +285,10 @@ impl<'c> Checker<'c> {
             if first.is_filtered && sync.is_filtered {
                 continue;
             }
-            let id = connection.id.as_ref().map_or("", |id| id.value.as_str());
             let message = format!(
-                "syncs '{}' and '{}' are for the same objects of connection '{}'",
+                "syncs '{}' and '{}' are for the same objects of {whose}",
                 shown(&first_name.value),
                 shown(&name.value),
-                shown(id),
             );
             let help = "make them one sync, or give both a 'filter' so that no record is in both";
             self.problems.add_with_help(name.span.clone(), message, help);
@@ -247,8 +297,7 @@ impl<'c> Checker<'c> {
 
     /// Whether each connection says whose records on your side are its own, where that
     /// must be said, and only where it has an effect.
-    fn scopes(&self) {
-        let is_only = self.declared.connections.len() == 1;
+    fn scopes(&self, is_only: bool) {
         for connection in &self.declared.connections {
             let Some(id) = connection.id.as_ref().map(|id| shown(&id.value)) else { continue };
             match (&self.declared.app, &connection.scope) {
@@ -271,47 +320,72 @@ impl<'c> Checker<'c> {
         }
     }
 
+    /// Checks connections against each other; all of them when nothing is wrong.
+    fn connections(&self, syncs: &[Vec<&Sync>]) -> Option<Vec<ConfiguredConnection>> {
+        self.shared_records(syncs);
+        self.shared_accounts();
+        self.webhooks();
+        if !self.problems.is_empty() {
+            return None;
+        }
+        let all = self.declared.connections.iter().zip(syncs);
+        all.map(|(connection, syncs)| self.configured(connection, syncs)).collect()
+    }
+
     /// Two connections that keep the same records of your app would carry one customer's
     /// data to the other.
     fn shared_records(&self, syncs: &[Vec<&Sync>]) {
-        let connections = &self.declared.connections;
-        for (later, earlier) in pairs(connections.len()) {
-            let (first, second) = (&connections[earlier], &connections[later]);
-            let (Some(first_id), Some(second_id)) = (&first.id, &second.id) else { continue };
-            let Some(object) = shared_object(&syncs[earlier], &syncs[later]) else { continue };
-            let (first_id, second_id) = (shown(&first_id.value), shown(&second_id.value));
-            let whose = format!("connections '{first_id}' and '{second_id}' both sync '{}'", shown(object.as_str()));
-            let (span, message, help) = match (&self.declared.app, &first.scope, &second.scope) {
-                (Some(app), _, _) if !app.is_scoped => {
-                    let help = "put {scope} into the base_url of [app] and give each connection its own 'scope'";
-                    (second.span.clone(), format!("{whose} of [app], which has one set of records for all"), help)
-                }
-                (_, Some(scope), Some(other)) if scope.value == other.value => {
-                    let message = format!("{whose} in scope '{}'", shown(scope.value.as_str()));
-                    (other.span.clone(), message, "give each connection its own 'scope'")
-                }
-                // Where one is missing it is told of by itself.
-                (None | Some(_), None | Some(_), None | Some(_)) => continue,
+        let mut first: HashMap<(Option<&Scope>, &ObjectName), &Connection> = HashMap::new();
+        for (connection, syncs) in self.declared.connections.iter().zip(syncs) {
+            let Some(id) = &connection.id else { continue };
+            // One that is missing is told of by itself.
+            let scope = match &self.declared.app {
+                Some(app) if !app.is_scoped => None,
+                Some(_) | None if connection.scope.is_none() => continue,
+                Some(_) | None => connection.scope.as_ref(),
             };
-            self.problems.add_with_help(span, message, help);
+            let objects = syncs.iter().filter_map(|sync| sync.objects.app.as_ref());
+            let mut told = false;
+            for object in objects {
+                let other = *first.entry((scope.map(|scope| &scope.value), &object.value)).or_insert(connection);
+                let Some(other_id) = other.id.as_ref().filter(|_| !std::ptr::eq(other, connection) && !told) else {
+                    continue;
+                };
+                told = true;
+                let (first_id, second_id) = (shown(&other_id.value), shown(&id.value));
+                let object = shown(object.value.as_str());
+                let whose = format!("connections '{first_id}' and '{second_id}' both sync '{object}'");
+                let (span, message, help) = match scope {
+                    None => {
+                        let help = "put {scope} into the base_url of [app] and give each connection its own 'scope'";
+                        let message = format!("{whose} of [app], which has one set of records for all");
+                        (connection.span.clone(), message, help)
+                    }
+                    Some(scope) => {
+                        let message = format!("{whose} in scope '{}'", shown(scope.value.as_str()));
+                        (scope.span.clone(), message, "give each connection its own 'scope'")
+                    }
+                };
+                self.problems.add_with_help(span, message, help);
+            }
         }
     }
 
     /// The same account under two scopes is most often a variable that was copied with
     /// the rest, and gives one customer's data to the other.
     fn shared_accounts(&self) {
-        let connections = &self.declared.connections;
-        for (later, earlier) in pairs(connections.len()) {
-            let (first, second) = (&connections[earlier], &connections[later]);
-            let (Some(first_id), Some(second_id)) = (&first.id, &second.id) else { continue };
-            if first.remote.is_same_account(&second.remote) {
+        let mut first: HashMap<Digest, &Located<String>> = HashMap::new();
+        for connection in &self.declared.connections {
+            let (Some(id), Some(account)) = (&connection.id, connection.remote.account()) else { continue };
+            let other = *first.entry(account).or_insert(id);
+            if !std::ptr::eq(other, id) {
                 let message = format!(
                     "connections '{}' and '{}' have the same address and credentials",
-                    shown(&first_id.value),
-                    shown(&second_id.value),
+                    shown(&other.value),
+                    shown(&id.value),
                 );
                 let help = "each is meant to be another customer's account";
-                self.outside.warnings.add_with_help(second_id.span.clone(), message, help);
+                self.outside.warnings.add_with_help(id.span.clone(), message, help);
             }
         }
     }
@@ -330,7 +404,20 @@ impl<'c> Checker<'c> {
             Some(declared) => Some(self.webhook(connection, declared)?),
             None => None,
         };
+        let mut said = connection.said.clone();
+        if let Some(app) = &self.declared.app {
+            said.add("[app]", app.said.digest());
+        }
+        if let (Some(receive), Some(_)) = (&self.declared.receive, &webhook) {
+            said.add("[receive] url", Digest::of(receive.url.as_bytes()));
+        }
+        for sync in syncs {
+            let name = sync.name.as_ref().map_or("", |name| name.value.as_str());
+            said.add(format!("sync '{name}'"), sync.said);
+        }
         Some(ConfiguredConnection {
+            said,
+            document: connection.document.clone().into(),
             id: ConnectionId::new(connection.id.as_ref()?.value.as_str()),
             scope,
             app,
@@ -396,17 +483,4 @@ impl<'c> Checker<'c> {
         }
         refusals.is_empty().then(|| HttpSideFactory(Arc::new(factory)))
     }
-}
-
-/// Each two of so many positions, the later one first.
-fn pairs(length: usize) -> impl Iterator<Item = (usize, usize)> {
-    (0..length).flat_map(|later| (0..later).map(move |earlier| (later, earlier)))
-}
-
-/// An object of your app that two connections' syncs both are for.
-fn shared_object<'s>(first: &[&'s Sync], second: &[&Sync]) -> Option<&'s ObjectName> {
-    let object = |sync: &Sync| sync.objects.app.as_ref().map(|object| object.value.clone());
-    let of_second: Vec<ObjectName> = second.iter().filter_map(|sync| object(sync)).collect();
-    let of_first = first.iter().filter_map(|sync| sync.objects.app.as_ref());
-    of_first.map(|object| &object.value).find(|object| of_second.contains(object))
 }

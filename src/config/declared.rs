@@ -10,10 +10,12 @@ use secrecy::SecretString;
 use super::files::Outside;
 use super::http::{HttpSide, http_side, secret, secrets};
 use super::keys::{bounded, name, non_empty, shown, word};
+use super::said::Said;
 use super::{DEFAULT_RECEIVED_AT_ONCE, EmbeddedApi, Receive};
 use crate::actors::spec::SyncSpec;
 use crate::model::direction::Direction;
-use crate::model::document::{Located, Table};
+use crate::model::document::{Located, Table, write_key};
+use crate::model::hash::Digest;
 use crate::model::ids::{ObjectName, Scope, SyncName};
 use crate::model::schedule::Schedule;
 use crate::model::side::{PerSide, Side};
@@ -36,6 +38,12 @@ pub(super) struct Connection {
     pub remote: HttpSide,
     pub webhook: Option<DeclaredWebhook>,
     pub paused: bool,
+    /// Only these of the syncs that apply to it.
+    pub syncs: Option<Located<Vec<Located<String>>>>,
+    /// What it says, key by key.
+    pub said: Said,
+    /// The same as TOML of its own.
+    pub document: String,
 }
 
 /// A connection's `webhook`.
@@ -47,6 +55,7 @@ pub(super) struct DeclaredWebhook {
 }
 
 /// A `[[sync]]`.
+#[derive(Clone)]
 pub(super) struct Sync {
     pub span: Range<usize>,
     pub name: Option<Located<String>>,
@@ -59,6 +68,8 @@ pub(super) struct Sync {
     pub is_filtered: bool,
     /// `None` when anything is wrong with it.
     pub spec: Option<Arc<SyncSpec>>,
+    /// Of what it says.
+    pub said: Digest,
 }
 
 pub(super) fn connection(table: Table<'_>, outside: &Outside<'_>) -> Connection {
@@ -67,9 +78,20 @@ pub(super) fn connection(table: Table<'_>, outside: &Outside<'_>) -> Connection 
     let remote = http_side(&table, false, outside);
     let paused = table.boolean("paused").is_some_and(|paused| paused.value);
     let webhook = table.table("webhook").map(|table| webhook(table, outside));
+    let syncs = names(&table, "syncs");
     let span = table.span();
+    let mut said = remote.said.clone().without("paused");
+    said.add("what is filled in", outside.take_filled());
+    let lines = table.canonical().into_iter();
+    let document = lines.map(|(key, value)| format!("{} = {value}\n", write_key(&key))).collect();
     table.finish();
-    Connection { span, id, scope, remote, webhook, paused }
+    Connection { span, id, scope, remote, webhook, paused, syncs, said, document }
+}
+
+fn names(table: &Table<'_>, key: &str) -> Option<Located<Vec<Located<String>>>> {
+    let item = table.item(key)?;
+    let value = table.texts(key)?;
+    Some(Located { value, span: item.span() })
 }
 
 fn webhook(table: Table<'_>, outside: &Outside<'_>) -> DeclaredWebhook {
@@ -138,7 +160,8 @@ fn scope(table: &Table<'_>) -> Option<Located<Scope>> {
 
 /// Reads `[app]`.
 pub(super) fn app(table: Table<'_>, outside: &Outside<'_>) -> HttpSide {
-    let side = http_side(&table, true, outside);
+    let mut side = http_side(&table, true, outside);
+    side.said.add("what is filled in", outside.take_filled());
     table.finish();
     side
 }
@@ -169,10 +192,7 @@ pub(super) fn sync(table: Table<'_>, outside: &Outside<'_>) -> Sync {
     let before = problems.len();
     let name = name(&table, "name");
     let connector = table.item("connector").and_then(|_| non_empty(&table, "connector"));
-    let connections = table.item("connections").and_then(|item| {
-        let value = table.texts("connections")?;
-        Some(Located { value, span: item.span() })
-    });
+    let connections = names(&table, "connections");
     let object = |side: Side| {
         let text = non_empty(&table, side.as_str())?;
         Some(Located { value: ObjectName::new(text.value), span: text.span })
@@ -186,6 +206,7 @@ pub(super) fn sync(table: Table<'_>, outside: &Outside<'_>) -> Sync {
     let tie = word(&table, "tie", &Side::BOTH.map(|side| (side.as_str(), side)));
     let schedule = schedule(&table);
     let span = table.span();
+    let said = Said::of(&table).digest();
     let spec = match (&name, &objects.app, &objects.remote, direction, mapping) {
         (Some(name), Some(app), Some(remote), Some(direction), Some(mapping)) if problems.len() == before => {
             Some(Arc::new(SyncSpec {
@@ -201,7 +222,7 @@ pub(super) fn sync(table: Table<'_>, outside: &Outside<'_>) -> Sync {
         (Some(_) | None, Some(_) | None, Some(_) | None, Some(_) | None, Some(_) | None) => None,
     };
     table.finish();
-    Sync { span, name, connector, connections, objects, direction, is_filtered, spec }
+    Sync { span, name, connector, connections, objects, direction, is_filtered, spec, said }
 }
 
 fn direction(table: &Table<'_>) -> Option<Direction> {

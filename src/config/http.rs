@@ -10,9 +10,11 @@ use secrecy::{ExposeSecret, SecretString};
 use super::files::Outside;
 use super::fill::{Filled, fill};
 use super::keys::{bounded, non_empty, shown};
+use super::said::Said;
 use crate::connectors::http::{Credentials, HttpConnectorFile, HttpSettings};
 use crate::model::budget::{Limits, Window};
 use crate::model::document::{Located, Problems, Table};
+use crate::model::hash::Digest;
 use crate::model::ids::Scope;
 
 /// Stands for a connection's scope in the base URL of `[app]`.
@@ -22,6 +24,7 @@ const SCOPE: &str = "{scope}";
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// A side as far as it could be read.
+#[derive(Clone)]
 pub(super) struct HttpSide {
     pub span: Range<usize>,
     /// The connector file and where it is named.
@@ -31,6 +34,8 @@ pub(super) struct HttpSide {
     pub limits: Limits,
     /// The base URL has a place for the scope.
     pub is_scoped: bool,
+    /// What its table says, key by key.
+    pub said: Said,
 }
 
 impl HttpSide {
@@ -43,21 +48,17 @@ impl HttpSide {
         Some(settings)
     }
 
-    /// Whether two sides are one account: the same address and the same credentials.
-    pub fn is_same_account(&self, other: &HttpSide) -> bool {
-        let (Some(one), Some(two)) = (&self.settings, &other.settings) else { return false };
-        one.base_url.trim_end_matches('/') == two.base_url.trim_end_matches('/')
-            && same_credentials(&one.credentials, &two.credentials)
-    }
-}
-
-fn same_credentials(one: &Credentials, two: &Credentials) -> bool {
-    match (one, two) {
-        (Credentials::Token(one), Credentials::Token(two)) => one.expose_secret() == two.expose_secret(),
-        (Credentials::Basic { user: one, .. }, Credentials::Basic { user: two, .. }) => one == two,
-        // Without credentials nothing tells accounts apart but the address.
-        (Credentials::None, Credentials::None) => true,
-        (Credentials::None | Credentials::Token(_) | Credentials::Basic { .. }, _) => false,
+    /// Which account it is: two with the same address and the same credentials are one.
+    pub fn account(&self) -> Option<Digest> {
+        let settings = self.settings.as_ref()?;
+        let (kind, whose) = match &settings.credentials {
+            Credentials::Token(token) => ("token", token.expose_secret()),
+            Credentials::Basic { user, .. } => ("user", user.as_str()),
+            // Without credentials nothing tells accounts apart but the address.
+            Credentials::None => ("none", ""),
+        };
+        let url = settings.base_url.trim_end_matches('/');
+        Some(Digest::of(format!("{kind}\0{whose}\0{url}").as_bytes()))
     }
 }
 
@@ -70,6 +71,8 @@ pub(super) fn http_side(table: &Table<'_>, may_be_scoped: bool, outside: &Outsid
         let value = outside.connector(&written, problems)?;
         Some(Located { value, span: written.span })
     });
+    let digest = file.as_ref().map(|file| file.value.digest);
+    let file = file.map(|file| Located { value: file.value.file, span: file.span });
     let url = non_empty(table, "base_url");
     let allow_private = table.boolean("allow_private").is_some_and(|allow| allow.value);
     let is_scoped = url.as_ref().is_some_and(|url| may_be_scoped && url.value.contains(SCOPE));
@@ -90,7 +93,9 @@ pub(super) fn http_side(table: &Table<'_>, may_be_scoped: bool, outside: &Outsid
         }
         (Some(_) | None, Some(_) | None) => None,
     };
-    HttpSide { span: table.span(), file, settings, limits, is_scoped }
+    let mut said = Said::of(table);
+    said.add("connector", digest.map_or(Digest([0; 16]), |digest| digest));
+    HttpSide { span: table.span(), file, settings, limits, is_scoped, said }
 }
 
 fn base_url(
@@ -100,7 +105,7 @@ fn base_url(
     outside: &Outside<'_>,
     problems: &Problems,
 ) -> Option<String> {
-    let filled = fill("base_url", url, outside.env, problems)?;
+    let filled = fill("base_url", url, outside, problems)?;
     if is_scoped && !scope_is_in_path(&filled.text) {
         let help = "write it as a part of the path: https://api.example.com/accounts/{scope}";
         problems.add_with_help(url.span.clone(), "'{scope}' must be a whole segment of the path", help);
@@ -170,7 +175,7 @@ fn credentials(table: &Table<'_>, outside: &Outside<'_>) -> Option<Given> {
 }
 
 fn basic_credentials(basic: Table<'_>, outside: &Outside<'_>) -> Option<Credentials> {
-    let user = non_empty(&basic, "user").and_then(|user| fill("user", &user, outside.env, basic.problems()));
+    let user = non_empty(&basic, "user").and_then(|user| fill("user", &user, outside, basic.problems()));
     let password = secret(&basic, "password", outside);
     basic.finish();
     Some(Credentials::Basic { user: user?.text, password: password? })
@@ -179,9 +184,9 @@ fn basic_credentials(basic: Table<'_>, outside: &Outside<'_>) -> Option<Credenti
 /// A secret at a key that is there; a warning when it stands in the file itself.
 pub(super) fn secret(table: &Table<'_>, key: &str, outside: &Outside<'_>) -> Option<SecretString> {
     let text = non_empty(table, key)?;
-    let filled: Filled = fill(key, &text, outside.env, table.problems())?;
+    let filled: Filled = fill(key, &text, outside, table.problems())?;
     if filled.is_literal() {
-        let help = "write \"${NAME}\" and set that environment variable";
+        let help = "write \"${NAME}\" and set that environment variable, or \"${file:PATH}\"";
         outside.warnings.add_with_help(text.span, format!("'{key}' is a secret that stands in this file"), help);
     }
     Some(filled.text.into())
@@ -191,9 +196,9 @@ pub(super) fn secret(table: &Table<'_>, key: &str, outside: &Outside<'_>) -> Opt
 pub(super) fn secrets(table: &Table<'_>, key: &str, outside: &Outside<'_>) -> Option<Vec<SecretString>> {
     let mut secrets = Vec::new();
     for text in table.texts(key)? {
-        let filled: Filled = fill(key, &text, outside.env, table.problems())?;
+        let filled: Filled = fill(key, &text, outside, table.problems())?;
         if filled.is_literal() {
-            let help = "write \"${NAME}\" and set that environment variable";
+            let help = "write \"${NAME}\" and set that environment variable, or \"${file:PATH}\"";
             outside.warnings.add_with_help(text.span, format!("'{key}' holds a secret that stands in this file"), help);
         }
         secrets.push(filled.text.into());

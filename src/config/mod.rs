@@ -7,7 +7,10 @@
 //!
 //! Each table is read by itself first (`declared`, `http`), then all of them are checked
 //! against each other and against the connector files (`check`). Secrets stand in the
-//! environment and are named as `${NAME}` (`fill`).
+//! environment or in files and are named as `${NAME}` and `${file:PATH}` (`fill`).
+//!
+//! Further connections can be added while the kernel runs, each a document of its own that
+//! is checked against the file (`added`).
 
 use std::fmt;
 use std::io;
@@ -16,24 +19,30 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
+use self::added::Ground;
+use self::said::Said;
 use crate::actors::spec::{ConnectionSpec, SyncSpec, Webhook};
 use crate::connectors::http::HttpFactory;
 use crate::connectors::{Calls, ConnectorFactory};
 use crate::model::budget::Limits;
-use crate::model::document::{DocumentError, Problems, Table, parse};
+use crate::model::document::{DocumentError, Located, Problems, Table, parse};
 use crate::model::ids::{ConnectionId, Scope};
 use crate::model::side::PerSide;
 
+mod added;
 mod check;
 mod declared;
 mod files;
 mod fill;
 mod http;
 mod keys;
+mod said;
 #[cfg(test)]
 mod tests;
+
+pub use added::Added;
 
 /// The state file where none is named.
 const DEFAULT_STATE: &str = "syncline.redb";
@@ -54,6 +63,7 @@ pub struct Config {
     pub receive: Option<Receive>,
     /// The connections, in the order of the file.
     pub connections: Vec<ConfiguredConnection>,
+    ground: Ground,
     warnings: Vec<String>,
 }
 
@@ -108,6 +118,52 @@ pub struct ConfiguredConnection {
     pub paused: bool,
     /// What is kept in agreement.
     pub syncs: Vec<Arc<SyncSpec>>,
+    /// What was declared for it, key by key.
+    said: Said,
+    /// The same as text. It may hold a secret that stands in the file itself.
+    document: SecretString,
+}
+
+impl ConfiguredConnection {
+    /// What was declared for it, as a document that [`Config::added`] reads: variables are not
+    /// filled in. Not for logs: a secret may stand in it.
+    #[must_use]
+    pub fn document(&self) -> &str {
+        self.document.expose_secret()
+    }
+
+    /// The name of the connected app's connector.
+    #[must_use]
+    pub fn connector(&self) -> &str {
+        self.remote.0.name()
+    }
+
+    /// The keys and tables at which another reading of the configuration says something else
+    /// about it, `paused` aside.
+    #[must_use]
+    pub fn changes_to(&self, later: &Self) -> Vec<String> {
+        self.said.differing(&later.said)
+    }
+
+    /// As the kernel takes it. `embedded` makes connectors to the embedded store, where your
+    /// side is that; `app_calls` is the budget that all connections share for your app's API.
+    #[must_use]
+    pub fn spec(&self, embedded: &Arc<dyn ConnectorFactory>, app_calls: &Calls) -> ConnectionSpec {
+        let (app, shared_app_calls) = match &self.app {
+            AppSide::Embedded => (Arc::clone(embedded), None),
+            AppSide::Http(factory) => (factory.factory(), Some(app_calls.clone())),
+        };
+        ConnectionSpec {
+            id: self.id.clone(),
+            scope: self.scope.clone(),
+            connectors: PerSide { app, remote: self.remote.factory() },
+            limits: self.limits.clone(),
+            shared_app_calls,
+            syncs: self.syncs.clone(),
+            webhook: self.webhook.clone(),
+            paused: self.paused,
+        }
+    }
 }
 
 /// Your side of a connection.
@@ -217,25 +273,36 @@ impl Config {
         let connections: Vec<_> =
             top.tables("connection").into_iter().map(|table| declared::connection(table, &outside)).collect();
         let syncs: Vec<_> = top.tables("sync").into_iter().map(|table| declared::sync(table, &outside)).collect();
+        let others_may_come = top.item("connectors").is_some();
+        let connectors = top.texts("connectors").unwrap_or_default().into_iter().filter_map(|written| {
+            let value = outside.connector(&written, &problems)?.file;
+            Some(Located { value, span: written.span })
+        });
+        let connectors = connectors.collect();
         for key in ["connection", "sync"] {
-            if top.item(key).is_none() {
+            if top.item(key).is_none() && (key == "sync" || !others_may_come) {
                 problems.add_with_help(0..0, format!("there is no [[{key}]]"), "without one nothing is synced");
             }
         }
         top.finish();
-        let checked = check::Declared { text, app, receive: receive.clone(), has_receive, connections, syncs }
-            .check(&problems, &outside);
-        let (mut connector_lines, warnings) = outside.finish();
+        let declared = check::Declared { text, app, receive, has_receive, connectors, connections, syncs };
+        let checked = declared.check(&problems, &outside);
+        let (connectors, mut connector_lines, warnings) = outside.finish();
         match (checked, state) {
-            (Some(connections), Some(state)) if problems.is_empty() && connector_lines.is_empty() => Ok(Self {
-                path: PathBuf::from(file_name),
-                state: base_dir.join(state),
-                late_after,
-                embedded,
-                receive,
-                connections,
-                warnings: DocumentError::new(file_name, text, warnings.into_sorted()).lines,
-            }),
+            (Some((connections, connector_names)), Some(state))
+                if problems.is_empty() && connector_lines.is_empty() =>
+            {
+                Ok(Self {
+                    path: PathBuf::from(file_name),
+                    state: base_dir.join(state),
+                    late_after,
+                    embedded,
+                    receive: declared.receive.clone(),
+                    connections,
+                    ground: Ground::new(base_dir, declared, connector_names, connectors),
+                    warnings: DocumentError::new(file_name, text, warnings.into_sorted()).lines,
+                })
+            }
             (Some(_) | None, Some(_) | None) => {
                 let mut lines = DocumentError::new(file_name, text, problems.into_sorted()).lines;
                 lines.append(&mut connector_lines);
@@ -245,42 +312,54 @@ impl Config {
         }
     }
 
+    /// The names of the syncs, in the order of the file.
+    pub fn sync_names(&self) -> impl Iterator<Item = &str> {
+        self.ground.sync_names()
+    }
+
     /// What is not wrong, and not well either: each as `file:line:column: message (help)`.
     #[must_use]
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
 
-    /// The connections as the kernel takes them. `embedded` makes connectors to the
+    /// What a running kernel takes over from another reading of the configuration only when it
+    /// is started anew.
+    #[must_use]
+    pub fn after_restart(&self, later: &Self) -> Vec<String> {
+        let token = |token: &Option<SecretString>| token.as_ref().map(|token| token.expose_secret().to_owned());
+        let embedded = |config: &Self| config.embedded.as_ref().map(|api| (api.listen, token(&api.token)));
+        let receive = |config: &Self| {
+            config.receive.as_ref().map(|receive| (receive.listen, token(&receive.token), receive.connections))
+        };
+        let differ = [
+            ("state", self.state != later.state),
+            ("late_after", self.late_after != later.late_after),
+            ("[embedded]", embedded(self) != embedded(later)),
+            ("[receive]", receive(self) != receive(later)),
+        ];
+        differ.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key.to_owned()).collect()
+    }
+
+    /// Whether another reading limits calls to your app's API in the same way.
+    #[must_use]
+    pub fn has_app_limits_of(&self, earlier: &Self) -> bool {
+        self.ground.app_limits() == earlier.ground.app_limits()
+    }
+
+    /// The budget that all connections share for your app's API, to be made once for all that
+    /// run at a time.
+    #[must_use]
+    pub fn app_calls(&self) -> Calls {
+        Calls::new(&self.ground.app_limits())
+    }
+
+    /// The connections of the file as the kernel takes them. `embedded` makes connectors to the
     /// embedded store, where your side is that.
-    ///
-    /// To be called once: it makes the budget that all connections share for your app's
-    /// API.
     #[must_use]
     pub fn specs(&self, embedded: Arc<dyn ConnectorFactory>) -> Vec<ConnectionSpec> {
-        let mut app_calls: Option<Calls> = None;
-        self.connections
-            .iter()
-            .map(|connection| {
-                let (app, shared_app_calls) = match &connection.app {
-                    AppSide::Embedded => (Arc::clone(&embedded), None),
-                    AppSide::Http(factory) => {
-                        let calls = app_calls.get_or_insert_with(|| Calls::new(&connection.limits.app));
-                        (factory.factory(), Some(calls.clone()))
-                    }
-                };
-                ConnectionSpec {
-                    id: connection.id.clone(),
-                    scope: connection.scope.clone(),
-                    connectors: PerSide { app, remote: connection.remote.factory() },
-                    limits: connection.limits.clone(),
-                    shared_app_calls,
-                    syncs: connection.syncs.clone(),
-                    webhook: connection.webhook.clone(),
-                    paused: connection.paused,
-                }
-            })
-            .collect()
+        let app_calls = self.app_calls();
+        self.connections.iter().map(|connection| connection.spec(&embedded, &app_calls)).collect()
     }
 }
 

@@ -778,7 +778,7 @@ fn doubtful_things_are_warned_of() {
         config.warnings(),
         [
             "s.toml:3:6: no sync applies to connection 'acme'",
-            "s.toml:6:19: 'bearer' is a secret that stands in this file (write \"${NAME}\" and set that environment variable)",
+            "s.toml:6:19: 'bearer' is a secret that stands in this file (write \"${NAME}\" and set that environment variable, or \"${file:PATH}\")",
             "s.toml:10:6: connections 'acme' and 'globex' have the same address and credentials (each is meant to be another customer's account)",
             "s.toml:15:1: 'match' is missing in [sync]: a record that both sides have already would be doubled \
              (write match = [\"email\"], a field that tells records apart, or match = [] if they have none in common)",
@@ -862,5 +862,155 @@ fn wrong_webhooks_are_told_with_what_to_do() {
     ] {
         let lines = parse_text(&text).map(|_| ()).unwrap_err();
         assert!(lines.iter().any(|line| line.contains(said)), "{said}: {lines:#?}");
+    }
+}
+
+/// As the file of [`GOOD`] takes it, in a scope of its own.
+const MORE: &str = "\
+id = 'initech'
+scope = 'acct 3'
+connector = 'connectors/crm.toml'
+base_url = 'https://api.example.com'
+auth = { bearer = '${CRM_TOKEN}' }
+";
+
+fn add(config: &Config, text: &str) -> Result<Added, Vec<String>> {
+    let read_file = |path: &Path| match path.to_str() {
+        Some("token") => Ok(format!("{SECRET}-of-a-file\n")),
+        _ => Err(io::Error::from(io::ErrorKind::NotFound)),
+    };
+    config.read_added("more.toml", text, &env, &read_file).map_err(|error| {
+        assert!(!error.to_string().contains(SECRET), "{error}");
+        error.lines
+    })
+}
+
+fn good() -> Config {
+    parse_text(GOOD).unwrap()
+}
+
+#[test]
+fn connections_are_added_to_what_the_file_says() {
+    let config = good();
+    let added = add(&config, MORE).unwrap();
+    assert_eq!(added.warnings, [""; 0]);
+    let [one] = &added.connections[..] else { panic!("{added:?}") };
+    assert_eq!((one.id.as_str(), one.connector(), one.syncs.len()), ("initech", "crm", 1));
+    assert_eq!(one.scope, Some("acct 3".into()));
+    // What is kept says the same when it is read again.
+    let again = add(&config, one.document()).unwrap();
+    assert_eq!(one.changes_to(&again.connections[0]), [""; 0]);
+    assert_eq!(again.connections[0].document(), one.document());
+    // Several at once, by the connector's name, with a secret of a file.
+    let many = format!(
+        "[[connection]]\n{}\n[[connection]]\n{}",
+        MORE.replace("connectors/crm.toml", "crm"),
+        MORE.replace("initech", "hooli").replace("acct 3", "acct 4").replace("${CRM_TOKEN}", "${file:token}"),
+    );
+    let many = add(&config, &many).unwrap();
+    assert_eq!(many.connections.iter().map(|one| one.id.as_str()).collect::<Vec<_>>(), ["initech", "hooli"]);
+    assert!(!format!("{many:?}{:?}", many.connections[1].document()).contains(SECRET));
+    let literal = add(&config, &MORE.replace("${CRM_TOKEN}", SECRET)).unwrap();
+    assert_eq!(literal.warnings.len(), 1);
+    assert!(literal.warnings[0].starts_with("more.toml:5:19: 'bearer' is a secret that stands in this file"));
+    assert!(!format!("{literal:?}").contains(SECRET));
+}
+
+#[test]
+fn what_is_wrong_with_an_added_connection_is_told_with_its_place() {
+    let config = good();
+    for (find, replace, told) in [
+        (
+            "'connectors/crm.toml'",
+            "'crn'",
+            "more.toml:3:13: the configuration has no connector 'crn' (did you mean 'crm'?)",
+        ),
+        (
+            "'connectors/crm.toml'",
+            "'/etc/passwd'",
+            "more.toml:3:13: the configuration has no connector '/etc/passwd' (it has: crm; or name its file in \
+             'connectors' there, and reload)",
+        ),
+        (
+            "scope = 'acct 3'\n",
+            "",
+            "more.toml:1:1: connection 'initech' needs a 'scope': which of your app's records are its own (for example \
+             scope = \"acct_42\")",
+        ),
+        ("scope =", "scop =", "unknown key 'scop' in the top (did you mean 'scope'?)"),
+        ("id = 'initech'", "id = ''", "more.toml:1:6: 'id' is empty"),
+        ("${CRM_TOKEN}", "${UNSET}", "environment variable 'UNSET', used in 'bearer', is not set"),
+        ("${CRM_TOKEN}", "${file:nowhere}", "nowhere, used in 'bearer', cannot be read"),
+        (
+            "auth =",
+            "syncs = ['contact']\nauth =",
+            "no sync 'contact' applies to this connection (did you mean 'contacts'?)",
+        ),
+        ("auth =", "syncs = []\nauth =", "'syncs' is empty: nothing is synced"),
+        ("auth =", "webhook = { path = '${HOOK}' }\nauth =", "there is no [receive] for webhooks to come in"),
+        ("id =", "id = = ", "more.toml:1:"),
+        ("id =", "[sync]\nid =", "'id' is missing in the top"),
+    ] {
+        let lines = add(&config, &MORE.replacen(find, replace, 1)).unwrap_err();
+        assert!(lines.iter().any(|line| line.contains(told)), "{told}\n{lines:#?}");
+    }
+    let twice = format!("[[connection]]\n{MORE}[[connection]]\n{MORE}");
+    let lines = add(&config, &twice).unwrap_err();
+    assert!(lines.iter().any(|line| line.contains("connection 'initech' stands in line 2 already")), "{lines:#?}");
+    assert!(lines.iter().any(|line| line.contains("both sync 'contacts' in scope 'acct 3'")), "{lines:#?}");
+}
+
+#[test]
+fn a_file_may_leave_all_connections_to_come() {
+    let text = GOOD.replace("[[connection]]\n", "").replace("id = 'acme'\n", "");
+    let text = text.replace("connector = 'connectors/crm.toml'\n", "connectors = ['connectors/crm.toml']\n");
+    let text =
+        text.replace("base_url = 'https://api.example.com'\n", "").replace("auth = { bearer = '${CRM_TOKEN}' }\n", "");
+    let config = parse_text(&text).unwrap();
+    assert!(config.connections.is_empty());
+    assert_eq!(add(&config, MORE).unwrap().connections[0].syncs.len(), 1);
+    for (find, replace, told) in [
+        ("contacts'\ndirection", "contact'\ndirection", "connector 'crm' has no object 'contact'; it has: "),
+        (
+            "name = 'contacts'",
+            "name = 'contacts'\nconnector = 'crn'",
+            "there is no connector 'crn'; there is: crm (did you mean 'crm'?)",
+        ),
+        ("['connectors/crm.toml']", "['connectors/crn.toml']", "'connector': failed to read connectors/crn.toml"),
+        ("connectors = ['connectors/crm.toml']\n", "", "there is no [[connection]] (without one nothing is synced)"),
+    ] {
+        let lines = parse_text(&text.replacen(find, replace, 1)).unwrap_err();
+        assert!(lines.iter().any(|line| line.contains(told)), "{told}\n{lines:#?}");
+    }
+    let twice =
+        format!("{text}\n{}", text[text.find("[[sync]]").unwrap()..].replace("'contacts'\napp", "'again'\napp"));
+    let lines = parse_text(&twice).unwrap_err();
+    let told = "syncs 'contacts' and 'again' are for the same objects of connector 'crm'";
+    assert!(lines.iter().any(|line| line.contains(told)), "{lines:#?}");
+}
+
+#[test]
+fn another_reading_tells_what_it_says_otherwise() {
+    let text = format!("connectors = ['connectors/crm.toml']\n{GOOD}");
+    let before = parse_text(&text).unwrap();
+    let changes = |find: &str, replace: &str| {
+        assert!(text.contains(find), "{find}");
+        let later = parse_text(&text.replacen(find, replace, 1)).unwrap();
+        let mut told = before.connections[0].changes_to(&later.connections[0]);
+        told.extend(before.after_restart(&later));
+        told
+    };
+    for (find, replace, told) in [
+        ("id = 'acme'", "# a remark\nid   = \"acme\"", &[][..]),
+        ("auth = { bearer = '${CRM_TOKEN}' }", "auth.bearer = '${CRM_TOKEN}'", &[]),
+        ("https://api.example.com", "https://api2.example.com", &["base_url"]),
+        ("${CRM_TOKEN}", "${GLOBEX_HOST}", &["auth", "what is filled in"]),
+        ("id = 'acme'", "id = 'acme'\npaused = true", &[]),
+        ("id = 'acme'", "id = 'acme'\nconcurrency = 2", &["concurrency"]),
+        ("email = 'properties.email'", "email = 'properties.mail'", &["sync 'contacts'"]),
+        ("x.redb", "y.redb", &["state"]),
+        ("state =", "late_after = '1h'\nstate =", &["late_after"]),
+    ] {
+        assert_eq!(changes(find, replace), told, "{replace}");
     }
 }

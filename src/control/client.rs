@@ -6,10 +6,14 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{ConnectionRequest, RecordRequest, RefusalBody, StatusAnswer, SyncAnswer, SyncRequest, socket_path};
+use super::{
+    ConnectionRequest, DocumentRequest, RecordRequest, RefusalBody, RemoveRequest, ShownConnection, StatusAnswer,
+    SyncAnswer, SyncRequest, socket_path,
+};
 use crate::connectors::action::ActionAnswer;
 use crate::model::ids::ConnectionId;
 use crate::plan::{PlanReport, PlanRequest};
+use crate::registry::{Listed, Put, Reload};
 use crate::web::actions::ActionRequest;
 
 /// Speaks to the kernel that runs over a state file.
@@ -26,6 +30,9 @@ pub enum ControlError {
     /// What was asked for does not exist.
     #[error("{0}")]
     Unknown(String),
+    /// A document or the configuration is wrong; one problem a line.
+    #[error("{0}")]
+    Wrong(String),
     /// The kernel refused or failed.
     #[error("{0}")]
     Refused(String),
@@ -114,6 +121,49 @@ impl ControlClient {
         self.json::<serde_json::Value>(request).await.map(drop)
     }
 
+    /// All connections.
+    ///
+    /// # Errors
+    /// When the kernel's connections are not to be changed, or it does not answer.
+    pub async fn connections(&self) -> Result<Vec<Listed>, ControlError> {
+        self.json(self.http.get(url("connections"))).await
+    }
+
+    /// What was declared for a connection.
+    ///
+    /// # Errors
+    /// When there is none, or the kernel does not answer.
+    pub async fn connection_document(&self, connection: ConnectionId) -> Result<String, ControlError> {
+        let request = self.post("connections/show", &ConnectionRequest { connection })?;
+        self.json::<ShownConnection>(request).await.map(|shown| shown.document)
+    }
+
+    /// Adds connections, or changes them.
+    ///
+    /// # Errors
+    /// When the document is wrong or does not fit, or the kernel does not answer.
+    pub async fn put_connections(&self, change: bool, name: String, document: String) -> Result<Put, ControlError> {
+        let place = if change { "connections/change" } else { "connections/add" };
+        self.json(self.post(place, &DocumentRequest { name, document })?).await
+    }
+
+    /// Removes a connection.
+    ///
+    /// # Errors
+    /// When there is none that was added, or the kernel does not answer.
+    pub async fn remove_connection(&self, connection: ConnectionId, purge: bool) -> Result<(), ControlError> {
+        let request = self.post("connections/remove", &RemoveRequest { connection, purge })?;
+        self.json::<serde_json::Value>(request).await.map(drop)
+    }
+
+    /// Has the configuration read again.
+    ///
+    /// # Errors
+    /// When it is wrong, or the kernel does not answer.
+    pub async fn reload(&self) -> Result<Reload, ControlError> {
+        self.json(self.post("reload", &())?).await
+    }
+
     /// The whole state as text.
     ///
     /// # Errors
@@ -143,10 +193,10 @@ impl ControlClient {
             Ok(refusal) => refusal.error,
             Err(_) => return Err(self.broken(&format!("it answered with status {status}"))),
         };
-        Err(if status == reqwest::StatusCode::NOT_FOUND {
-            ControlError::Unknown(message)
-        } else {
-            ControlError::Refused(message)
+        Err(match status {
+            reqwest::StatusCode::NOT_FOUND => ControlError::Unknown(message),
+            reqwest::StatusCode::UNPROCESSABLE_ENTITY => ControlError::Wrong(message),
+            _ => ControlError::Refused(message),
         })
     }
 

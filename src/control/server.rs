@@ -9,8 +9,8 @@ use actix_web::http::StatusCode;
 use actix_web::{App, HttpResponse, HttpServer, ResponseError, web};
 
 use super::{
-    ConnectionRequest, Received, RecordRequest, RefusalBody, StatusAnswer, SyncAnswer, SyncRequest, SyncedConnection,
-    socket_path,
+    ConnectionRequest, DocumentRequest, Received, RecordRequest, RefusalBody, RemoveRequest, ShownConnection,
+    StatusAnswer, SyncAnswer, SyncRequest, SyncedConnection, socket_path,
 };
 use crate::actors::message::{ConnectionStatus, MarkError};
 use crate::actors::spec::ConnectionSpec;
@@ -19,6 +19,7 @@ use crate::kernel::Kernel;
 use crate::model::document::nearest;
 use crate::model::ids::{ConnectionId, SyncName};
 use crate::plan::{PlanError, PlanRequest, plan};
+use crate::registry::{Connections, Listed, Put, RegistryError, Reload};
 use crate::store::{Store, StoreError};
 use crate::web::actions::ActionRequest;
 
@@ -38,18 +39,19 @@ struct Shared {
     kernel: Kernel,
     state: PathBuf,
     specs: MakeSpecs,
+    connections: Option<Connections>,
 }
 
 impl Control {
-    /// Listens beside the state file that the kernel runs over. Needs a running actix
-    /// system.
+    /// Listens beside the state file that the kernel runs over; `connections` are those that
+    /// may be added, changed and removed, where there are such. Needs a running actix system.
     ///
     /// # Errors
     /// When another kernel answers there, the path is too long, or the folder may not
     /// be written.
-    pub fn start(kernel: Kernel, state: &Path, specs: MakeSpecs) -> io::Result<Self> {
+    pub fn start(kernel: Kernel, state: &Path, specs: MakeSpecs, connections: Option<Connections>) -> io::Result<Self> {
         let path = socket_path(state);
-        let shared = web::Data::new(Shared { kernel, state: state.to_owned(), specs });
+        let shared = web::Data::new(Shared { kernel, state: state.to_owned(), specs, connections });
         let named = |error: io::Error| {
             io::Error::new(error.kind(), format!("failed to listen on the control socket {}: {error}", path.display()))
         };
@@ -87,8 +89,18 @@ fn serve(_: &Path, _: web::Data<Shared>) -> io::Result<actix_web::dev::Server> {
     Err(io::Error::new(io::ErrorKind::Unsupported, "this system has no unix sockets"))
 }
 
+/// The longest request, in bytes: room for the documents of 100,000 connections.
+const MOST_BYTES: usize = 128 * 1024 * 1024;
+
 fn routes(config: &mut web::ServiceConfig) {
     config
+        .app_data(web::JsonConfig::default().limit(MOST_BYTES))
+        .route("/connections", web::get().to(connections))
+        .route("/connections/show", web::post().to(show_connection))
+        .route("/connections/add", web::post().to(add_connections))
+        .route("/connections/change", web::post().to(change_connections))
+        .route("/connections/remove", web::post().to(remove_connection))
+        .route("/reload", web::post().to(reload))
         .route("/status", web::get().to(status))
         .route("/sync", web::post().to(sync))
         .route("/plan", web::post().to(make_plan))
@@ -141,6 +153,18 @@ impl From<MarkError> for Refused {
 impl From<StoreError> for Refused {
     fn from(error: StoreError) -> Self {
         Self::internal(&error)
+    }
+}
+
+impl From<RegistryError> for Refused {
+    fn from(error: RegistryError) -> Self {
+        let status = match &error {
+            RegistryError::Unknown(_) => StatusCode::NOT_FOUND,
+            RegistryError::Wrong(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            RegistryError::Refused(_) => StatusCode::CONFLICT,
+            RegistryError::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self { status, message: error.to_string() }
     }
 }
 
@@ -210,6 +234,9 @@ async fn choose(
     Ok(chosen.into_iter().filter(has).map(|status| status.id).collect())
 }
 
+/// Where there are more names than this they are not all told.
+const MOST_NAMED: usize = 20;
+
 /// The sentence about a name that does not exist.
 pub(crate) fn unknown<'n>(what: &str, name: &str, known: impl Iterator<Item = &'n str>) -> String {
     let mut known: Vec<&str> = known.collect();
@@ -218,6 +245,7 @@ pub(crate) fn unknown<'n>(what: &str, name: &str, known: impl Iterator<Item = &'
     let help = match nearest(name, known.iter().copied()) {
         Some(near) => format!("; did you mean '{near}'?"),
         None if known.is_empty() => String::new(),
+        None if known.len() > MOST_NAMED => format!("; there are {}, {}, …", known.len(), known[..3].join(", ")),
         None => format!("; there is: {}", known.join(", ")),
     };
     format!("there is no {what} '{name}'{help}")
@@ -255,6 +283,37 @@ async fn act(shared: web::Data<Shared>, request: web::Json<ActionRequest>) -> An
     choose(&shared.kernel, Some(&request.connection), None).await.map_err(Refused::unknown)?;
     let action = request.action().map_err(|message| Refused { status: StatusCode::CONFLICT, message })?;
     Ok(web::Json(shared.kernel.act(&request.connection, request.side, request.object, action).await?))
+}
+
+fn registry(shared: &Shared) -> Result<&Connections, Refused> {
+    let none = "the connections of this kernel are given by its host program";
+    shared.connections.as_ref().ok_or_else(|| Refused { status: StatusCode::CONFLICT, message: none.to_owned() })
+}
+
+async fn connections(shared: web::Data<Shared>) -> Answer<Vec<Listed>> {
+    Ok(web::Json(registry(&shared)?.list()))
+}
+
+async fn show_connection(shared: web::Data<Shared>, request: web::Json<ConnectionRequest>) -> Answer<ShownConnection> {
+    let document = registry(&shared)?.document(&request.connection)?;
+    Ok(web::Json(ShownConnection { connection: request.into_inner().connection, document }))
+}
+
+async fn add_connections(shared: web::Data<Shared>, request: web::Json<DocumentRequest>) -> Answer<Put> {
+    Ok(web::Json(registry(&shared)?.add(&request.name, &request.document).await?))
+}
+
+async fn change_connections(shared: web::Data<Shared>, request: web::Json<DocumentRequest>) -> Answer<Put> {
+    Ok(web::Json(registry(&shared)?.change(&request.name, &request.document).await?))
+}
+
+async fn remove_connection(shared: web::Data<Shared>, request: web::Json<RemoveRequest>) -> Answer<serde_json::Value> {
+    registry(&shared)?.remove(&request.connection, request.purge).await?;
+    Ok(done())
+}
+
+async fn reload(shared: web::Data<Shared>) -> Answer<Reload> {
+    Ok(web::Json(registry(&shared)?.reload().await?))
 }
 
 async fn pause(shared: web::Data<Shared>, request: web::Json<ConnectionRequest>) -> Answer<serde_json::Value> {

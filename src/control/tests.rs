@@ -16,7 +16,7 @@ fn an_operator_reaches_the_kernel_and_is_told_what_does_not_exist() {
         assert!(ControlClient::find(&state).is_none(), "nobody is there yet");
         let store = Store::open(&state, StoreOptions::default()).unwrap();
         let kernel = Kernel::builder().store(store.clone()).start().await.unwrap();
-        let control = Control::start(kernel.clone(), &state, Arc::new(|_| Vec::new())).unwrap();
+        let control = Control::start(kernel.clone(), &state, Arc::new(|_| Vec::new()), None).unwrap();
         let client = ControlClient::find(&state).unwrap();
 
         let status = client.status().await.unwrap();
@@ -39,7 +39,7 @@ fn an_operator_reaches_the_kernel_and_is_told_what_does_not_exist() {
             assert!(matches!(&refused, ControlError::Unknown(message) if message.contains("'nobody'")), "{refused}");
         }
 
-        let second = Control::start(kernel.clone(), &state, Arc::new(|_| Vec::new())).unwrap_err();
+        let second = Control::start(kernel.clone(), &state, Arc::new(|_| Vec::new()), None).unwrap_err();
         assert!(second.to_string().contains("another kernel answers"), "{second}");
         kernel.shutdown().await;
         control.stop().await;

@@ -285,6 +285,20 @@ impl<'d> Table<'d> {
         all
     }
 
+    /// The table as TOML of its own, one key a line, sorted, without comments: what two
+    /// tables that say the same have in common.
+    #[must_use]
+    pub fn canonical(&self) -> Vec<(String, String)> {
+        let lines = self.entries.iter().map(|(key, value)| {
+            let mut text = String::new();
+            write_value(value.get_ref(), &mut text);
+            (key.get_ref().to_string(), text)
+        });
+        let mut lines: Vec<_> = lines.collect();
+        lines.sort();
+        lines
+    }
+
     /// Notes each key nobody asked for, with the nearest known one.
     pub fn finish(self) {
         for (key, near) in self.strange() {
@@ -434,6 +448,57 @@ impl<'d> Item<'d> {
     }
 }
 
+/// A key as TOML writes it.
+#[must_use]
+pub fn write_key(key: &str) -> String {
+    let is_bare = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'));
+    if is_bare { key.to_owned() } else { toml::Value::String(key.to_owned()).to_string() }
+}
+
+fn write_value(value: &DeValue<'_>, out: &mut String) {
+    match value {
+        DeValue::String(text) => out.push_str(&toml::Value::String(text.to_string()).to_string()),
+        DeValue::Integer(integer) => {
+            out.push_str(match integer.radix() {
+                2 => "0b",
+                8 => "0o",
+                16 => "0x",
+                _ => "",
+            });
+            out.push_str(integer.as_str());
+        }
+        DeValue::Float(float) => out.push_str(float.as_str()),
+        DeValue::Boolean(value) => out.push_str(if *value { "true" } else { "false" }),
+        DeValue::Datetime(date) => out.push_str(&date.to_string()),
+        DeValue::Array(items) => {
+            write_list(out, ('[', ']'), items.iter(), |item, out| write_value(item.get_ref(), out))
+        }
+        DeValue::Table(entries) => {
+            let mut entries: Vec<_> = entries.iter().map(|(key, value)| (key.get_ref(), value.get_ref())).collect();
+            entries.sort_by_key(|(key, _)| *key);
+            write_list(out, ('{', '}'), entries.into_iter(), |(key, value), out| {
+                out.push_str(&write_key(key));
+                out.push_str(" = ");
+                write_value(value, out);
+            });
+        }
+    }
+}
+
+fn write_list<T>(
+    out: &mut String,
+    (open, close): (char, char),
+    items: impl Iterator<Item = T>,
+    write: impl Fn(T, &mut String),
+) {
+    out.push(open);
+    for (n, item) in items.enumerate() {
+        out.push_str(if n > 0 { ", " } else { "" });
+        write(item, out);
+    }
+    out.push(close);
+}
+
 /// Parses `500ms`, `5s`, `2m`, `1h`, `1d` into milliseconds.
 #[must_use]
 pub fn parse_duration_ms(text: &str) -> Option<u64> {
@@ -513,6 +578,25 @@ mod tests {
         top.finish_undecided();
         let error = DocumentError::new("a.toml", text, problems.into_sorted());
         assert_eq!(error.lines, ["a.toml:1:1: unknown key 'kin' in the top (did you mean 'kind'?)"]);
+    }
+
+    #[test]
+    fn tables_that_say_the_same_are_written_the_same() {
+        let written = |text: &str| {
+            let problems = Problems::new();
+            let document = parse(text, &problems);
+            let lines = Table::top(&document, &problems).canonical();
+            assert!(problems.is_empty());
+            lines.into_iter().map(|(key, value)| format!("{} = {value}\n", write_key(&key))).collect::<String>()
+        };
+        let one = "# a comment\nb = 1\na = 'x\"y'\n[c]\n\"d e\" = [1.5, 0xff, true]\n[[c.list]]\nat = 2020-01-02\n";
+        let canonical = written(one);
+        assert_eq!(canonical, "a = 'x\"y'\nb = 1\nc = {\"d e\" = [1.5, 0xff, true], list = [{at = 2020-01-02}]}\n");
+        assert_eq!(written(&canonical), canonical);
+        assert_eq!(
+            written("a = \"x\\\"y\"\nb=1\nc.list=[{at=2020-01-02}]\nc.\"d e\" = [ 1.5 , 0xff, true ]"),
+            canonical
+        );
     }
 
     #[test]

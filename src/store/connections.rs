@@ -18,7 +18,7 @@ pub(super) struct ConnectionRow {
     pub(super) paused: bool,
     /// Its rows are gone or going, its name is free again, its number stays taken.
     pub(super) purged: bool,
-    /// The connection's configuration as the kernel wants it back; opaque here.
+    /// The connection's document, where it is kept here and not in a file; opaque here.
     pub(super) config: Option<String>,
 }
 

@@ -267,6 +267,27 @@ impl Store {
         Ok(CommitRight::new(self.inner.clone(), conn, epoch))
     }
 
+    /// The same for several connections, known or not, all durable at once: each start would
+    /// wait for the disk else. Those with `true` are told to rest, too.
+    ///
+    /// # Errors
+    /// As [`Store::intern_connection`]; then none has begun.
+    pub fn start_epochs(&self, connections: &[(ConnectionId, bool)]) -> Result<Vec<CommitRight>, StoreError> {
+        let begun = self.inner.engine.write(|tables| {
+            let begin = |(id, paused): &(ConnectionId, bool)| {
+                let conn = connections::intern_connection(tables, id)?;
+                let mut row = ConnectionRow::load_live(tables, conn)?;
+                row.epoch = Epoch(row.epoch.0 + 1);
+                row.paused |= *paused;
+                row.store(tables, conn)?;
+                Ok((conn, row.epoch))
+            };
+            connections.iter().map(begin).collect::<Result<Vec<_>, StoreError>>()
+        })?;
+        let right = |(conn, epoch)| CommitRight::new(self.inner.clone(), conn, epoch);
+        Ok(begun.into_iter().map(right).collect())
+    }
+
     /// Tells a connection to rest, or to go on; durable at once.
     ///
     /// # Errors
@@ -275,13 +296,23 @@ impl Store {
         self.change_connection(conn, |row| row.paused = paused)
     }
 
-    /// Keeps a text with a connection, for the kernel to read back; durable at once. It
-    /// must hold no secrets.
+    /// Keeps the document of each of these connections, to be read back at the next start, or
+    /// forgets it; all of them durable at once. Secrets should only be named in it.
     ///
     /// # Errors
-    /// As [`Store::start_epoch`].
-    pub fn set_config(&self, conn: ConnNo, config: Option<String>) -> Result<(), StoreError> {
-        self.change_connection(conn, |row| row.config = config)
+    /// [`StoreError::Closed`], [`StoreError::Full`], or what the disk says; then none was kept.
+    pub fn keep_documents(&self, documents: &[(ConnectionId, Option<String>)]) -> Result<(), StoreError> {
+        self.inner.engine.write(|tables| {
+            for (id, document) in documents {
+                let conn = connections::intern_connection(tables, id)?;
+                let mut row = ConnectionRow::load_live(tables, conn)?;
+                if row.config != *document {
+                    row.config.clone_from(document);
+                    row.store(tables, conn)?;
+                }
+            }
+            Ok(())
+        })
     }
 
     fn change_connection<T>(
@@ -322,6 +353,18 @@ impl Store {
         submit(&self.inner, BeginPurge(conn)).await?;
         while submit(&self.inner, PurgeStep(conn)).await? {}
         Ok(())
+    }
+
+    /// Forgets a connection by its name, as [`Store::purge`] does, if there is one.
+    ///
+    /// # Errors
+    /// As [`Store::purge`].
+    pub async fn purge_named(&self, id: &ConnectionId) -> Result<(), StoreError> {
+        let conn = self.snapshot()?.find_connection(id)?;
+        match conn {
+            Some(conn) => self.purge(conn).await,
+            None => Ok(()),
+        }
     }
 
     /// Writes the whole state as text: one row a line, sorted by key, decoded, with

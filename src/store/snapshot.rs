@@ -371,6 +371,12 @@ impl Snapshot {
         Ok(rows.into_iter().filter(|(_, row)| !row.purged).map(|(conn, row)| (conn, row.id)).collect())
     }
 
+    /// The documents that are kept with connections, by the connections' numbers.
+    pub fn kept_documents(&self) -> Result<Vec<(ConnectionId, String)>, StoreError> {
+        let rows = connections::all(&self.tables)?.into_iter().filter(|(_, row)| !row.purged);
+        Ok(rows.filter_map(|(_, row)| Some((row.id, row.config?))).collect())
+    }
+
     /// A connection's number, if it has one.
     pub fn find_connection(&self, id: &ConnectionId) -> Result<Option<ConnNo>, StoreError> {
         Ok(connections::find(&self.tables, NameKind::Connection, id.as_str())?.map(ConnNo))

@@ -164,7 +164,7 @@ fn populate(store: &Store) {
         RecordOp::Delete { id: id("8"), expected: None },
     ];
     now(store.records_right().write(&scope, &object, ops, 11)).unwrap();
-    store.set_config(right.conn(), Some("scope = \"acct 42\"".into())).unwrap();
+    store.keep_documents(&[("acme".into(), Some("scope = \"acct 42\"".into()))]).unwrap();
     let gone = store.intern_connection(&"gone".into()).unwrap();
     now(store.purge(gone)).unwrap();
     let resting = store.intern_connection(&"two words".into()).unwrap();

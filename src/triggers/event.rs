@@ -13,7 +13,8 @@ use crate::model::work::Lane;
 use crate::store::{Appended, Once, StoreError};
 
 use super::counts::Counts;
-use super::intake::{COME_BACK_S, Intake, Known};
+use super::intake::{COME_BACK_S, Intake};
+use super::known::Known;
 use super::webhook::GetCounts;
 
 /// How long an idempotency key is remembered, in milliseconds: as long as Stripe does

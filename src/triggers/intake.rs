@@ -1,19 +1,16 @@
 //! How triggers hand over what they have accepted: durably first, then a wake-up.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use actix::Addr;
-use dashmap::DashMap;
 
+use super::known::{Known, KnownConnections};
 use crate::actors::connection::Connection;
 use crate::actors::env::Env;
 use crate::actors::message::{InboxFilled, MarkError};
 use crate::actors::supervisor::Routes;
 use crate::model::hint::Hint;
-use crate::model::ids::{ConnNo, ConnectionId, ObjectName, Scope};
-use crate::model::side::PerSide;
+use crate::model::ids::{ConnectionId, Scope};
 use crate::planted::{self, Bug};
 use crate::store::{Appended, InboxRight, Once, StoreError};
 
@@ -24,30 +21,6 @@ const FORGET_EVERY: u64 = 5_000;
 /// How long those are asked to wait who are told to come back, in seconds.
 pub const COME_BACK_S: u32 = 2;
 
-/// What triggers need to know of a connection.
-#[derive(Debug, Clone)]
-pub struct Known {
-    /// Its number in the store.
-    pub conn: ConnNo,
-    /// Which of your app's records it touches.
-    pub scope: Option<Scope>,
-    /// The objects of its syncs.
-    pub objects: PerSide<BTreeSet<ObjectName>>,
-    /// Deliveries remembered since the start.
-    remembered: Arc<AtomicU64>,
-}
-
-impl Known {
-    /// What is known of a connection that was just added.
-    #[must_use]
-    pub fn new(conn: ConnNo, scope: Option<Scope>, objects: PerSide<BTreeSet<ObjectName>>) -> Self {
-        Self { conn, scope, objects, remembered: Arc::default() }
-    }
-}
-
-/// All connections, for any thread.
-pub type KnownConnections = Arc<DashMap<ConnectionId, Known>>;
-
 /// The actor of a connection, from any thread.
 ///
 /// # Errors
@@ -55,7 +28,7 @@ pub type KnownConnections = Arc<DashMap<ConnectionId, Known>>;
 pub fn route(routes: &Routes, known: &KnownConnections, id: &ConnectionId) -> Result<Addr<Connection>, MarkError> {
     match routes.get(id) {
         Some(address) => Ok(address.clone()),
-        None if known.contains_key(id) => Err(MarkError::Restarting),
+        None if known.contains(id) => Err(MarkError::Restarting),
         None => Err(MarkError::NoConnection(id.clone())),
     }
 }
@@ -79,16 +52,13 @@ impl Intake {
     /// A connection, if there is one of that name.
     #[must_use]
     pub fn find(&self, id: &ConnectionId) -> Option<Known> {
-        self.known.get(id).map(|known| known.clone())
+        self.known.get(id)
     }
 
     /// The connections of a scope, by name.
     #[must_use]
     pub fn of_scope(&self, scope: &Scope) -> Vec<ConnectionId> {
-        let of_scope = self.known.iter().filter(|known| known.scope.as_ref() == Some(scope));
-        let mut ids: Vec<ConnectionId> = of_scope.map(|known| known.key().clone()).collect();
-        ids.sort();
-        ids
+        self.known.of_scope(scope)
     }
 
     /// Milliseconds since 1970.

@@ -10,6 +10,7 @@ pub mod counts;
 pub mod event;
 pub mod intake;
 pub mod kept;
+pub mod known;
 pub mod schedule;
 pub mod timetable;
 pub mod webhook;

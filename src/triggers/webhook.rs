@@ -22,7 +22,8 @@ use crate::model::work::Lane;
 use crate::store::{Appended, Once, StoreError};
 
 use super::counts::Counts;
-use super::intake::{COME_BACK_S, Intake, Known};
+use super::intake::{COME_BACK_S, Intake};
+use super::known::Known;
 
 /// The most deliveries that are being stored at a time; the rest are asked to come back.
 const MOST_IN_FLIGHT: usize = 4_096;

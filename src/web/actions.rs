@@ -19,7 +19,8 @@ use crate::actors::supervisor::Routes;
 use crate::connectors::action::{Action, ActionAnswer, Verb, lost};
 use crate::model::ids::{ConnectionId, ObjectName, RecordId};
 use crate::model::side::Side;
-use crate::triggers::intake::{KnownConnections, route};
+use crate::triggers::intake::route;
+use crate::triggers::known::KnownConnections;
 use crate::web::ApiError;
 use crate::web::bearer::Bearer;
 

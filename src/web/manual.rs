@@ -19,7 +19,8 @@ use crate::actors::supervisor::Routes;
 use crate::model::ids::{ConnectionId, MAX_RECORD_ID_BYTES, RecordId, SyncName};
 use crate::model::side::Side;
 use crate::model::work::Lane;
-use crate::triggers::intake::{COME_BACK_S, KnownConnections, route};
+use crate::triggers::intake::{COME_BACK_S, route};
+use crate::triggers::known::KnownConnections;
 use crate::web::ApiError;
 use crate::web::bearer::Bearer;
 

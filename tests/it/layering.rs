@@ -27,6 +27,7 @@ const SHELL: &[&str] = &[
     "kernel",
     "plan",
     "reference",
+    "registry",
     "sim",
     "telemetry",
     "temporary",

@@ -69,7 +69,7 @@ impl World {
         let scope = connection.scope.clone().unwrap_or_else(|| Scope::from("default"));
         let connection = connection.id.clone();
         let store = target::open(&state)?;
-        let specs = target::specs_of(Arc::clone(&config));
+        let specs = target::specs_of(target::registry(Arc::clone(&config), &store)?);
         let world = Self {
             sandbox,
             config,
@@ -120,7 +120,7 @@ impl World {
         if let Some(settings) = &self.config.embedded {
             self.api = Some(serve_embedded(settings, &kernel)?);
         }
-        let control = Control::start(kernel, &self.state, Arc::clone(&self.specs));
+        let control = Control::start(kernel, &self.state, Arc::clone(&self.specs), None);
         self.control = Some(control.map_err(|error| Failure::state(error.to_string()))?);
         Ok(())
     }

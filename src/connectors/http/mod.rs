@@ -125,6 +125,12 @@ impl HttpFactory {
         Self { file, settings, transport: None, now: Arc::new(Utc::now) }
     }
 
+    /// The name in the connector file.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.file.name()
+    }
+
     /// Calls through another transport instead; `make` is asked on each arbiter.
     #[must_use]
     pub fn with_transport(mut self, make: impl Fn() -> Rc<dyn Transport> + Send + Sync + 'static) -> Self {

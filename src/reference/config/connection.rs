@@ -19,6 +19,10 @@ pub(in crate::reference) static CONNECTION: Group = Group {
             .example("\"acct_42\"")
             .wrong("\"..\""),
             boolean("paused", "it is added paused").default("false"),
+            key("syncs", Holds::List(&Holds::Text), "only these of the syncs that apply to it, by `name`")
+                .otherwise("all that apply")
+                .example("[\"contacts\"]")
+                .wrong("[\"contact\"]"),
             table("webhook", &WEBHOOK),
         ],
         SIDE,

@@ -35,10 +35,20 @@ pub(in crate::reference) static TOP: Group = Group {
         table("embedded", &EMBEDDED),
         table("app", &APP).without(&["embedded"]),
         table("receive", &RECEIVE),
-        key("connection", Holds::List(&Holds::Table(&CONNECTION)), CONNECTION.about).required().example(
-            r#"[{ id = "acme", connector = "connectors/crm.toml", base_url = "https://api.example.com/v1",
+        key(
+            "connectors",
+            Holds::List(&Holds::Text),
+            "connector files for connections that are added while it runs (`syncline connection add`); those of the \
+             file's own connections need not be named",
+        )
+        .example("[\"connectors/crm.toml\"]")
+        .wrong("[\"connectors/crn.toml\"]"),
+        key("connection", Holds::List(&Holds::Table(&CONNECTION)), CONNECTION.about)
+            .otherwise("only those that are added, of `connectors`")
+            .example(
+                r#"[{ id = "acme", connector = "connectors/crm.toml", base_url = "https://api.example.com/v1",
                   auth = { bearer = "${CRM_TOKEN}" } }]"#,
-        ),
+            ),
         key("sync", Holds::List(&Holds::Table(&SYNC)), SYNC.about).required().example(
             r#"[{ name = "contacts", app = "contacts", remote = "contacts", direction = "two_way", match = ["email"],
                   fields = { email = "properties.email" } }]"#,
