@@ -155,7 +155,7 @@ async fn execute(command: Command, out: &Output) -> Result<Exit, Failure> {
         Command::Check(args) => unless_interrupted(check::execute(args, out)).await,
         Command::Connection(args) => unless_interrupted(connection::execute(args, out)).await,
         Command::Reload(args) => unless_interrupted(connection::reload(args, out)).await,
-        Command::Connector(args) => connector::execute(args, out),
+        Command::Connector(args) => unless_interrupted(connector::execute(args, out)).await,
         Command::Status(args) => unless_interrupted(status::execute(args, out)).await,
         Command::Dump(args) => unless_interrupted(dump::execute(args, out)).await,
         Command::List(args) => unless_interrupted(act::list(args, out)).await,

@@ -491,10 +491,10 @@ impl Connection {
             self.queue.remove(lane, seq);
         }
         for mut row in report.added {
-            // What it awaited already, whatever it was asked for since: else each look at it by
-            // a run, which lists it again before it ends, would make it wait for the next one.
+            // What it awaited already: else each look at it by a run, which lists it again before
+            // it ends, would make it wait for the next one.
             let waiting = self.queue.waiting(row.sync, row.pending.side, &row.pending.id);
-            row.awaits = row.awaits.or_else(|| waiting?.awaits);
+            row.awaits = row.awaits.or_else(|| waiting.filter(|_| row.is_undecided)?.awaits);
             if row.pending.reason == PendingReason::AwaitPartner && row.awaits.is_none() {
                 // Only a run that starts from now on shows whether it has a partner.
                 row.awaits = Some(self.runs);

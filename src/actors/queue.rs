@@ -19,10 +19,12 @@ pub struct PendingRow {
     pub sync: SyncNo,
     /// The row.
     pub pending: Pending,
-    /// For a record that awaits its partner, also where it has been put off or asked for
-    /// since: the last run that had started when it began to, which cannot have shown it.
-    /// Not stored; after a restart any run will do.
+    /// For a record that awaits its partner, also where it was only put off or asked for since:
+    /// the last run that had started when it began to, which cannot have shown it. Not stored;
+    /// after a restart any run will do.
     pub awaits: Option<u64>,
+    /// Nothing was decided about the record: it awaits what the row does whose place this takes.
+    pub is_undecided: bool,
     /// A run that started after it began to await its partner is over.
     pub has_waited: bool,
 }
@@ -31,7 +33,7 @@ impl PendingRow {
     /// A row that awaits no run.
     #[must_use]
     pub fn new(lane: Lane, seq: u64, sync: SyncNo, pending: Pending) -> Self {
-        Self { lane, seq, sync, pending, awaits: None, has_waited: false }
+        Self { lane, seq, sync, pending, awaits: None, is_undecided: false, has_waited: false }
     }
 
     /// What a row that takes this one's place awaits: the same run, or, where that is over and

@@ -113,7 +113,8 @@ pub(super) async fn delete(args: One, out: &Output) -> Result<Exit, Failure> {
     execute(args.at, Verb::Delete, Some(args.id), None, out).await
 }
 
-fn record(text: &str) -> Result<Box<RawValue>, Failure> {
+/// A record as JSON, or from the standard input.
+pub(super) fn record(text: &str) -> Result<Box<RawValue>, Failure> {
     let mut read = String::new();
     let text = if text == "-" {
         std::io::stdin()

@@ -41,6 +41,7 @@ fn every_command_parses() {
         "connection remove acme.toml acme --purge",
         "reload acme.toml",
         "connector check crm.toml",
+        "connector try acme.toml acme contacts --record -",
         "schema config",
         "schema connector",
         "sandbox --port 0 --accounts a,b --seed 7 --records 10 --rate-limit 100/10s --page-size 5",

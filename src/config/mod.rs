@@ -24,7 +24,7 @@ use secrecy::{ExposeSecret, SecretString};
 use self::added::Ground;
 use self::said::Said;
 use crate::actors::spec::{ConnectionSpec, SyncSpec, Webhook};
-use crate::connectors::http::HttpFactory;
+use crate::connectors::http::{HttpConnectorFile, HttpFactory};
 use crate::connectors::{Calls, ConnectorFactory};
 use crate::model::budget::Limits;
 use crate::model::document::{DocumentError, Located, Problems, Table, parse};
@@ -135,7 +135,7 @@ impl ConfiguredConnection {
     /// The name of the connected app's connector.
     #[must_use]
     pub fn connector(&self) -> &str {
-        self.remote.0.name()
+        self.remote.file().name()
     }
 
     /// The keys and tables at which another reading of the configuration says something else
@@ -181,6 +181,12 @@ pub enum AppSide {
 pub struct HttpSideFactory(Arc<HttpFactory>);
 
 impl HttpSideFactory {
+    /// The connector file.
+    #[must_use]
+    pub fn file(&self) -> &HttpConnectorFile {
+        self.0.file()
+    }
+
     /// As a connection takes it.
     #[must_use]
     pub fn factory(&self) -> Arc<dyn ConnectorFactory> {

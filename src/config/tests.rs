@@ -304,7 +304,9 @@ const CONNECTION_PROBLEMS: &[Case] = &[
         "",
         AUTH,
         "auth = { bearer = 'open${' }",
-        &["s.toml:6:19: '${' is not closed in 'bearer' (write ${NAME}, or $${ for the two characters themselves)"],
+        &[
+            "s.toml:6:19: '${' is not closed in 'bearer' (write ${NAME} or ${file:PATH}, or $${ for the two characters themselves)",
+        ],
     ),
     (
         "",

@@ -15,6 +15,7 @@ pub mod embedded;
 pub mod http;
 pub mod memory;
 pub mod retry;
+pub mod trial;
 pub mod webhook;
 
 use async_trait::async_trait;

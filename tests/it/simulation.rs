@@ -101,6 +101,7 @@ const FOUND_TOLD: &[(u64, &str)] = &[
     (1_120_078, "a recovery wrote what it had read of a record that another unit was writing"),
     (3_013_058, "a page read before a pair was decided was taken for an edit, as that decision had written nothing"),
     (6_030_178, "a record that had waited for a run and was put off when it ended waited for the next one, for ever"),
+    (7_054_432, "what a record had awaited before it got its partner was taken for enough, when that was entered anew"),
     (1_323_792, "records that waited for those of the other side took all calls from them, and waited for ever"),
     (1_324_027, "the same, where their calls were few"),
     (1_706_063, "an update whose answer was lost was not looked for when its cause had been taken back"),

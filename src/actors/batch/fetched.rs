@@ -246,9 +246,10 @@ impl Fetched {
     }
 
     fn keep_pending(&mut self, pending: Pending) {
-        let awaits = self.rows.get(&(pending.side, pending.id.clone())).and_then(|row| row.awaits_then(pending.reason));
+        let own = self.rows.get(&(pending.side, pending.id.clone()));
+        let awaits = own.and_then(|row| row.awaits_then(pending.reason));
         let row = PendingRow::new(self.lane, self.core.take_seq(), self.sync.no, pending);
-        let row = PendingRow { awaits, ..row };
+        let row = PendingRow { awaits, is_undecided: true, ..row };
         self.report.added.push(row);
     }
 

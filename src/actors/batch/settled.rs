@@ -384,9 +384,12 @@ impl Settling {
         let due_ms = now_ms.saturating_add(i64::try_from(after_ms).unwrap_or(i64::MAX));
         let reason = reason.in_place_of(self.core.pending_row(self.sync.no, side, id).map(|row| row.reason));
         let pending = Pending { side, id: id.clone(), reason, due_ms, since_ms, attempts };
-        let awaits = self.rows.get(&(side, id.clone())).and_then(|row| row.awaits_then(reason));
+        // One that has no partner yet awaits what it did before.
+        let is_undecided = reason == PendingReason::AwaitPartner;
+        let own = self.rows.get(&(side, id.clone())).filter(|_| is_undecided);
+        let awaits = own.and_then(|row| row.awaits_then(reason));
         let row = PendingRow::new(self.lane, self.core.take_seq(), self.sync.no, pending);
-        let row = PendingRow { awaits, ..row };
+        let row = PendingRow { awaits, is_undecided, ..row };
         self.report.added.push(row);
     }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::connectors::trial::DeclaredTimes;
 use crate::connectors::webhook::declared::webhook;
 use crate::connectors::webhook::payload::WebhookSpec;
 use crate::model::budget::{Limits, Window};
@@ -16,7 +17,7 @@ use super::parse_rules::{rule, wait};
 use super::parse_write::{batch, create, delete, update};
 use super::refused::holds_refusal;
 use super::rules::{Rule, Wait, WaitPlace};
-use super::spec::{AuthKind, ObjectSpec, Statuses, Unit};
+use super::spec::{AuthKind, CursorKind, ObjectSpec, OrderedSpec, Statuses, Unit};
 
 /// A connector file that was read and checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -81,6 +82,20 @@ impl HttpConnectorFile {
     }
 
     /// What it declares about one object.
+    /// What it says about the times by which changes of an object are read; `None` where they
+    /// are not read by times.
+    #[must_use]
+    pub fn declared_times(&self, object: &ObjectName) -> Option<DeclaredTimes> {
+        let object = self.object(object)?;
+        let cursor = object.changes.as_ref().or(object.list.as_ref())?.cursor.as_ref()?;
+        match &cursor.kind {
+            CursorKind::Ordered(OrderedSpec { is_time: true, exclusive, granularity, lookback, .. }) => {
+                Some(DeclaredTimes { exclusive: *exclusive, granularity: *granularity, lookback: *lookback })
+            }
+            CursorKind::Ordered(_) | CursorKind::Opaque { .. } => None,
+        }
+    }
+
     pub(super) fn object(&self, name: &ObjectName) -> Option<&ObjectSpec> {
         self.objects.get(name)
     }

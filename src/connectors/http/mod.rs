@@ -125,10 +125,10 @@ impl HttpFactory {
         Self { file, settings, transport: None, now: Arc::new(Utc::now) }
     }
 
-    /// The name in the connector file.
+    /// The connector file.
     #[must_use]
-    pub fn name(&self) -> &str {
-        self.file.name()
+    pub fn file(&self) -> &HttpConnectorFile {
+        &self.file
     }
 
     /// Calls through another transport instead; `make` is asked on each arbiter.
