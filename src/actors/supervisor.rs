@@ -92,12 +92,10 @@ impl Supervisor {
         let generation = supervised.generation;
         let (gone, told) = oneshot::channel();
         let (spec, calls) = (supervised.spec.clone(), supervised.calls.clone());
-        let (store, env, triggers) = (self.store.clone(), self.env.clone(), Arc::clone(&self.triggers));
-        let notifier = self.notifier.clone();
+        let around = Around { store: &self.store, env: &self.env, notifier: &self.notifier, triggers: &self.triggers };
         // Making connectors runs foreign code, which may panic.
-        let started =
-            catch_unwind(AssertUnwindSafe(|| spawn(spec, calls, begun, &store, &env, notifier, &triggers, gone)))
-                .unwrap_or_else(|_| Err("starting it crashed".to_owned()));
+        let started = catch_unwind(AssertUnwindSafe(|| spawn(spec, calls, begun, &around, gone)))
+            .unwrap_or_else(|_| Err("starting it crashed".to_owned()));
         match started {
             Ok(address) => {
                 supervised.error = None;
@@ -120,17 +118,23 @@ impl Supervisor {
     }
 }
 
+/// What every connection of a supervisor is started with.
+struct Around<'s> {
+    store: &'s Store,
+    env: &'s Env,
+    notifier: &'s Notifier,
+    triggers: &'s StartTriggers,
+}
+
 /// Builds a connection's family from the store and its specification.
 fn spawn(
     spec: ConnectionSpec,
     calls: PerSide<Calls>,
     begun: Option<CommitRight>,
-    store: &Store,
-    env: &Env,
-    notifier: Notifier,
-    triggers: &StartTriggers,
+    around: &Around<'_>,
     gone: oneshot::Sender<()>,
 ) -> Result<Addr<Connection>, String> {
+    let Around { store, env, notifier, triggers } = around;
     let text = |error: &dyn std::fmt::Display| error.to_string();
     let scope = ConnectorScope { scope: spec.scope.clone() };
     let make = |side: Side| {
@@ -146,7 +150,7 @@ fn spawn(
     let right = begun.map_or_else(begin, Ok).map_err(|error| text(&error))?;
     let conn = right.conn();
     let paused = store.snapshot().and_then(|snapshot| snapshot.paused(conn)).map_err(|error| text(&error))?;
-    let core = Core::load(spec.id.clone(), syncs, store.clone(), right, env.clone(), notifier, sides)
+    let core = Core::load(spec.id.clone(), syncs, (*store).clone(), right, (*env).clone(), (*notifier).clone(), sides)
         .map_err(|error| text(&error))?;
     let clocked = spec.syncs.iter().filter(|sync| {
         let schedule = sync.schedule.as_ref();
@@ -155,7 +159,7 @@ fn spawn(
     let clocked = clocked.map(|sync| sync.name.clone()).collect();
     let connection = Connection::load(core, paused, clocked, gone).map_err(|error| text(&error))?;
     let rng = env.rng(u64::from(conn.0) + (1 << 40));
-    let triggers = Arc::clone(triggers);
+    let triggers = Arc::clone(*triggers);
     Ok(Connection::create(move |ctx| {
         let last_runs = connection.last_runs();
         let address = ctx.address().downgrade();
