@@ -12,6 +12,8 @@ use serde_json::Value;
 
 #[path = "cli/connections.rs"]
 mod connections;
+#[path = "cli/trying.rs"]
+mod trying;
 #[path = "cli/tutorial.rs"]
 mod tutorial;
 

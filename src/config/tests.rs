@@ -1016,3 +1016,40 @@ fn another_reading_tells_what_it_says_otherwise() {
         assert_eq!(changes(find, replace), told, "{replace}");
     }
 }
+
+#[test]
+fn expressions_of_a_field_are_checked_when_the_file_is_loaded() {
+    let with = |field: &str| {
+        parse_text(&GOOD.replace(
+            "email = 'properties.email'",
+            &format!("email = 'properties.email'\nx = {{ remote = 'x', {field} }}"),
+        ))
+    };
+    with("to_remote = 'value | upper', to_app = 'value | lower'").unwrap();
+    with("to_remote = '(value * 100) | round | int', to_app = 'value / 100'").unwrap();
+    with("transform = 'trim', to_remote = 'value ~ \"!\"', to_app = 'value[:-1]'").unwrap();
+    for (field, told) in [
+        (
+            "to_remote = 'value | upper'",
+            "'to_app' is missing in the field 'x' (write both ways: what is written has to be read back)",
+        ),
+        ("to_app = 'value | upper'", "'to_remote' is missing in the field 'x'"),
+        ("to_remote = 'value | uper', to_app = 'value'", "the expression cannot be used: unknown filter"),
+        ("to_remote = 'value |', to_app = 'value'", "the expression cannot be used: syntax error"),
+        ("to_remote = 'value ~ \"x\"', to_app = 'value'", "the transform of 'x' cannot be undone"),
+        (
+            "to_remote = 'value', to_app = 'value', boolean = { true = 1, false = 0 }",
+            "'boolean' and 'to_remote' both say what the remote's form is",
+        ),
+        ("to_remote = 5, to_app = 'value'", "'to_remote' must be a text, not integer"),
+    ] {
+        let lines = with(field).unwrap_err();
+        assert!(lines.iter().any(|line| line.contains(told)), "{told}\n{lines:#?}");
+    }
+    // Where nothing is written back one way is enough.
+    let one_way = GOOD.replace("two_way", "in").replace(
+        "email = 'properties.email'",
+        "email = 'properties.email'\nx = { remote = 'x', to_app = 'value | first' }",
+    );
+    parse_text(&one_way).unwrap();
+}

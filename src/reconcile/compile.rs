@@ -4,6 +4,7 @@
 use regex::{Regex, RegexBuilder};
 
 use super::dates::{DateLens, Form};
+use super::expression::{Expression, ExpressionLens};
 use super::extract::Trie;
 use super::filter::{Condition, Test};
 use super::lens::{Lens, Shape, Step, Transform, Values};
@@ -220,6 +221,12 @@ impl Compiler<'_> {
             spec.values.as_ref().map(|values| ("values", &values.span)),
             spec.boolean.as_ref().map(|boolean| ("boolean", &boolean.span)),
             spec.date.as_ref().map(|date| ("date", &date.span)),
+            spec.expressions.remote.as_ref().map(|text| ("to_remote", &text.span)),
+            spec.expressions
+                .app
+                .as_ref()
+                .filter(|_| spec.expressions.remote.is_none())
+                .map(|text| ("to_app", &text.span)),
         ];
         let forms: Vec<_> = forms.into_iter().flatten().collect();
         if let [(first, _), (second, span), ..] = forms[..] {
@@ -234,11 +241,40 @@ impl Compiler<'_> {
                 .as_ref()
                 .map(|date| Step::Date(DateLens { forms: date.value.forms.clone(), zone: date.value.zone })),
         );
+        steps.extend(self.expression(spec).map(Step::Expression));
         let lens = Lens::new(steps);
         if self.problems.len() == before {
             self.check_lens(spec, &lens);
         }
         (self.problems.len() == before).then_some(lens)
+    }
+
+    /// The formulas of a field; each way that is gone needs one, and what is written has to be read
+    /// back.
+    fn expression(&self, spec: &FieldSpec) -> Option<ExpressionLens> {
+        let PerSide { app, remote } = &spec.expressions;
+        let (missing, beside) = match (app, remote) {
+            (None, None) => return None,
+            (Some(_), Some(_)) => (None, None),
+            (None, Some(remote)) => (Some("to_app"), Some(remote)),
+            (Some(_), None) if self.direction == Direction::In => (None, None),
+            (Some(app), None) => (Some("to_remote"), Some(app)),
+        };
+        if let (Some(missing), Some(beside)) = (missing, beside) {
+            let message = format!("'{missing}' is missing in the field '{}'", spec.name.value);
+            let help = "write both ways: what is written has to be read back";
+            self.problems.add_with_help(beside.span.clone(), message, help);
+        }
+        let compiled = |text: &Option<Located<String>>| {
+            let text = text.as_ref()?;
+            let compiled = Expression::compile(&text.value);
+            compiled
+                .map_err(|reason| {
+                    self.problems.add(text.span.clone(), format!("the expression cannot be used: {reason}"))
+                })
+                .ok()
+        };
+        Some(ExpressionLens { to: PerSide { app: compiled(app), remote: compiled(remote) } })
     }
 
     fn check_transforms(&self, transforms: &[Located<Transform>]) {
@@ -536,6 +572,8 @@ impl FieldSpec {
             self.values.as_ref().map(|values| &values.span),
             self.boolean.as_ref().map(|boolean| &boolean.span),
             self.date.as_ref().map(|date| &date.span),
+            self.expressions.remote.as_ref().map(|text| &text.span),
+            self.expressions.app.as_ref().map(|text| &text.span),
             self.transforms.first().map(|transform| &transform.span),
         ];
         spans.into_iter().flatten().next().unwrap_or(&self.name.span).clone()

@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 
 use super::dates::DateLens;
+use super::expression::ExpressionLens;
 use super::{decimal, shown_value};
 use crate::model::direction::Direction;
 use crate::model::side::{PerSide, Side};
@@ -33,6 +34,8 @@ pub(super) enum Step {
     Date(DateLens),
     /// Named values, each with its name on the other side.
     Values(Values),
+    /// A formula for each way.
+    Expression(ExpressionLens),
 }
 
 /// A transform without settings.
@@ -169,7 +172,7 @@ impl Lens {
     pub(super) fn unreachable_value(&self) -> Option<&Value> {
         let values = self.steps.iter().find_map(|step| match step {
             Step::Values(values) => Some(values),
-            Step::Transform(_) | Step::Boolean { .. } | Step::Date(_) => None,
+            Step::Transform(_) | Step::Boolean { .. } | Step::Date(_) | Step::Expression(_) => None,
         })?;
         let wanted = |pair: &PerSide<Value>| self.apply(Side::Remote, pair.app.clone());
         let pair = values.pairs.iter().find(|pair| !wanted(pair).is_ok_and(|value| value.same(&pair.remote)));
@@ -187,6 +190,7 @@ impl Step {
             Step::Boolean { yes, no } => apply_boolean(yes, no, to, &value),
             Step::Date(dates) => dates.apply(to, &value),
             Step::Values(values) => values.apply(to, &value),
+            Step::Expression(expression) => expression.apply(to, &value),
         }
     }
 
@@ -196,6 +200,7 @@ impl Step {
             Step::Boolean { yes, no } => PerSide { app: Shape::Boolean, remote: Shape::of_all([yes, no].into_iter()) },
             Step::Date(dates) => PerSide::from_fn(|side| dates.forms[side].shape()),
             Step::Values(values) => PerSide::from_fn(|side| Shape::of_all(values.pairs.iter().map(|pair| &pair[side]))),
+            Step::Expression(_) => PerSide::from_fn(|_| Shape::Any),
         }
     }
 
@@ -205,6 +210,7 @@ impl Step {
             Step::Boolean { .. } => "boolean",
             Step::Date(_) => "date",
             Step::Values(_) => "values",
+            Step::Expression(_) => "expression",
         }
     }
 
@@ -214,12 +220,13 @@ impl Step {
             Step::Boolean { yes, no } => format!("boolean:{yes}{no}"),
             Step::Date(dates) => dates.identity(),
             Step::Values(values) => values.identity(),
+            Step::Expression(expression) => expression.identity(),
         }
     }
 
     fn samples(&self) -> PerSide<Vec<Value>> {
         match self {
-            Step::Transform(_) => PerSide::default(),
+            Step::Transform(_) | Step::Expression(_) => PerSide::default(),
             Step::Boolean { yes, no } => PerSide { app: Vec::new(), remote: vec![yes.clone(), no.clone()] },
             Step::Date(dates) => dates.samples(),
             Step::Values(values) => PerSide::from_fn(|side| {

@@ -15,6 +15,7 @@ mod contact;
 mod dates;
 pub mod decide;
 mod decimal;
+mod expression;
 mod extract;
 mod filter;
 pub mod finish;

@@ -65,7 +65,7 @@ pub(super) fn position(spec: &OrderedSpec, raw: &RawValue) -> Option<i64> {
 
 fn position_of_text(spec: &OrderedSpec, text: &str) -> Option<i64> {
     if spec.is_time {
-        time::parse_text(text, spec.unit).map(|time| time.timestamp_micros())
+        time::parse_text(text, spec.unit, &spec.spelling).map(|time| time.timestamp_micros())
     } else {
         time::unquoted(text).parse().ok()
     }
@@ -119,7 +119,7 @@ fn query_text(spec: &OrderedSpec, from: i64, lookback: i64) -> Option<String> {
     let from = from.checked_sub(if planted::is(Bug::NoLookback) { 0 } else { lookback })?;
     if spec.is_time {
         // Rounded down first: a step below a rounded stamp is still below it.
-        return time::format((floor(from, spec.granularity) - step).max(0), spec.unit);
+        return time::format((floor(from, spec.granularity) - step).max(0), spec.unit, &spec.spelling);
     }
     Some((from - step).max(0).to_string())
 }

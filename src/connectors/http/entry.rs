@@ -88,7 +88,7 @@ fn read_fields(object: &ObjectSpec, fields: &Fields<'_>, raw: &RawValue, place: 
     }
     let modified = object.modified.iter().find_map(|path| {
         let raw = fields.get(path).ok().flatten().filter(|raw| !is_null(raw))?;
-        time::parse_raw(raw, object.modified_unit)
+        time::parse_raw(raw, object.modified_unit, &object.spelling)
     });
     Entry::Live(Record { id, version: version(object, fields), modified, body: Body::from_json(raw.get()) })
 }

@@ -17,7 +17,9 @@ use super::parse_rules::{rule, wait};
 use super::parse_write::{batch, create, delete, update};
 use super::refused::holds_refusal;
 use super::rules::{Rule, Wait, WaitPlace};
-use super::spec::{AuthKind, CursorKind, ObjectSpec, OrderedSpec, Statuses, Unit};
+use super::spec::{AuthKind, CursorKind, CursorSpec, ListSpec, ObjectSpec, OrderedSpec, Statuses, Unit};
+use super::text::clip;
+use super::time::Spelling;
 
 /// A connector file that was read and checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -267,6 +269,11 @@ fn object(name: &str, table: Table<'_>) -> Option<ObjectSpec> {
             table.problems().add_with_help(table.span(), message, help);
         }
     }
+    let spelling = spelling(&table);
+    let (mut list, mut changes, mut deletions) = (list, changes, deletions);
+    for one in [&mut list, &mut changes, &mut deletions].into_iter().flatten() {
+        spell(one, &spelling);
+    }
     let spec = ObjectSpec {
         name: name.to_owned(),
         // Its absence has been noted, and such a file is refused.
@@ -276,6 +283,7 @@ fn object(name: &str, table: Table<'_>) -> Option<ObjectSpec> {
         version_header,
         modified,
         modified_unit: modified_unit(&table, list.as_ref()),
+        spelling,
         read_only: paths(&table, "read_only"),
         record: path(&table, "record"),
         deleted,
@@ -293,6 +301,46 @@ fn object(name: &str, table: Table<'_>) -> Option<ObjectSpec> {
     };
     table.finish();
     Some(spec)
+}
+
+/// How the object's times are written that are texts.
+fn spelling(table: &Table<'_>) -> Spelling {
+    let mut spelling = Spelling::default();
+    if let Some(zone) = table.text("zone") {
+        match zone.value.parse() {
+            Ok(zone) => spelling.zone = zone,
+            Err(_) => {
+                let message = format!("'zone' is not the name of a time zone: '{}'", clip(&zone.value));
+                table.problems().add_with_help(
+                    zone.span,
+                    message,
+                    "for example Europe/Berlin, America/New_York or UTC",
+                );
+            }
+        }
+    }
+    if let Some(pattern) = table.text("time_format") {
+        if Spelling::granularity(&pattern.value).is_some() {
+            spelling.pattern = Some(pattern.value);
+        } else {
+            let message = "'time_format' does not tell a day, or a day and a time of it";
+            table.problems().add_with_help(pattern.span, message, "for example %d.%m.%Y %H:%M:%S, or %Y-%m-%d");
+        }
+    }
+    spelling
+}
+
+/// The positions of a list are times of the object, and no finer than they are written.
+fn spell(list: &mut ListSpec, spelling: &Spelling) {
+    if let Some(CursorSpec { kind: CursorKind::Ordered(ordered), .. }) = &mut list.cursor
+        && ordered.is_time
+    {
+        ordered.spelling = spelling.clone();
+        let finest = spelling.pattern.as_deref().and_then(Spelling::granularity).unwrap_or(1);
+        if ordered.unit == Unit::Iso {
+            ordered.granularity = ordered.granularity.max(finest);
+        }
+    }
 }
 
 /// How a modified time that is a number counts: as declared, else as the cursor, else

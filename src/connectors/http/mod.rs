@@ -23,7 +23,7 @@
 //! | `[headers]` | sent with every request |
 //! | `[limits]` | `requests` in `per`, further `windows = [{…}]`, `concurrency`, `pause` after a 429 that names no time, `wait` |
 //! | `[errors]` | statuses that mean something unusual: `limited`, `unauthorised`, `missing`, `changed`, `duplicate`, `invalid`, `retry`; `[[errors.rules]]`: `class`, `status`, `header`, `path`, `is`, `pattern`, `wait`, `pause`, `field` |
-//! | `[object.x]` | `id` (required), `id_type = "number"`, `version`, `version_header`, `modified` (one path or several: the first that is not null), `modified_unit`, `read_only`, `record` (where a single record stands in an answer), `read_lag` |
+//! | `[object.x]` | `id` (required), `id_type = "number"`, `version`, `version_header`, `modified` (one path or several: the first that is not null), `modified_unit`, `zone`, `time_format`, `read_only`, `record` (where a single record stands in an answer), `read_lag` |
 //! | `[object.x.list]` | required; an endpoint (a POST with `body`), `records` (where the list stands), `item` (where the record stands in an entry), `thin` (an entry only names its record), `page`, `cursor`, `deleted` |
 //! | `[object.x.changes]` | changes listed by another request: as `list`, from which it has what it does not say |
 //! | `[object.x.deletions]` | a list of deletions: an endpoint, `records`, `item`, `page`, `param` |

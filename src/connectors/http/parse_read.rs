@@ -15,6 +15,7 @@ use super::spec::{
     PageSpec, ReadManySpec, ReadSpec, SearchBy, SearchForm, Unit, request_holds,
 };
 use super::template::{Name, text_holds};
+use super::time::Spelling;
 use super::transport::Method;
 
 /// Statuses that mean that a record is gone, where the file does not say.
@@ -374,6 +375,7 @@ fn ordered(table: &Table<'_>, is_time: bool, has_modified: bool, has_header: boo
         is_time,
         field,
         unit: unit.unwrap_or(Unit::Iso),
+        spelling: Spelling::default(),
         exclusive,
         granularity: length("granularity").unwrap_or(finest).max(finest),
         lookback: length("lookback").unwrap_or(if is_time { DEFAULT_LOOKBACK_MICROS } else { 0 }),

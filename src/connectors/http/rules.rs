@@ -122,8 +122,12 @@ impl WaitUnit {
             WaitUnit::Seconds => retry_after_ms(text, server_now),
             // A negative number saturates.
             WaitUnit::Millis => text.trim().parse::<f64>().ok().filter(|ms| !ms.is_nan()).map(|ms| ms.ceil() as u64),
-            WaitUnit::Epoch => time::parse_text(text, super::spec::Unit::Seconds).map(until),
-            WaitUnit::EpochMillis | WaitUnit::Iso => time::parse_text(text, super::spec::Unit::Millis).map(until),
+            WaitUnit::Epoch => {
+                time::parse_text(text, super::spec::Unit::Seconds, &time::Spelling::default()).map(until)
+            }
+            WaitUnit::EpochMillis | WaitUnit::Iso => {
+                time::parse_text(text, super::spec::Unit::Millis, &time::Spelling::default()).map(until)
+            }
         }
         .map(|millis| millis.min(MAX_PAUSE_MS))
     }

@@ -6,6 +6,7 @@ use crate::model::value::Value;
 use crate::model::write::CreateRecovery;
 
 use super::template::{Name, text_holds, tree_holds};
+use super::time::Spelling;
 use super::transport::Method;
 
 /// Where the credentials go.
@@ -42,6 +43,8 @@ pub(super) struct ObjectSpec {
     /// The first that is not null counts.
     pub modified: Vec<Path>,
     pub modified_unit: Unit,
+    /// How its times are written that are texts.
+    pub spelling: Spelling,
     pub read_only: Vec<Path>,
     /// Where a single record stands in an answer; `None` for the top.
     pub record: Option<Path>,
@@ -256,6 +259,8 @@ pub(super) struct OrderedSpec {
     /// Where it stands in a record; `None` for the record's modified time.
     pub field: Option<Path>,
     pub unit: Unit,
+    /// How a time is written that is a text.
+    pub spelling: Spelling,
     /// The side's comparison leaves the position itself out (`>`).
     pub exclusive: bool,
     pub granularity: i64,

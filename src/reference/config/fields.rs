@@ -1,6 +1,6 @@
 //! The keys of one field of `[sync.fields]`: the mapping language.
 
-use crate::reference::key::{Group, Holds, Key, SCALAR, boolean, key, path, table, text, whole, word};
+use crate::reference::key::{Group, Holds, Key, SCALAR, When, boolean, key, path, table, text, whole, word};
 
 pub(in crate::reference) static FIELD: Group = Group {
     heading: "An entry of `[sync.fields]`",
@@ -30,7 +30,7 @@ const PLACES: &[Key] = &[
 
 const WORDS: &[&str] = &["lowercase", "uppercase", "trim", "number_to_text", "text_to_number"];
 
-/// How the two sides spell it. `values`, `boolean` and `date` exclude each other.
+/// How the two sides spell it. `values`, `boolean`, `date` and the expressions exclude each other.
 static FORMS: &[Key] = &[
     key(
         "transform",
@@ -43,6 +43,21 @@ static FORMS: &[Key] = &[
     table("values_default", &VALUES_DEFAULT).with("values = { free = \"F\", pro = \"P\" }"),
     table("boolean", &BOOLEAN),
     table("date", &DATE),
+    text(
+        "to_remote",
+        "an expression that makes the remote's value of your app's, `value`: operators, `if … else`, slices and the \
+         filters abs, capitalize, default, first, float, int, join, last, length, lower, replace, reverse, round, split, \
+         string, title, trim, upper, as in Jinja",
+    )
+    .needed(When::Beside("to_app"))
+    .with("to_app = \"value | lower\"")
+    .example("\"value | upper\"")
+    .wrong("\"valu | upper\""),
+    text("to_app", "an expression that makes your app's value of the remote's; may stand alone where `direction` is `in`")
+        .needed(When::Beside("to_remote"))
+        .with("to_remote = \"value | upper\"")
+        .example("\"value | lower\"")
+        .wrong("\"value | lowr\""),
 ];
 
 static VALUES_DEFAULT: Group = Group {

@@ -30,6 +30,18 @@ pub(in crate::reference) static OBJECT: Group = Group {
         word("modified_unit", &["s", "ms", "us"], "of a time that is a number")
             .otherwise("the cursor's, else `ms`")
             .example("\"s\""),
+        text("zone", "the time zone of times that tell none, by its name in the IANA database")
+            .default("\"UTC\"")
+            .example("\"Europe/Berlin\"")
+            .wrong("\"CET/Berlin\""),
+        text(
+            "time_format",
+            "how times are written that are texts, as `strftime` has it: read so, and asked for so; local to `zone` unless \
+             it tells an offset",
+        )
+        .otherwise("ISO 8601")
+        .example("\"%d.%m.%Y %H:%M:%S\"")
+        .wrong("\"%H:%M\""),
         key("read_only", PATHS, "paths the side sets by itself; left out when a whole record is written")
             .example("[\"created_at\", \"archived\"]"),
         path("record", "where one record stands in an answer").otherwise("the top").example("\"data\""),

@@ -252,3 +252,20 @@ async fn parameters_of_changes_are_sent_with_changes_only() {
     assert_eq!(param(&bench.sent()[1], "deleted").as_deref(), Some("true"));
     assert_eq!(param(&bench.sent()[1], "filter").as_deref(), Some(r#"{"_gte":"2026-11-23T10:00:00.000Z"}"#));
 }
+
+#[actix_web::test]
+async fn times_in_a_form_and_zone_of_their_own_are_asked_for_as_they_are_written() {
+    let cursor = r#"cursor = { kind = "time", param = "since", lookback = "0s", order = "asc" }"#;
+    let spelled = "zone = \"Europe/Berlin\"\ntime_format = \"%d.%m.%Y %H:%M\"\nmodified =";
+    let file = listing(cursor).replacen("modified =", spelled, 1);
+    let bench = Bench::new(&file, |_| ok(r#"[{"id":"1","at":"23.11.2026 11:30"},{"id":"2","at":"23.11.2026 12:15"}]"#));
+    let pages = bench.pages(Some(T)).await.unwrap();
+    assert_eq!(param(&bench.sent()[0], "since").as_deref(), Some("23.11.2026 11:00"));
+    assert_eq!(cursors(&pages), [Some("t:2026-11-23T11:15:00.000000Z".to_owned())]);
+    let modified = pages[0].entries.iter().map(|entry| match entry {
+        Entry::Live(record) => record.modified.map(|time| time.to_rfc3339()),
+        Entry::Deleted { .. } | Entry::Bad(_) => None,
+    });
+    let modified: Vec<_> = modified.collect();
+    assert_eq!(modified, [Some("2026-11-23T10:30:00+00:00".to_owned()), Some("2026-11-23T11:15:00+00:00".to_owned())]);
+}
