@@ -428,7 +428,25 @@ impl Kernel {
         action: Action,
     ) -> Result<ActionAnswer, MarkError> {
         let connection = self.connection(id)?;
-        act(&connection, side, object, action).await
+        act(&connection, side, object, action, None).await
+    }
+
+    /// The same with records in your app's form, by the mapping of a sync: those of the action
+    /// and those of the answer.
+    ///
+    /// # Errors
+    /// As [`Kernel::act`]. That there is no such sync, or the action does not fit it, is in the
+    /// answer.
+    pub async fn act_mapped(
+        &self,
+        id: &ConnectionId,
+        side: Side,
+        object: ObjectName,
+        action: Action,
+        sync: SyncName,
+    ) -> Result<ActionAnswer, MarkError> {
+        let connection = self.connection(id)?;
+        act(&connection, side, object, action, Some(sync)).await
     }
 
     /// Where a script carries out actions over HTTP, to be mounted as [`Kernel::webhooks`].

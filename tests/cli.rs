@@ -331,7 +331,23 @@ fn a_record_is_looked_at_made_changed_and_deleted_by_hand() {
         let said = act(&["read", &id]).expect(3);
         assert!(said.out.contains("there is no record"), "{}", said.out);
     };
+    // The same in the app's form, by the mapping of a sync.
+    let mapped = |email: &str| {
+        let act = |args: &[&str]| act(&[args, &["--sync", "contacts", "--json"]].concat());
+        let record = format!(r#"{{"email":"{}","name":"A"}}"#, email.to_uppercase());
+        let made = act(&["create", &record]).expect(0).json();
+        let id = made["id"].as_str().unwrap().to_owned();
+        act(&["update", &id, r#"{"name":"B"}"#]).expect(0);
+        let read = act(&["read", &id]).expect(0).json();
+        assert_eq!(read["records"][0]["record"], serde_json::json!({ "email": email, "name": "B" }));
+        let found = act(&["find", &format!("email={email}")]).expect(0).json();
+        assert_eq!(found["records"].as_array().unwrap().len(), 1);
+        let refused = act(&["update", &id, r#"{"nmae":"B"}"#]).expect(3).json();
+        assert_eq!(refused["reason"], "'nmae' is no field of the sync; it has: email, name");
+        act(&["delete", &id]).expect(0);
+    };
     through("by@hand.example");
+    mapped("mapped@hand.example");
     let listed = act(&["list", "--json"]).expect(0).json();
     assert_eq!(listed["records"].as_array().unwrap().len(), 40);
 
@@ -358,6 +374,7 @@ fn a_record_is_looked_at_made_changed_and_deleted_by_hand() {
     let mut run = Running::start(&mut command, &scratch.path().join("run.log"));
     run.first_line();
     through("by@kernel.example");
+    mapped("mapped@kernel.example");
     syncline(here, &["sync", "acme.toml", "--json"]).expect(0);
     let app = syncline(here, &["list", "acme.toml", "acme", "contacts", "--side", "app", "--json"]).expect(0).json();
     assert_eq!(app["records"].as_array().unwrap().len(), 40);

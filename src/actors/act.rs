@@ -5,17 +5,19 @@ use std::rc::Rc;
 
 use actix::prelude::*;
 use async_trait::async_trait;
+use serde_json::value::RawValue;
 
 use super::connection::Connection;
 use super::core::Core;
 use super::message::Act;
 use crate::connectors::Read;
-use crate::connectors::action::{ActionAnswer, Through, carry_out};
+use crate::connectors::action::{Action, ActionAnswer, Through, carry_out, refused};
 use crate::model::ids::ObjectName;
-use crate::model::record::Page;
-use crate::model::side::Side;
+use crate::model::record::{Body, Page};
+use crate::model::side::{PerSide, Side};
 use crate::model::work::Lane;
 use crate::model::write::{Capabilities, ConnectorError, Outcome, Write};
+use crate::reconcile::mapping::Mapping;
 
 /// A connection's children, for one object of one side.
 struct Children {
@@ -45,8 +47,67 @@ impl Handler<Act> for Connection {
     type Result = ResponseFuture<ActionAnswer>;
 
     fn handle(&mut self, message: Act, _: &mut Context<Self>) -> Self::Result {
-        let Act { side, object, action, key } = message;
-        let children = Children { core: self.core(), side, object };
-        Box::pin(async move { carry_out(&children, action, &key).await })
+        let Act { side, object, action, mapped, key } = message;
+        let core = self.core();
+        let sync = mapped.map(|name| {
+            let found = core.syncs.iter().find(|sync| sync.name == name);
+            found.cloned().ok_or_else(|| format!("there is no sync '{name}' of this connection"))
+        });
+        let children = Children { core, side, object };
+        Box::pin(async move {
+            match sync {
+                None => carry_out(&children, action, &key).await,
+                Some(Ok(sync)) => {
+                    let by = By { mapping: &sync.mapping, objects: &sync.objects, side };
+                    carry_out_mapped(&children, action, &key, &by, &children.object).await
+                }
+                Some(Err(reason)) => refused(reason),
+            }
+        })
     }
+}
+
+/// The mapping by which an action's records are in the app's form.
+pub struct By<'m> {
+    /// The mapping.
+    pub mapping: &'m Mapping,
+    /// The objects that it is between.
+    pub objects: &'m PerSide<ObjectName>,
+    /// The side that is acted on.
+    pub side: Side,
+}
+
+/// Carries an action out whose records are in the app's form; so are those of the answer.
+pub async fn carry_out_mapped(
+    through: &dyn Through,
+    action: Action,
+    key: &str,
+    by: &By<'_>,
+    object: &ObjectName,
+) -> ActionAnswer {
+    let meant = &by.objects[by.side];
+    if meant != object {
+        return refused(format!("the sync is for '{meant}' of the {} side, not for '{object}'", by.side));
+    }
+    let action = match action {
+        Action::Create(record) => by.mapping.spelled(by.side, &record, true).map(Action::Create),
+        Action::Update(id, record) => {
+            by.mapping.spelled(by.side, &record, false).map(|record| Action::Update(id, record))
+        }
+        Action::Find(criteria) => by.mapping.spelled_criteria(by.side, criteria).map(Action::Find),
+        other => Ok(other),
+    };
+    let mut answer = match action {
+        Ok(action) => carry_out(through, action, key).await,
+        Err(reason) => return refused(reason),
+    };
+    for told in &mut answer.records {
+        let Some(record) = told.record.take() else { continue };
+        let mapped = by.mapping.in_app_form(by.side, &Body::from_json(record.get()));
+        match mapped.and_then(|mapped| RawValue::from_string(mapped.to_json()).map_err(|error| error.to_string())) {
+            Ok(mapped) => told.record = Some(mapped),
+            Err(problem) => told.problem = Some(problem),
+        }
+    }
+    answer
 }

@@ -84,6 +84,8 @@ pub struct Act {
     pub object: ObjectName,
     /// What to do.
     pub action: Action,
+    /// Records are in the app's form, by the mapping of this sync.
+    pub mapped: Option<SyncName>,
     /// Names this one create.
     pub key: String,
 }

@@ -11,11 +11,13 @@ use super::exit::{Exit, Failure};
 use super::output::{Output, clip, counted};
 use super::sync::SideWord;
 use super::target;
+use crate::actors::act::{By, carry_out_mapped};
 use crate::config::{AppSide, ConfiguredConnection};
 use crate::connectors::action::{ActionAnswer, ActionOutcome, ActionRecord, Direct, Verb, carry_out};
 use crate::connectors::embedded::EmbeddedFactory;
 use crate::connectors::{Calls, ConnectorFactory, ConnectorScope};
-use crate::model::ids::{ConnectionId, ObjectName, RecordId};
+use crate::control::unknown;
+use crate::model::ids::{ConnectionId, ObjectName, RecordId, SyncName};
 use crate::model::side::Side;
 use crate::web::actions::ActionRequest;
 
@@ -31,6 +33,9 @@ pub(super) struct At {
     /// The side.
     #[arg(long, default_value = "remote")]
     side: SideWord,
+    /// Records are in your app's form, by the mapping of this sync.
+    #[arg(long)]
+    sync: Option<String>,
 }
 
 /// Arguments of `list`.
@@ -157,6 +162,7 @@ async fn execute(
         connection: ConnectionId::from(at.connection),
         side: at.side.into(),
         object: ObjectName::from(at.object),
+        sync: at.sync.map(SyncName::from),
         verb,
         id: id.map(RecordId::from),
         record,
@@ -172,7 +178,18 @@ async fn execute(
             let connector = factory.make(&scope).map_err(|error| Failure::refused(error.to_string()))?;
             let calls = Calls::new(&connection.limits[request.side]);
             let through = Direct { connector: &*connector, calls: &calls, object: &request.object };
-            carry_out(&through, action, &format!("action-{:032x}", fastrand::u128(..))).await
+            let key = format!("action-{:032x}", fastrand::u128(..));
+            match &request.sync {
+                None => carry_out(&through, action, &key).await,
+                Some(name) => {
+                    let Some(sync) = connection.syncs.iter().find(|sync| sync.name == *name) else {
+                        let names = connection.syncs.iter().map(|sync| sync.name.as_str());
+                        return Err(Failure::usage(unknown("sync", name.as_str(), names)));
+                    };
+                    let by = By { mapping: &sync.mapping, objects: &sync.objects, side: request.side };
+                    carry_out_mapped(&through, action, &key, &by, &request.object).await
+                }
+            }
         }
     };
     Ok(tell(&answer, &request, out))

@@ -34,6 +34,7 @@ fn every_command_parses() {
         "create acme.toml acme contacts {\"email\":\"a\"}",
         "update acme.toml acme contacts 7 -",
         "delete acme.toml acme contacts 7",
+        "create acme.toml acme contacts {} --sync contacts",
         "connection list acme.toml",
         "connection show acme.toml acme",
         "connection add acme.toml -",

@@ -304,6 +304,12 @@ fn answer(outcome: ActionOutcome) -> ActionAnswer {
     ActionAnswer { outcome, id: None, records: Vec::new(), more: false, reason: None, field: None }
 }
 
+/// An action that does not fit, so that nothing was done.
+#[must_use]
+pub fn refused(reason: String) -> ActionAnswer {
+    ActionAnswer { reason: Some(reason), ..answer(ActionOutcome::Refused) }
+}
+
 /// An action whose outcome nobody knows, because whoever carried it out is gone.
 #[must_use]
 pub fn lost(reason: &str) -> ActionAnswer {

@@ -282,7 +282,12 @@ async fn act(shared: web::Data<Shared>, request: web::Json<ActionRequest>) -> An
     let request = request.into_inner();
     choose(&shared.kernel, Some(&request.connection), None).await.map_err(Refused::unknown)?;
     let action = request.action().map_err(|message| Refused { status: StatusCode::CONFLICT, message })?;
-    Ok(web::Json(shared.kernel.act(&request.connection, request.side, request.object, action).await?))
+    let ActionRequest { connection, side, object, sync, .. } = request;
+    let answer = match sync {
+        Some(sync) => shared.kernel.act_mapped(&connection, side, object, action, sync).await?,
+        None => shared.kernel.act(&connection, side, object, action).await?,
+    };
+    Ok(web::Json(answer))
 }
 
 fn registry(shared: &Shared) -> Result<&Connections, Refused> {

@@ -253,6 +253,11 @@ impl Field {
         self.constant.is_some()
     }
 
+    /// The fixed value that is written to this side.
+    pub(super) fn constant_for(&self, side: Side) -> Option<&Value> {
+        self.constant.as_ref().filter(|(from, _)| *from != side).map(|(_, value)| value)
+    }
+
     /// Whether it is a constant that comes from this side, so that nothing is read or
     /// written there.
     pub(super) fn comes_from(&self, side: Side) -> bool {

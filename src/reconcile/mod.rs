@@ -8,6 +8,7 @@
 //! own writes back. A record that does not fit yields a fault that names the field, the
 //! path and the reason, and harms nothing else.
 
+mod by_hand;
 pub mod case;
 mod compile;
 mod compose;

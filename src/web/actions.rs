@@ -6,7 +6,7 @@
 //! ```
 //!
 //! `verb` is `list`, `read` or `delete` with `id`, `find` or `create` with `record`, `update` with both; `side` is
-//! `remote` unless given. The answer is 200 with what came of it ([`ActionAnswer`]), whatever that is: also a refusal
+//! `remote` unless given. With `"sync":"contacts"` records are in your app's form, by the mapping of that sync. The answer is 200 with what came of it ([`ActionAnswer`]), whatever that is: also a refusal
 //! of the side. Refusals of the request are `{"error":{"code":…,"message":…}}`.
 
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -17,7 +17,7 @@ use crate::actors::connection::Connection;
 use crate::actors::message::{Act, MarkError};
 use crate::actors::supervisor::Routes;
 use crate::connectors::action::{Action, ActionAnswer, Verb, lost};
-use crate::model::ids::{ConnectionId, ObjectName, RecordId};
+use crate::model::ids::{ConnectionId, ObjectName, RecordId, SyncName};
 use crate::model::side::Side;
 use crate::triggers::intake::route;
 use crate::triggers::known::KnownConnections;
@@ -65,6 +65,9 @@ pub struct ActionRequest {
     pub side: Side,
     /// The object.
     pub object: ObjectName,
+    /// Records are in the app's form, by the mapping of this sync.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sync: Option<SyncName>,
     /// What to do.
     pub verb: Verb,
     /// The record.
@@ -98,10 +101,11 @@ pub(crate) async fn act(
     side: Side,
     object: ObjectName,
     action: Action,
+    mapped: Option<SyncName>,
 ) -> Result<ActionAnswer, MarkError> {
     let writes = action.writes();
     let key = format!("action-{:032x}", fastrand::u128(..));
-    match connection.send(Act { side, object, action, key }).await {
+    match connection.send(Act { side, object, action, mapped, key }).await {
         Ok(answer) => Ok(answer),
         // It may have died on the way back.
         Err(_) if writes => Ok(lost("the connection was restarted meanwhile")),
@@ -120,6 +124,6 @@ async fn answer(
     let asked: ActionRequest = serde_json::from_slice(&body).map_err(|error| bad(error.to_string()))?;
     let action = asked.action().map_err(bad)?;
     let connection = route(&actions.routes, &actions.known, &asked.connection).map_err(|error| refused(&error))?;
-    let told = act(&connection, asked.side, asked.object, action).await.map_err(|error| refused(&error))?;
+    let told = act(&connection, asked.side, asked.object, action, asked.sync).await.map_err(|error| refused(&error))?;
     Ok(HttpResponse::Ok().json(told))
 }
