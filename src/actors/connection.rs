@@ -493,9 +493,16 @@ impl Connection {
         for mut row in report.added {
             // What it awaited already: else each look at it by a run, which lists it again before
             // it ends, would make it wait for the next one.
-            let waiting = self.queue.waiting(row.sync, row.pending.side, &row.pending.id);
-            row.awaits = row.awaits.or_else(|| waiting.filter(|_| row.is_undecided)?.awaits);
-            if row.pending.reason == PendingReason::AwaitPartner && row.awaits.is_none() {
+            let is_alone = row.pending.reason == PendingReason::AwaitPartner;
+            if row.is_undecided
+                && row.awaits.is_none()
+                && let Some(old) = self.queue.waiting(row.sync, row.pending.side, &row.pending.id)
+                && (!is_alone || old.lost == row.lost)
+            {
+                row.awaits = old.awaits;
+                row.lost.clone_from(&old.lost);
+            }
+            if is_alone && row.awaits.is_none() {
                 // Only a run that starts from now on shows whether it has a partner.
                 row.awaits = Some(self.runs);
                 if let Some(index) = self.index_of(row.sync) {

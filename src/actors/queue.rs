@@ -23,6 +23,9 @@ pub struct PendingRow {
     /// the last run that had started when it began to, which cannot have shown it. Not stored;
     /// after a restart any run will do.
     pub awaits: Option<u64>,
+    /// The partner that it was known to have lost when it began to await one; `None` for one
+    /// that had none, and after a restart.
+    pub lost: Option<RecordId>,
     /// Nothing was decided about the record: it awaits what the row does whose place this takes.
     pub is_undecided: bool,
     /// A run that started after it began to await its partner is over.
@@ -33,7 +36,14 @@ impl PendingRow {
     /// A row that awaits no run.
     #[must_use]
     pub fn new(lane: Lane, seq: u64, sync: SyncNo, pending: Pending) -> Self {
-        Self { lane, seq, sync, pending, awaits: None, is_undecided: false, has_waited: false }
+        Self { lane, seq, sync, pending, awaits: None, lost: None, is_undecided: false, has_waited: false }
+    }
+
+    /// Whether the record has waited for a run that would have shown its partner, and has none
+    /// since: where it has got one, which is gone now, no run has shown what took its place.
+    #[must_use]
+    pub fn is_still_alone(&self, partner: Option<&RecordId>) -> bool {
+        self.has_waited && self.lost.as_ref() == partner
     }
 
     /// What a row that takes this one's place awaits: the same run, or, where that is over and

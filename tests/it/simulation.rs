@@ -112,6 +112,7 @@ const FOUND_TOLD: &[(u64, &str)] = &[
 const FOUND_TOLD_SMALL: &[(u64, usize, &str)] = &[
     (2_123_778, 40, "a half marker that one unit had looked up was linked after another had forgotten it"),
     (4_214_561, 50, "a run and a hint put each other off for ever over a record whose partner is not there yet"),
+    (7_312_821, 50, "a record that waited for a partner, got it and lost it was made again beside what took its place"),
 ];
 
 /// How many edits and so on a short world has.

@@ -104,6 +104,10 @@ impl Fetched {
             case.open_write = open.is_some();
             case.parked = open == Some(IntentState::Parked);
         }
+        let alone = self.rows.get(&(side, case.id.clone())).map(|row| row.is_still_alone(case.id_on(side.other())));
+        if alone == Some(false) && case.stage == Stage::Create && !planted::is(Bug::PartnerNotAwaited) {
+            case.stage = Stage::Prove;
+        }
         if core.held_back.get() > 0 {
             let held = snapshot.quarantined(core.conn, sync.no, side, case.id.as_str())?;
             case.held_back = held.map(|held| (held.raw_hash, held.kind));
@@ -191,7 +195,7 @@ impl Fetched {
     /// A pending record could not be read: it is tried again later, or held back when
     /// it was tried too often.
     pub fn put_off_row(&mut self, row: PendingRow, error: ConnectorError) {
-        let PendingRow { lane, seq, sync, mut pending, awaits, .. } = row;
+        let PendingRow { lane, seq, sync, mut pending, awaits, lost, .. } = row;
         self.commit.delete_pending(sync, lane, seq, pending.side, &pending.id);
         self.report.removed.push((lane, seq));
         pending.attempts += 1;
@@ -209,7 +213,11 @@ impl Fetched {
         } else {
             let after_ms = i64::try_from(backoff_ms(pending.attempts)).unwrap_or(i64::MAX);
             pending.due_ms = self.core.env.now_ms().saturating_add(after_ms);
-            self.report.added.push(PendingRow { awaits, ..PendingRow::new(lane, self.core.take_seq(), sync, pending) });
+            self.report.added.push(PendingRow {
+                awaits,
+                lost,
+                ..PendingRow::new(lane, self.core.take_seq(), sync, pending)
+            });
         }
         self.report.trouble = Some(error);
     }
@@ -248,8 +256,9 @@ impl Fetched {
     fn keep_pending(&mut self, pending: Pending) {
         let own = self.rows.get(&(pending.side, pending.id.clone()));
         let awaits = own.and_then(|row| row.awaits_then(pending.reason));
+        let lost = own.and_then(|row| row.lost.clone());
         let row = PendingRow::new(self.lane, self.core.take_seq(), self.sync.no, pending);
-        let row = PendingRow { awaits, is_undecided: true, ..row };
+        let row = PendingRow { awaits, lost, is_undecided: true, ..row };
         self.report.added.push(row);
     }
 

@@ -386,10 +386,11 @@ impl Settling {
         let pending = Pending { side, id: id.clone(), reason, due_ms, since_ms, attempts };
         // One that has no partner yet awaits what it did before.
         let is_undecided = reason == PendingReason::AwaitPartner;
-        let own = self.rows.get(&(side, id.clone())).filter(|_| is_undecided);
+        let lost = plan.old.as_ref().and_then(|old| old.sides[plan.origin.other()].id.clone());
+        let own = self.rows.get(&(side, id.clone())).filter(|row| is_undecided && row.lost == lost);
         let awaits = own.and_then(|row| row.awaits_then(reason));
         let row = PendingRow::new(self.lane, self.core.take_seq(), self.sync.no, pending);
-        let row = PendingRow { awaits, is_undecided, ..row };
+        let row = PendingRow { awaits, lost, is_undecided, ..row };
         self.report.added.push(row);
     }
 
