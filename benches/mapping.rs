@@ -60,7 +60,7 @@ fn main() {
         ("nine, and one with `lowercase`", "{ remote = 'properties.p9', transform = 'lowercase' }"),
         (
             "nine, and one with an expression",
-            "{ remote = 'properties.p9', to_remote = 'value | upper', to_app = 'value | lower' }",
+            "{ remote = 'properties.p9', to_remote = 'value ~ \"!\"', to_app = 'value[:-1]' }",
         ),
     ] {
         let mapping = mapping(last);

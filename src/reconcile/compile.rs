@@ -265,16 +265,16 @@ impl Compiler<'_> {
             let help = "write both ways: what is written has to be read back";
             self.problems.add_with_help(beside.span.clone(), message, help);
         }
-        let compiled = |text: &Option<Located<String>>| {
+        let compiled = |key: &str, text: &Option<Located<String>>| {
             let text = text.as_ref()?;
-            let compiled = Expression::compile(&text.value);
-            compiled
-                .map_err(|reason| {
-                    self.problems.add(text.span.clone(), format!("the expression cannot be used: {reason}"))
-                })
-                .ok()
+            let refuse = |reason: String| {
+                let message = format!("'{key}' cannot be '{}'", shown(&text.value));
+                self.problems.add_with_help(text.span.clone(), message, reason);
+            };
+            Expression::compile(&text.value).map_err(refuse).ok()
         };
-        Some(ExpressionLens { to: PerSide { app: compiled(app), remote: compiled(remote) } })
+        let to = PerSide { app: compiled("to_app", app), remote: compiled("to_remote", remote) };
+        Some(ExpressionLens { to })
     }
 
     fn check_transforms(&self, transforms: &[Located<Transform>]) {

@@ -50,13 +50,13 @@ static FORMS: &[Key] = &[
          string, title, trim, upper, as in Jinja",
     )
     .needed(When::Beside("to_app"))
-    .with("to_app = \"value | lower\"")
-    .example("\"value | upper\"")
-    .wrong("\"valu | upper\""),
+    .with("to_app = \"value[:-1]\"")
+    .example("\"value ~ '!'\"")
+    .wrong("\"valu ~ '!'\""),
     text("to_app", "an expression that makes your app's value of the remote's; may stand alone where `direction` is `in`")
         .needed(When::Beside("to_remote"))
-        .with("to_remote = \"value | upper\"")
-        .example("\"value | lower\"")
+        .with("to_remote = \"value ~ '!'\"")
+        .example("\"value[:-1]\"")
         .wrong("\"value | lowr\""),
 ];
 
