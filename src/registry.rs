@@ -299,6 +299,15 @@ impl Registry {
         }
     }
 
+    /// Those of changed connections that were declared to rest and are not any more.
+    pub fn resumed<'c>(&self, changed: &'c [ConfiguredConnection]) -> impl Iterator<Item = &'c ConnectionId> {
+        let rested = |id: &ConnectionId| {
+            let old = self.added.get(id).and_then(|added| added.connection.as_ref().ok());
+            old.is_some_and(|old| old.paused)
+        };
+        changed.iter().filter(move |one| !one.paused && rested(&one.id)).map(|one| &one.id)
+    }
+
     /// Whether an added connection is declared in just this way already.
     #[must_use]
     pub fn says(&self, connection: &ConfiguredConnection) -> bool {

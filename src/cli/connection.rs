@@ -163,6 +163,9 @@ async fn put_by_ourselves(file: &Path, change: bool, name: &str, text: &str) -> 
         let documents: Vec<_> =
             other.iter().map(|connection| (connection.id.clone(), Some(connection.document().to_owned()))).collect();
         store.keep_documents(&documents)?;
+        for id in registry.resumed(&other) {
+            store.set_paused(store.intern_connection(id)?, false)?;
+        }
         let ids = |connections: Vec<crate::config::ConfiguredConnection>| {
             connections.into_iter().map(|connection| connection.id).collect()
         };

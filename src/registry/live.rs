@@ -154,6 +154,12 @@ impl Connections {
                 failed.insert(connection.id.clone(), error.to_string());
             }
         }
+        let resumed: Vec<ConnectionId> = self.look(|held| held.registry.resumed(&other).cloned().collect());
+        for id in resumed.iter().filter(|id| !failed.contains_key(*id)).cloned().collect::<Vec<_>>() {
+            if let Err(error) = self.inner.kernel.resume(&id).await {
+                failed.insert(id, error.to_string());
+            }
+        }
         let problems: Vec<String> = failed.values().cloned().collect();
         self.note(|held| {
             held.failed.retain(|id, _| !connections.contains(id));

@@ -123,8 +123,8 @@ impl World {
         world
     }
 
-    /// Starts the kernel over the state there is.
-    pub async fn start(&mut self) {
+    /// The connection between the apps.
+    pub fn spec(&self) -> ConnectionSpec {
         let sync = SyncSpec {
             name: "contacts".into(),
             objects: PerSide { app: OBJECT.into(), remote: OBJECT.into() },
@@ -134,7 +134,7 @@ impl World {
             tie: self.setup.tie,
             schedule: self.setup.schedule.clone(),
         };
-        let spec = ConnectionSpec {
+        ConnectionSpec {
             id: "acme".into(),
             scope: None,
             connectors: PerSide::from_fn(|side| self.factory(side)),
@@ -143,8 +143,13 @@ impl World {
             syncs: vec![Arc::new(sync)],
             webhook: self.setup.webhook.clone(),
             paused: false,
-        };
-        let kernel = Kernel::builder().store(self.store.clone()).env(self.env.clone()).connection(spec).start().await;
+        }
+    }
+
+    /// Starts the kernel over the state there is.
+    pub async fn start(&mut self) {
+        let builder = Kernel::builder().store(self.store.clone()).env(self.env.clone());
+        let kernel = builder.connection(self.spec()).start().await;
         self.kernel = Some(kernel.unwrap());
     }
 

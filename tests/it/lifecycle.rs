@@ -7,6 +7,7 @@ use syncline::connectors::memory::{Behaviour, Fault, Faults, On, Operation, Scri
 use syncline::model::side::Side;
 use syncline::model::value::Value;
 use syncline::model::write::CreateRecovery;
+use syncline::triggers::event::{Accepted, Event, Fire, Whose};
 
 use crate::harness::{OBJECT, Setup, World, edit, record, story};
 
@@ -196,6 +197,46 @@ fn shutdown_drains_and_a_purge_forgets() {
         assert!(!text.contains("a@x.io"), "{text}");
         world.kernel().shutdown().await;
         assert!(world.kernel().add(spec_again(&world)).await.is_err());
+    });
+}
+
+#[test]
+fn a_connection_is_replaced_with_its_state_and_nothing_that_comes_meanwhile_is_lost() {
+    story(|| async {
+        let world = World::new(Setup::default()).await;
+        world.apps.remote.set_behaviour(Behaviour { latency_ms: (500, 500), ..Behaviour::default() });
+        let id = world.apps.app.create(OBJECT, record(Side::App, &[("email", "a@x.io"), ("name", "n")]));
+        world.sync_well().await;
+        // In the middle of a run, which is ended in order.
+        let kernel = world.kernel().clone();
+        let run = actix::spawn(async move { kernel.resync(&"acme".into(), None).await });
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        let (kernel, mut spec) = (world.kernel().clone(), world.spec());
+        spec.limits.remote.concurrency = 1;
+        let replaced = actix::spawn(async move { kernel.replace(spec).await });
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        edit(&world.apps, Side::App, id.as_str(), "name", Some("meanwhile"));
+        let whose = Whose::Connection("acme".into());
+        let event = Event { whose, object: OBJECT.into(), ids: vec![id.clone()], record: None };
+        let fire = Fire { events: vec![event], key: None, settle_ms: 0 };
+        assert_eq!(world.kernel().fire(fire).await, Ok(Accepted::Now));
+        replaced.await.unwrap().unwrap();
+        drop(run.await);
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        let remote = &world.by_email(Side::Remote)["a@x.io"];
+        assert_eq!((remote.len(), remote[0].1["name"].as_str()), (1, Some("meanwhile")));
+        let status = &world.kernel().status().await[0];
+        assert_eq!((status.epoch, status.syncs[0].totals.created.remote), (2, 1), "its state goes on");
+
+        // Whatever does not fit leaves it as it is.
+        let mut other = spec_again(&world);
+        other.syncs = world.spec().syncs;
+        assert!(world.kernel().replace(other).await.is_err(), "there is none of that name");
+        let two = world.kernel().add_all(vec![world.spec(), spec_again(&world), spec_again(&world)]).await;
+        let told: Vec<String> =
+            two.into_iter().map(|one| one.map_or_else(|error| error.to_string(), |()| "ok".into())).collect();
+        assert_eq!(told, ["connection 'acme': it is there already", "ok", "connection 'late': it is there already"]);
+        world.sync_well().await;
     });
 }
 
