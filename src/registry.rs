@@ -8,7 +8,7 @@
 mod live;
 mod shown;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -324,8 +324,8 @@ impl Registry {
     /// With the first two that would, with these taken in.
     pub fn check_claims(&self, coming: &[ConfiguredConnection]) -> Result<(), RegistryError> {
         let known = KnownConnections::default();
-        let going: Vec<&ConnectionId> = coming.iter().map(|connection| &connection.id).collect();
-        let staying = self.connections().map(|connection| &**connection).filter(|one| !going.contains(&&one.id));
+        let going: BTreeSet<&ConnectionId> = coming.iter().map(|connection| &connection.id).collect();
+        let staying = self.connections().map(|connection| &**connection).filter(|one| !going.contains(&one.id));
         for connection in staying.chain(coming) {
             let objects = connection.syncs.iter().map(|sync| sync.objects.app.clone()).collect();
             known.claim(&connection.id, connection.scope.as_ref(), &objects).map_err(|other| {
@@ -391,8 +391,8 @@ impl Registry {
                 reload.paused.push((id.clone(), connection.paused));
             }
         }
-        let stays = |id: &ConnectionId| later.connections().any(|connection| connection.id == *id);
-        reload.removed = before.keys().filter(|id| !stays(id)).map(|id| (*id).clone()).collect();
+        let staying: BTreeSet<&ConnectionId> = later.connections().map(|connection| &connection.id).collect();
+        reload.removed = before.keys().filter(|id| !staying.contains(**id)).map(|id| (*id).clone()).collect();
         reload.after_restart = self.config.after_restart(&later.config);
         if lines.is_empty() {
             later.check_claims(&[])?;

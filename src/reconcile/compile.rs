@@ -92,8 +92,8 @@ impl Compiler<'_> {
         let constant = self.constant(spec, owner);
         let paths = self.paths(spec, constant.as_ref().map(|(from, _)| *from));
         let conflict = self.conflict(spec, owner);
-        let lens = self.lens(spec);
         let rules = self.rules(spec);
+        let lens = self.lens(spec, rules.as_ref());
         if let (Some(lens), Some(rules)) = (&lens, &rules) {
             self.check_values(spec, lens, rules);
         }
@@ -213,7 +213,7 @@ impl Compiler<'_> {
     }
 
     /// Builds the chain of steps and proves that it can be trusted.
-    fn lens(&self, spec: &FieldSpec) -> Option<Lens> {
+    fn lens(&self, spec: &FieldSpec, rules: Option<&Rules>) -> Option<Lens> {
         let before = self.problems.len();
         self.check_transforms(&spec.transforms);
         let mut steps: Vec<Step> = spec.transforms.iter().map(|step| Step::Transform(step.value)).collect();
@@ -244,7 +244,7 @@ impl Compiler<'_> {
         steps.extend(self.expression(spec).map(Step::Expression));
         let lens = Lens::new(steps);
         if self.problems.len() == before {
-            self.check_lens(spec, &lens);
+            self.check_lens(spec, &lens, rules);
         }
         (self.problems.len() == before).then_some(lens)
     }
@@ -285,7 +285,8 @@ impl Compiler<'_> {
         }
     }
 
-    fn check_lens(&self, spec: &FieldSpec, lens: &Lens) {
+    fn check_lens(&self, spec: &FieldSpec, lens: &Lens, rules: Option<&Rules>) {
+        let obeys = |value: &Value| rules.is_none_or(|rules| rules.check(Some(value)).is_ok());
         let name = &spec.name.value;
         let span = spec.lens_span();
         if let Some(misfit) = lens.misfit() {
@@ -293,7 +294,7 @@ impl Compiler<'_> {
         } else if let Some(value) = lens.unreachable_value() {
             let message = format!("{} among the values of '{name}' can never be met", shown_value(value));
             self.problems.add_with_help(span, message, "the transforms come first: write it as they leave it");
-        } else if let Some(told) = lens.broken_law(self.direction) {
+        } else if let Some(told) = lens.broken_law(self.direction, &obeys) {
             let message = format!("the transform of '{name}' cannot be undone: {told}");
             self.problems.add_with_help(span, message, "choose forms of which each says as much as the other");
         }

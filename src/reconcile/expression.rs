@@ -116,7 +116,7 @@ impl Expression {
         if let Some(name) = names.iter().find(|name| *name != "value") {
             return Err(format!("there is no '{name}': an expression is about 'value'"));
         }
-        if names.is_empty() {
+        if names.is_empty() && !text.contains("value") {
             return Err("it does not depend on 'value': a field that is always the same is a 'constant'".to_owned());
         }
         let expression = Self { text: text.to_owned(), compiled: Arc::new(compiled) };
