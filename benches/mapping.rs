@@ -60,7 +60,7 @@ fn main() {
         ("nine, and one with `lowercase`", "{ remote = 'properties.p9', transform = 'lowercase' }"),
         (
             "nine, and one with an expression",
-            "{ remote = 'properties.p9', to_remote = 'value ~ \"!\"', to_app = 'value[:-1]' }",
+            "{ remote = 'properties.p9', to_remote = 'value ~ \"!\"', to_app = 'value[:-1]', type = 'text' }",
         ),
     ] {
         let mapping = mapping(last);

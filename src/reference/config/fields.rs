@@ -50,12 +50,12 @@ static FORMS: &[Key] = &[
          string, title, trim, upper, as in Jinja",
     )
     .needed(When::Beside("to_app"))
-    .with("to_app = \"value[:-1]\"")
+    .with("to_app = \"value[:-1]\"\ntype = \"text\"")
     .example("\"value ~ '!'\"")
     .wrong("\"valu ~ '!'\""),
     text("to_app", "an expression that makes your app's value of the remote's; may stand alone where `direction` is `in`")
         .needed(When::Beside("to_remote"))
-        .with("to_remote = \"value ~ '!'\"")
+        .with("to_remote = \"value ~ '!'\"\ntype = \"text\"")
         .example("\"value[:-1]\"")
         .wrong("\"value | lowr\""),
 ];
