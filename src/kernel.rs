@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
-use tokio::sync::oneshot;
+use tokio::sync::{Mutex, oneshot};
 
 use crate::actors::connection::Connection;
 use crate::actors::env::Env;
@@ -54,6 +54,8 @@ struct Inner {
     arbiters: Vec<ArbiterHandle>,
     routes: Routes,
     known: KnownConnections,
+    /// Held while connections are added: what is claimed is not known before it has started.
+    adding: Mutex<()>,
     entrances: Entrances,
     webhooks: Arc<Kept<WebhookTrigger>>,
     events: Arc<Kept<EventTrigger>>,
@@ -178,7 +180,18 @@ impl KernelBuilder {
         };
         let events = Kept::new(home, move || EventTrigger::new(intake.clone()));
         let (webhooks, events) = (Arc::new(webhooks), Arc::new(events));
-        let inner = Inner { store, supervisors, arbiters, routes, known, entrances, webhooks, events, notifier };
+        let inner = Inner {
+            store,
+            supervisors,
+            arbiters,
+            routes,
+            known,
+            adding: Mutex::default(),
+            entrances,
+            webhooks,
+            events,
+            notifier,
+        };
         let kernel = Kernel { inner: Arc::new(inner) };
         kernel.add_all(self.connections).await.into_iter().collect::<Result<(), KernelError>>()?;
         Ok(kernel)
@@ -245,6 +258,7 @@ impl Kernel {
     /// Adds connections while running; the disk is waited for once, not for each. Tells what
     /// came of each, in their order: one that is refused does not keep the others.
     pub async fn add_all(&self, specs: Vec<ConnectionSpec>) -> Vec<Result<(), KernelError>> {
+        let _one_at_a_time = self.inner.adding.lock().await;
         let (mut accepted, mut ids) = (Vec::new(), HashSet::new());
         let mut answers: Vec<Result<(), KernelError>> = Vec::with_capacity(specs.len());
         for spec in specs {

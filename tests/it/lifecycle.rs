@@ -240,6 +240,27 @@ fn a_connection_is_replaced_with_its_state_and_nothing_that_comes_meanwhile_is_l
     });
 }
 
+#[test]
+fn whoever_adds_a_connection_twice_at_once_takes_nothing_from_it() {
+    story(|| async {
+        let world = World::new(Setup::default()).await;
+        let named = |id: &str| syncline::ConnectionSpec {
+            scope: Some("s".into()),
+            syncs: world.spec().syncs,
+            id: id.into(),
+            ..world.spec()
+        };
+        let kernel = world.kernel();
+        let (one, two) = futures_util::future::join(kernel.add(named("twin")), kernel.add(named("twin"))).await;
+        assert_eq!(
+            (one.is_ok(), two.unwrap_err().to_string()),
+            (true, "connection 'twin': it is there already".into())
+        );
+        let other = kernel.add(named("other")).await.unwrap_err().to_string();
+        assert_eq!(other, "connection 'other': its scope 's' is also that of connection 'twin'");
+    });
+}
+
 fn spec_again(world: &World) -> syncline::ConnectionSpec {
     syncline::ConnectionSpec {
         id: "late".into(),
