@@ -5,11 +5,12 @@ use url::Url;
 use crate::model::ids::{RecordId, Version};
 use crate::model::path::Path;
 use crate::model::value::{Number, Value};
-use crate::model::write::{Create, CreateRecovery, NextStep, Outcome, Update, Write};
+use crate::model::write::{Change, Create, CreateRecovery, NextStep, Outcome, Update, Write};
 
 use super::HttpConnector;
 use super::call::{PathIds, not_sent};
 use super::fields::record_path;
+use super::forms::Nulls;
 use super::spec::{Absent, CreateSpec, Endpoint, ObjectSpec, UpdateSpec};
 use super::transport::Method;
 
@@ -126,14 +127,22 @@ pub(super) fn create_record(object: &ObjectSpec, spec: &CreateSpec, create: &Cre
     {
         record.set(field, Value::string(create.external_id.as_str()));
     }
+    in_form(object, spec.nulls, &mut record);
     record
 }
 
 /// The record of an update: the whole one as it should be, or what changes of it.
 pub(super) fn update_record(object: &ObjectSpec, spec: &UpdateSpec, update: &Update) -> Result<Value, Outcome> {
-    let mut record = if spec.whole { current(update)? } else { Value::Object(Vec::new()) };
+    let within = |change: &Change| object.forms.as_ref().is_some_and(|forms| forms.is_within_json(&change.path));
+    let mut record = match &object.forms {
+        _ if spec.whole => current(update)?,
+        Some(forms) if update.changes.iter().any(within) => forms.around(&update.changes, &current(update)?),
+        Some(_) | None => Value::Object(Vec::new()),
+    };
     for change in &update.changes {
         match (&change.value, spec.absent) {
+            // The text around it is written as a whole, and says it by leaving it out.
+            (None, _) if within(change) => record.remove(&change.path),
             (Some(value), Absent::Null | Absent::Omit | Absent::Empty) => record.set(&change.path, value.clone()),
             (None, Absent::Null) => record.set(&change.path, Value::Null),
             (None, Absent::Omit) => record.remove(&change.path),
@@ -144,6 +153,7 @@ pub(super) fn update_record(object: &ObjectSpec, spec: &UpdateSpec, update: &Upd
     if spec.keep_id && !spec.whole {
         record.set(&object.id, id_value(object, &update.id));
     }
+    in_form(object, spec.nulls, &mut record);
     Ok(record)
 }
 
@@ -154,6 +164,14 @@ fn current(update: &Update) -> Result<Value, Outcome> {
         .as_ref()
         .ok_or_else(|| hold_back("the side takes whole records only, and the current one was not given".to_owned()))?;
     body.decode().map_err(|error| hold_back(format!("the current record cannot be read: {error}")))
+}
+
+/// Gives a record the form in which the side takes it.
+fn in_form(object: &ObjectSpec, nulls: Nulls, record: &mut Value) {
+    if let Some(forms) = &object.forms {
+        forms.send(record);
+    }
+    nulls.write(record);
 }
 
 /// Takes away what is never written: what the side decides itself.

@@ -9,6 +9,7 @@ use crate::model::path::Path;
 use crate::model::record::{BadRecord, Body, DeletionCause, Entry, Record};
 use crate::model::value::Value;
 
+use super::forms::Forms;
 use super::raw::{Fields, at, is_null, is_truthy, kind, text_of};
 use super::spec::{DeletedSpec, EntryDeleted, ListSpec, ObjectSpec};
 use super::text::clip;
@@ -26,12 +27,33 @@ pub(super) fn parse<'r>(object: &ObjectSpec, raw: &'r RawValue, place: &str, los
     let entry = if lossy && raw.get().contains('\u{fffd}') {
         bad(None, raw, place, "the text is not valid UTF-8".to_owned())
     } else {
-        match Fields::of(raw) {
-            Ok(fields) => read_fields(object, &fields, raw, place),
-            Err(reason) => bad(None, raw, place, reason),
+        match &object.forms {
+            None => read(object, raw, place),
+            Some(forms) => read_by_forms(object, forms, raw, place),
         }
     };
     Parsed { entry, raw }
+}
+
+fn read(object: &ObjectSpec, raw: &RawValue, place: &str) -> Entry {
+    match Fields::of(raw) {
+        Ok(fields) => read_fields(object, &fields, raw, place),
+        Err(reason) => bad(None, raw, place, reason),
+    }
+}
+
+/// Reads a record whose values stand in it in another form than their own.
+fn read_by_forms(object: &ObjectSpec, forms: &Forms, raw: &RawValue, place: &str) -> Entry {
+    let told = forms.told(raw).map_err(|fault| {
+        let id = Fields::of(raw).and_then(|fields| id(object, &fields)).ok();
+        let place = if fault.place.is_empty() { place.to_owned() } else { format!("{place}.{}", fault.place) };
+        bad(id, raw, &place, fault.reason)
+    });
+    match told.map(RawValue::from_string) {
+        Ok(Ok(told)) => read(object, &told, place),
+        Ok(Err(error)) => bad(None, raw, place, error.to_string()),
+        Err(entry) => entry,
+    }
 }
 
 /// Reads one entry of a list, in which the record may stand deeper, and which may say by

@@ -12,6 +12,7 @@ use crate::model::ids::ObjectName;
 use crate::model::path::Path;
 
 use super::fields::{header_name, headers, number, path, paths, statuses, sub, word};
+use super::forms::{EmptyIsNull, Forms};
 use super::parse_read::{changes, deleted, deletions, find, from_clock, list, read, read_many};
 use super::parse_rules::{rule, wait};
 use super::parse_write::{batch, create, delete, update};
@@ -270,6 +271,8 @@ fn object(name: &str, table: Table<'_>) -> Option<ObjectSpec> {
         }
     }
     let spelling = spelling(&table);
+    let forms = forms(&table);
+    check_positions(&table, forms.as_ref(), &modified, [list.as_ref(), changes.as_ref()]);
     let (mut list, mut changes, mut deletions) = (list, changes, deletions);
     for one in [&mut list, &mut changes, &mut deletions].into_iter().flatten() {
         spell(one, &spelling);
@@ -285,6 +288,7 @@ fn object(name: &str, table: Table<'_>) -> Option<ObjectSpec> {
         modified_unit: modified_unit(&table, list.as_ref()),
         spelling,
         read_only: paths(&table, "read_only"),
+        forms,
         record: path(&table, "record"),
         deleted,
         read_after_write_lag_ms: table.duration_ms("read_lag").map_or(0, |lag| lag.value),
@@ -301,6 +305,31 @@ fn object(name: &str, table: Table<'_>) -> Option<ObjectSpec> {
     };
     table.finish();
     Some(spec)
+}
+
+/// How the object's values stand in its records.
+fn forms(table: &Table<'_>) -> Option<Forms> {
+    let empty = match table.item("empty_is_null").and_then(|item| item.boolean().ok()) {
+        Some(anywhere) if anywhere.value => EmptyIsNull::Anywhere,
+        Some(_) => EmptyIsNull::At(Vec::new()),
+        None => EmptyIsNull::At(paths(table, "empty_is_null")),
+    };
+    Forms::new(paths(table, "json"), empty, &paths(table, "absent_is_null"))
+}
+
+/// Positions are told by entries as they come, before any text in them is looked into.
+fn check_positions(table: &Table<'_>, forms: Option<&Forms>, modified: &[Path], lists: [Option<&ListSpec>; 2]) {
+    let Some(forms) = forms else { return };
+    let field = |list: &'_ ListSpec| match &list.cursor.as_ref()?.kind {
+        CursorKind::Ordered(ordered) => ordered.field.clone(),
+        CursorKind::Opaque { .. } => None,
+    };
+    let fields = lists.into_iter().flatten().filter_map(field);
+    if let Some(path) = modified.iter().cloned().chain(fields).find(|path| forms.is_within_json(path)) {
+        let span = table.item("json").map_or(table.span(), |item| item.span());
+        let help = "name a time that stands beside the text";
+        table.problems().add_with_help(span, format!("'{path}' tells positions and lies within a text"), help);
+    }
 }
 
 /// How the object's times are written that are texts.

@@ -58,6 +58,7 @@ mod declared;
 mod entry;
 pub(in crate::connectors) mod fields;
 mod file;
+mod forms;
 mod guard;
 mod net;
 mod outcome;
@@ -98,6 +99,7 @@ use crate::model::record::{Entry, Page};
 use crate::model::write::{Capabilities, ConnectorError, CreateRecovery, NextStep, Outcome, UpdateStyle, Write};
 
 use call::Caller;
+use forms::Forms;
 use net::NetTransport;
 use settings::Auth;
 use spec::ObjectSpec;
@@ -252,7 +254,11 @@ fn capabilities(object: &ObjectSpec) -> Capabilities {
         },
         find: object.find.iter().flat_map(|find| &find.params).map(|(path, _)| path.clone()).collect(),
         conditional: update.is_some_and(|update| update.if_match.is_some()),
-        update: if update.is_some_and(|update| update.whole) { UpdateStyle::Whole } else { UpdateStyle::Fields },
+        // A text that holds JSON is written as a whole, so the rest of it has to be known.
+        update: match update {
+            Some(update) if update.whole || object.forms.as_ref().is_some_and(Forms::has_json) => UpdateStyle::Whole,
+            Some(_) | None => UpdateStyle::Fields,
+        },
         batch: object.batch.as_ref().map_or(1, |batch| batch.size),
         writable: object.create.is_some() || update.is_some() || object.delete.is_some(),
         create: object.create.as_ref().map_or(CreateRecovery::Park, |create| create.recovery),

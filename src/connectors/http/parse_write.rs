@@ -6,6 +6,7 @@ use crate::model::value::Value;
 use crate::model::write::{CreateRecovery, DEFAULT_CREATE_SETTLE_MS};
 
 use super::compose::{TRACE, holds};
+use super::forms::Nulls;
 use super::fields::{body, endpoint, header_name, needs_id, number, path, set_content_type, statuses, sub, word};
 use super::parse_read::MISSING;
 use super::spec::{
@@ -32,6 +33,7 @@ pub(super) fn create(table: Table<'_>, find: Option<&FindSpec>, has_read: bool) 
         recovery: recovery.recovery,
         external_id_field: recovery.field,
         idempotency_header: recovery.header,
+        nulls: nulls(&table, true),
         answers_record: answers_record(&table),
         duplicate: statuses(&table, "duplicate").unwrap_or_default(),
         duplicate_text: duplicate_text.map(|text| text.value),
@@ -155,6 +157,7 @@ pub(super) fn update(table: Table<'_>, has_version: bool) -> Option<UpdateSpec> 
         keep_id: table.boolean("keep_id").is_some_and(|keep| keep.value),
         // Only a whole record can say by leaving a key out that it is gone.
         absent: absent.unwrap_or(if whole { Absent::Omit } else { Absent::Null }),
+        nulls: nulls(&table, whole),
         answers_record: answers_record(&table),
         if_match: if_match(&table, has_version),
         makes_missing: makes_missing(&table),
@@ -163,6 +166,18 @@ pub(super) fn update(table: Table<'_>, has_version: bool) -> Option<UpdateSpec> 
     };
     table.finish();
     Some(spec)
+}
+
+/// `null = "omit"`: how a null is written. Where only changes are sent, leaving it out would never
+/// tell the side of it.
+fn nulls(table: &Table<'_>, whole: bool) -> Nulls {
+    let nulls = word(table, "null", &[("null", Nulls::Null), ("omit", Nulls::Omit), ("empty", Nulls::Empty)]);
+    if nulls == Some(Nulls::Omit) && !whole {
+        let span = table.item("null").map_or(table.span(), |item| item.span());
+        let help = "write whole = true, or null = \"empty\"";
+        table.problems().add_with_help(span, "a value that becomes null would never be written", help);
+    }
+    nulls.unwrap_or(Nulls::Null)
 }
 
 /// `answer = "id"`: the answer names the record but does not hold all of it, so it is

@@ -5,6 +5,7 @@ use crate::model::path::Path;
 use crate::model::value::Value;
 use crate::model::write::CreateRecovery;
 
+use super::forms::{Forms, Nulls};
 use super::template::{Name, text_holds, tree_holds};
 use super::time::Spelling;
 use super::transport::Method;
@@ -46,6 +47,8 @@ pub(super) struct ObjectSpec {
     /// How its times are written that are texts.
     pub spelling: Spelling,
     pub read_only: Vec<Path>,
+    /// How its values stand in its records, where that is not as they are.
+    pub forms: Option<Forms>,
     /// Where a single record stands in an answer; `None` for the top.
     pub record: Option<Path>,
     pub deleted: Option<DeletedSpec>,
@@ -365,6 +368,7 @@ pub(super) struct CreateSpec {
     pub recovery: CreateRecovery,
     /// Where the external id is written in the record.
     pub external_id_field: Option<Path>,
+    pub nulls: Nulls,
     pub idempotency_header: Option<String>,
     /// The answer holds the whole record as stored.
     pub answers_record: bool,
@@ -396,6 +400,7 @@ pub(super) struct UpdateSpec {
     /// The id stays in the record that is sent.
     pub keep_id: bool,
     pub absent: Absent,
+    pub nulls: Nulls,
     /// The answer holds the whole record as stored.
     pub answers_record: bool,
     /// The `If-Match` text; `{version}` stands for the version.

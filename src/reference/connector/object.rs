@@ -44,6 +44,16 @@ pub(in crate::reference) static OBJECT: Group = Group {
         .wrong("\"%H:%M\""),
         key("read_only", PATHS, "paths the side sets by itself; left out when a whole record is written")
             .example("[\"created_at\", \"archived\"]"),
+        key("json", PATHS, "paths whose texts hold JSON: read as the values in them, and written back as texts")
+            .example("[\"custom_fields\", \"meta.payload\"]"),
+        key(
+            "empty_is_null",
+            Holds::Either(&[Holds::Boolean, Holds::Path, Holds::List(&Holds::Path)]),
+            "where an empty text is read as null: at these paths, or `true` for all",
+        )
+        .default("false")
+        .example("[\"phone\", \"address.city\"]"),
+        key("absent_is_null", PATHS, "paths that are read as null where they are left out").example("\"phone\""),
         path("record", "where one record stands in an answer").otherwise("the top").example("\"data\""),
         duration("read_lag", "how long after a write a read may still show the state before")
             .default("\"0s\"")

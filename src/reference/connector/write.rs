@@ -40,6 +40,15 @@ const MISSING: Key = statuses("missing", "statuses that mean that it is gone; a 
 const CHANGED: Key =
     statuses("changed", "statuses that mean that it was changed meanwhile").default("[412]").example("[409, 412]");
 
+/// How a null is written.
+const NULL: Key = word(
+    "null",
+    &["null", "omit", "empty"],
+    "how a null is written: as it is, by leaving its key out (not where only changes are sent), or as the empty text",
+)
+.default("\"null\"")
+.example("\"empty\"");
+
 pub(super) static CREATE: Group = Group {
     heading: "[object.NAME.create]",
     about: "makes a record",
@@ -64,6 +73,7 @@ pub(super) static CREATE: Group = Group {
                 .with("duplicate = [400]")
                 .example("\"RECORD_NOT_UNIQUE\""),
             path("duplicate_id", "where the answer names the record that exists").example("\"existing.id\""),
+            NULL,
             BODY,
             ANSWER,
             CONTENT_TYPE,
@@ -124,6 +134,7 @@ pub(super) static UPDATE: Group = Group {
             word("absent", &["null", "omit", "empty"], "how a key is taken away")
                 .otherwise("`omit` where the whole record is sent, else `null`")
                 .example("\"omit\""),
+            NULL,
             boolean("makes_missing", "the side makes a record that is missing; needs `if_match`")
                 .default("false")
                 .only(When::Beside("if_match"))

@@ -4,6 +4,7 @@ mod answers;
 mod asking;
 mod contract;
 mod files;
+mod forms;
 mod hostile;
 mod network;
 mod positions;
