@@ -18,6 +18,7 @@ use super::spec::{CursorSpec, Endpoint, FindSpec, ListSpec, PageKind, SearchBy, 
 use super::template::{Name, Values, fill_query, fill_tree, has_list_of_fields, number, to_text};
 
 /// A reading request's address and body.
+#[derive(Clone)]
 pub(super) struct Ask {
     pub url: Url,
     pub body: Option<Value>,

@@ -13,7 +13,7 @@ use crate::model::write::{NextStep, Outcome, Stored, Write};
 use super::HttpConnector;
 use super::body::encode;
 use super::call::{Meaning, Prepared, Reply, judge, not_sent};
-use super::compose::{Composed, Names, TRACE, create_record, fill, holds, id_value, update_record};
+use super::compose::{Composed, Names, TRACE, create_record, fill, holds, holds_id, update_record};
 use super::outcome::{Answer, outcome, unanswered};
 use super::raw::{at, is_null, is_truthy, text_of};
 use super::rules::Told;
@@ -560,19 +560,18 @@ fn record_item(
             None => None,
             Some(spec) => {
                 let sent = update_record(object, spec, update)?;
-                let id = id_value(object, &update.id);
                 let mut record = sent.clone();
-                if !holds(&endpoint.item, "{id}") {
+                if !holds_id(&endpoint.item, &object.id) {
                     // The entry itself must name the record.
-                    record.set(&object.id, id.clone());
+                    object.id.write(&mut record, update.id.as_str());
                 }
-                let version = update.expected.as_ref();
-                let names = Names { record: &record, id: Some(id), version, create: None, trace };
+                let (id, version) = (Some((&object.id, &update.id)), update.expected.as_ref());
+                let names = Names { record: &record, id, version, create: None, trace };
                 Some((fill(&endpoint.item, &names), sent))
             }
         },
         Write::Delete(delete) => {
-            let id = Some(id_value(object, &delete.id));
+            let id = Some((&object.id, &delete.id));
             let names = Names { record: &Value::Null, id, version: delete.expected.as_ref(), create: None, trace };
             Some((fill(&endpoint.item, &names), Value::Null))
         }

@@ -15,9 +15,11 @@ use crate::model::write::{ConnectorError, NextStep};
 
 use super::Clock;
 use super::file::HttpConnectorFile;
+use super::id::IdSpec;
 use super::rules::{Rule, Told};
 use super::settings::{Auth, Credentials};
 use super::spec::{PathTemplate, Piece, Statuses};
+use super::template::to_text;
 use super::text::clip;
 use super::time;
 use super::transport::{HttpRequest, Method, Transport, TransportError, find_header};
@@ -42,7 +44,16 @@ pub(super) struct Caller {
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct PathIds<'a> {
     pub id: Option<&'a str>,
+    /// What takes the id apart, where a path names its parts.
+    pub spec: Option<&'a IdSpec>,
     pub external_id: Option<&'a str>,
+}
+
+impl PathIds<'_> {
+    /// One part of the id.
+    fn part(&self, name: &str) -> Option<String> {
+        self.spec?.part(self.id?, name).map(|part| to_text(&part))
+    }
 }
 
 /// A request, ready but for credentials.
@@ -100,6 +111,7 @@ impl Caller {
             match piece {
                 Piece::Text(text) => wanted.push_str(text),
                 Piece::Id => wanted.push_str(&segment(ids.id)?),
+                Piece::IdPart(name) => wanted.push_str(&segment(ids.part(name).as_deref())?),
                 Piece::ExternalId => wanted.push_str(&segment(ids.external_id)?),
             }
         }
@@ -356,11 +368,6 @@ fn remove_query(url: &mut Url, name: &str) {
 }
 
 impl Prepared {
-    /// A request without a body.
-    pub fn get(url: Url, common: &[(String, String)], headers: &[(String, String)]) -> Self {
-        Self::new(Method::Get, url, common, headers)
-    }
-
     /// A request whose own headers replace the common ones.
     pub fn new(method: Method, url: Url, common: &[(String, String)], headers: &[(String, String)]) -> Self {
         let mut all = vec![("Accept".to_owned(), "application/json".to_owned())];

@@ -4,14 +4,16 @@ use url::Url;
 
 use crate::model::ids::{RecordId, Version};
 use crate::model::path::Path;
-use crate::model::value::{Number, Value};
+use crate::model::value::Value;
 use crate::model::write::{Change, Create, CreateRecovery, NextStep, Outcome, Update, Write};
 
 use super::HttpConnector;
 use super::call::{PathIds, not_sent};
-use super::fields::record_path;
+use super::fields::{id_part, record_path};
 use super::forms::Nulls;
+use super::id::IdSpec;
 use super::spec::{Absent, CreateSpec, Endpoint, ObjectSpec, UpdateSpec};
+use super::template::{Values, fill_query};
 use super::transport::Method;
 
 /// A write as it will be sent, alone or as part of a batch.
@@ -31,7 +33,7 @@ pub(super) const TRACE: &str = "{trace}";
 /// What the names in a body template stand for.
 pub(super) struct Names<'a> {
     pub record: &'a Value,
-    pub id: Option<Value>,
+    pub id: Option<(&'a IdSpec, &'a RecordId)>,
     pub version: Option<&'a Version>,
     pub create: Option<&'a Create>,
     pub trace: Option<&'a str>,
@@ -53,7 +55,7 @@ impl HttpConnector {
                 let sent = create_record(object, spec, create);
                 let names = Names { record: &sent, id: None, version: None, create: Some(create), trace: None };
                 let body = fill(&spec.body, &names);
-                let ids = PathIds { id: None, external_id: Some(&create.external_id) };
+                let ids = PathIds { external_id: Some(&create.external_id), ..PathIds::default() };
                 let mut composed = self.composed(&spec.endpoint, ids, Some(body), sent)?;
                 let key = spec.idempotency_header.as_ref();
                 composed.headers.extend(key.map(|name| (name.clone(), create.idempotency_key.clone())));
@@ -64,13 +66,13 @@ impl HttpConnector {
                 let sent = update_record(object, spec, update)?;
                 let names = Names {
                     record: &sent,
-                    id: Some(id_value(object, &update.id)),
+                    id: Some((&object.id, &update.id)),
                     version: update.expected.as_ref(),
                     create: None,
                     trace: None,
                 };
                 let body = fill(&spec.body, &names);
-                let mut composed = self.composed(&spec.endpoint, path_id(&update.id), Some(body), sent)?;
+                let mut composed = self.composed(&spec.endpoint, path_id(object, &update.id), Some(body), sent)?;
                 composed.headers.extend(if_match(spec.if_match.as_ref(), update.expected.as_ref()));
                 if spec.makes_missing && update.expected.is_none() {
                     // Any version will do, but there must be one: a deleted record stays deleted.
@@ -80,7 +82,11 @@ impl HttpConnector {
             }
             Write::Delete(delete) => {
                 let spec = object.delete.as_ref().ok_or_else(|| undeclared("delete"))?;
-                let mut composed = self.composed(&spec.endpoint, path_id(&delete.id), None, Value::Null)?;
+                let id = Some((&object.id, &delete.id));
+                let version = delete.expected.as_ref();
+                let names = Names { record: &Value::Null, id, version, create: None, trace: None };
+                let body = spec.body.as_ref().map(|body| fill(body, &names));
+                let mut composed = self.composed(&spec.endpoint, path_id(object, &delete.id), body, Value::Null)?;
                 composed.headers.extend(if_match(spec.if_match.as_ref(), delete.expected.as_ref()));
                 Ok(composed)
             }
@@ -94,15 +100,24 @@ impl HttpConnector {
         body: Option<Value>,
         sent: Value,
     ) -> Result<Composed, Outcome> {
-        let url = self.caller.url(&endpoint.path, ids, &endpoint.query);
         // Such an id can never be written, so the record is held back.
-        let url = url.map_err(|reason| Outcome::Rejected { reason, path: None })?;
+        let url = self.write_url(endpoint, ids).map_err(|reason| Outcome::Rejected { reason, path: None })?;
         Ok(Composed { method: endpoint.method, url, headers: endpoint.headers.clone(), body, sent })
+    }
+
+    fn write_url(&self, endpoint: &Endpoint, ids: PathIds<'_>) -> Result<Url, String> {
+        let Some((spec, id)) = ids.spec.zip(ids.id) else {
+            return self.caller.url(&endpoint.path, ids, &endpoint.query);
+        };
+        spec.check(id)?;
+        let whole = spec.value(id);
+        let values = Values { ids: std::slice::from_ref(&whole), id_spec: Some(spec), ..Values::default() };
+        self.caller.url(&endpoint.path, ids, &fill_query(&endpoint.query, &values))
     }
 }
 
-fn path_id(id: &RecordId) -> PathIds<'_> {
-    PathIds { id: Some(id.as_str()), external_id: None }
+fn path_id<'a>(object: &'a ObjectSpec, id: &'a RecordId) -> PathIds<'a> {
+    PathIds { id: Some(id.as_str()), spec: Some(&object.id), external_id: None }
 }
 
 fn if_match(template: Option<&String>, expected: Option<&Version>) -> Option<(String, String)> {
@@ -110,18 +125,11 @@ fn if_match(template: Option<&String>, expected: Option<&Version>) -> Option<(St
     Some(("If-Match".to_owned(), text))
 }
 
-/// An id as it stands in a body.
-pub(super) fn id_value(object: &ObjectSpec, id: &RecordId) -> Value {
-    match Number::parse(id.as_str()) {
-        Ok(number) if object.id_is_number => Value::Number(number),
-        Ok(_) | Err(_) => Value::string(id.as_str()),
-    }
-}
-
 /// The record of a create, without what the side decides itself.
 pub(super) fn create_record(object: &ObjectSpec, spec: &CreateSpec, create: &Create) -> Value {
     let mut record = create.record.clone();
-    strip(object, &mut record, false);
+    // The parts of a composed id are often what a record is made by.
+    strip(object, &mut record, object.id.is_composed());
     if let (Some(field), CreateRecovery::ClientId | CreateRecovery::ExternalId) =
         (&spec.external_id_field, spec.recovery)
     {
@@ -151,7 +159,7 @@ pub(super) fn update_record(object: &ObjectSpec, spec: &UpdateSpec, update: &Upd
     }
     strip(object, &mut record, spec.keep_id && spec.whole);
     if spec.keep_id && !spec.whole {
-        record.set(&object.id, id_value(object, &update.id));
+        object.id.write(&mut record, update.id.as_str());
     }
     in_form(object, spec.nulls, &mut record);
     Ok(record)
@@ -177,7 +185,7 @@ fn in_form(object: &ObjectSpec, nulls: Nulls, record: &mut Value) {
 /// Takes away what is never written: what the side decides itself.
 fn strip(object: &ObjectSpec, record: &mut Value, keep_id: bool) {
     let never = object.version.iter().chain(&object.modified).chain(&object.read_only);
-    let id = (!keep_id).then_some(&object.id);
+    let id = object.id.paths().filter(|_| !keep_id);
     let paths: Vec<&Path> = never.chain(id).collect();
     for path in paths {
         record.remove(path);
@@ -190,14 +198,17 @@ pub(super) fn fill(template: &Value, names: &Names<'_>) -> Value {
     match template {
         Value::String(name) => match name.as_str() {
             "{record}" => names.record.clone(),
-            "{id}" => names.id.clone().unwrap_or(Value::Null),
+            "{id}" => names.id.map_or(Value::Null, |(spec, id)| spec.value(id.as_str())),
             "{version}" => text(names.version.map(Version::as_str)),
             "{external_id}" => text(names.create.map(|create| create.external_id.as_str())),
             "{idempotency_key}" => text(names.create.map(|create| create.idempotency_key.as_str())),
             TRACE => text(names.trace),
-            _ => match record_path(name) {
-                Some(path) => names.record.get(&path).cloned().unwrap_or(Value::Null),
-                None => template.clone(),
+            _ => match (record_path(name), id_part(name)) {
+                (Some(path), _) => names.record.get(&path).cloned().unwrap_or(Value::Null),
+                (None, Some(part)) => {
+                    names.id.and_then(|(spec, id)| spec.part(id.as_str(), part)).unwrap_or(Value::Null)
+                }
+                (None, None) => template.clone(),
             },
         },
         Value::Array(items) => Value::Array(items.iter().map(|item| fill(item, names)).collect()),
@@ -216,4 +227,9 @@ pub(super) fn holds(template: &Value, name: &str) -> bool {
         Value::Object(entries) => entries.iter().any(|(_, value)| holds(value, name)),
         Value::Null | Value::Bool(_) | Value::Number(_) => false,
     }
+}
+
+/// Whether a template names a record by its id: the whole one, or all parts of it.
+pub(super) fn holds_id(template: &Value, id: &IdSpec) -> bool {
+    holds(template, "{id}") || id.is_composed() && id.paths().all(|path| holds(template, &format!("{{id.{path}}}")))
 }

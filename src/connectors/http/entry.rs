@@ -4,13 +4,14 @@
 use serde_json::value::RawValue;
 
 use crate::model::hash::RawHash;
-use crate::model::ids::{MAX_RECORD_ID_BYTES, RecordId, Version};
+use crate::model::ids::{RecordId, Version};
 use crate::model::path::Path;
 use crate::model::record::{BadRecord, Body, DeletionCause, Entry, Record};
 use crate::model::value::Value;
 
 use super::forms::Forms;
-use super::raw::{Fields, at, is_null, is_truthy, kind, text_of};
+use super::id::NoId;
+use super::raw::{Fields, at, is_null, is_truthy, text_of};
 use super::spec::{DeletedSpec, EntryDeleted, ListSpec, ObjectSpec};
 use super::text::clip;
 use super::time;
@@ -45,7 +46,7 @@ fn read(object: &ObjectSpec, raw: &RawValue, place: &str) -> Entry {
 /// Reads a record whose values stand in it in another form than their own.
 fn read_by_forms(object: &ObjectSpec, forms: &Forms, raw: &RawValue, place: &str) -> Entry {
     let told = forms.told(raw).map_err(|fault| {
-        let id = Fields::of(raw).and_then(|fields| id(object, &fields)).ok();
+        let id = Fields::of(raw).ok().and_then(|fields| object.id.of(&fields).ok());
         let place = if fault.place.is_empty() { place.to_owned() } else { format!("{place}.{}", fault.place) };
         bad(id, raw, &place, fault.reason)
     });
@@ -99,9 +100,9 @@ fn bad(id: Option<RecordId>, raw: &RawValue, place: &str, reason: String) -> Ent
 }
 
 fn read_fields(object: &ObjectSpec, fields: &Fields<'_>, raw: &RawValue, place: &str) -> Entry {
-    let id = match id(object, fields) {
+    let id = match object.id.of(fields) {
         Ok(id) => id,
-        Err(reason) => return bad(None, raw, &format!("{place}.{}", object.id), reason),
+        Err(NoId { path, reason }) => return bad(None, raw, &format!("{place}.{path}"), reason),
     };
     match deleted(object, fields) {
         Ok(None) => {}
@@ -113,28 +114,6 @@ fn read_fields(object: &ObjectSpec, fields: &Fields<'_>, raw: &RawValue, place: 
         time::parse_raw(raw, object.modified_unit, &object.spelling)
     });
     Entry::Live(Record { id, version: version(object, fields), modified, body: Body::from_json(raw.get()) })
-}
-
-/// A record's id as the side spells it.
-fn id(object: &ObjectSpec, fields: &Fields<'_>) -> Result<RecordId, String> {
-    let raw = fields.get(&object.id)?.ok_or_else(|| format!("it has no id at '{}'", object.id))?;
-    let text = text_of(raw).ok_or_else(|| format!("its id is {}", kind(raw)))?;
-    check_id(&text)?;
-    Ok(RecordId::new(text))
-}
-
-/// Whether a text can be a record id.
-pub(super) fn check_id(text: &str) -> Result<(), String> {
-    if text.is_empty() {
-        return Err("its id is empty".to_owned());
-    }
-    if text.len() > MAX_RECORD_ID_BYTES {
-        return Err(format!("its id is longer than {MAX_RECORD_ID_BYTES} bytes"));
-    }
-    if text.chars().any(char::is_control) {
-        return Err(format!("its id '{}' holds a control character", clip(text)));
-    }
-    Ok(())
 }
 
 fn version(object: &ObjectSpec, fields: &Fields<'_>) -> Option<Version> {

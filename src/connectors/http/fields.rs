@@ -1,10 +1,11 @@
 //! Reading the recurring kinds of keys of a connector file.
 
-use crate::model::document::{Located, Table, nearest};
+use crate::model::document::{Item, Located, Problems, Table, nearest};
 use crate::model::path::Path;
 use crate::model::value::Value;
 
 use super::compose::TRACE;
+use super::id::IdSpec;
 use super::spec::{Endpoint, PathTemplate, Piece};
 use super::transport::Method;
 
@@ -105,7 +106,16 @@ fn is_token(name: &str) -> bool {
 
 /// One of a few words.
 pub(in crate::connectors) fn word<T: Clone>(table: &Table<'_>, key: &str, words: &[(&str, T)]) -> Option<T> {
-    let text = table.text(key)?;
+    word_of(table, key, &table.text(key)?, words)
+}
+
+/// Which of a few words a text is.
+pub(super) fn word_of<T: Clone>(
+    table: &Table<'_>,
+    key: &str,
+    text: &Located<String>,
+    words: &[(&str, T)],
+) -> Option<T> {
     if let Some((_, value)) = words.iter().find(|(word, _)| *word == text.value) {
         return Some(value.clone());
     }
@@ -114,7 +124,7 @@ pub(in crate::connectors) fn word<T: Clone>(table: &Table<'_>, key: &str, words:
         Some(near) => format!("did you mean '{near}'?"),
         None => format!("one of: {}", list.join(", ")),
     };
-    table.problems().add_with_help(text.span, format!("'{}' is no {key}", text.value), help);
+    table.problems().add_with_help(text.span.clone(), format!("'{}' is no {key}", text.value), help);
     None
 }
 
@@ -199,7 +209,10 @@ fn parse_path_template(text: &str) -> Result<PathTemplate, (&'static str, &'stat
         pieces.push(match name {
             "id" => Piece::Id,
             "external_id" => Piece::ExternalId,
-            _ => return Err(("holds an unknown name in braces", "known: {id}, {external_id}")),
+            _ => match name.strip_prefix("id.") {
+                Some(part) => Piece::IdPart(part.to_owned()),
+                None => return Err(("holds an unknown name in braces", "known: {id}, {external_id}")),
+            },
         });
         rest = after;
     }
@@ -209,11 +222,52 @@ fn parse_path_template(text: &str) -> Result<PathTemplate, (&'static str, &'stat
     Ok(PathTemplate(pieces))
 }
 
-/// A problem unless a record is named by the path.
-pub(super) fn needs_id(table: &Table<'_>, endpoint: &Endpoint) {
-    if !endpoint.path.holds_id() {
-        let message = format!("the path of {} names no record", table.name());
-        table.problems().add_with_help(table.span(), message, "put {id} where the record's id belongs");
+/// A problem unless a request names a record: by the whole id, or by all parts of a composed
+/// one, in path, query or body.
+pub(super) fn needs_id(table: &Table<'_>, endpoint: &Endpoint, body: Option<&Value>, id: &IdSpec) {
+    let in_rest = |name: &str| {
+        endpoint.query.iter().any(|(_, text)| text.contains(name)) || body.is_some_and(|body| tree_has(body, name))
+    };
+    let has_part = |part: &Path| {
+        let name = part.to_string();
+        endpoint.path.holds_part(&name) || in_rest(&format!("{{id.{name}}}"))
+    };
+    let named = endpoint.path.holds_id() || in_rest("{id}") || id.is_composed() && id.paths().all(has_part);
+    if !named {
+        let parts: Vec<String> = id.paths().map(|path| format!("{{id.{path}}}")).collect();
+        let or = if id.is_composed() { format!(", or {}", parts.join(" and ")) } else { String::new() };
+        let help = format!("put {{id}} where the record's id belongs{or}");
+        table.problems().add_with_help(table.span(), format!("the path of {} names no record", table.name()), help);
+    }
+}
+
+/// Whether some text of a tree holds a name.
+fn tree_has(tree: &Value, name: &str) -> bool {
+    match tree {
+        Value::String(text) => text.contains(name),
+        Value::Array(items) => items.iter().any(|item| tree_has(item, name)),
+        Value::Object(entries) => entries.iter().any(|(_, value)| tree_has(value, name)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
+/// A problem for each `{id.part}` of some value that is no part of the id.
+pub(super) fn check_id_parts(problems: &Problems, item: Item<'_>, id: &IdSpec) {
+    if let Ok(text) = item.text() {
+        let parts = text.value.split("{id.").skip(1).filter_map(|rest| rest.split_once('}'));
+        for (part, _) in parts.filter(|(part, _)| !id.has_part(part)) {
+            let names: Vec<String> = id.paths().map(|path| format!("{{id.{path}}}")).collect();
+            let help = if id.is_composed() {
+                format!("known: {}", names.join(", "))
+            } else {
+                "the id is one value: {id}".to_owned()
+            };
+            problems.add_with_help(text.span.clone(), format!("'{{id.{part}}}' is no part of the id"), help);
+        }
+    } else if let Ok(items) = item.list() {
+        items.into_iter().for_each(|item| check_id_parts(problems, item, id));
+    } else if let Ok(table) = item.table("a table") {
+        table.all().into_iter().for_each(|(_, item)| check_id_parts(problems, item, id));
     }
 }
 
@@ -224,6 +278,11 @@ const BODY_NAMES: [&str; 6] = ["{record}", "{id}", "{version}", "{external_id}",
 /// The path of a `{record.path}` in a body template.
 pub(super) fn record_path(name: &str) -> Option<Path> {
     name.strip_prefix("{record.")?.strip_suffix('}')?.parse().ok()
+}
+
+/// The part of an id that a `{id.part}` of a body template stands for.
+pub(super) fn id_part(name: &str) -> Option<&str> {
+    name.strip_prefix("{id.")?.strip_suffix('}')
 }
 
 /// A body: a path (an envelope around the record), or a tree in which `"{record}"`
@@ -257,7 +316,7 @@ pub(super) fn body(table: &Table<'_>, key: &str) -> Value {
 fn unknown_names(tree: &Value) -> Vec<&str> {
     match tree {
         Value::String(text) if text.starts_with('{') && text.ends_with('}') => {
-            let known = BODY_NAMES.contains(&text.as_str()) || record_path(text).is_some();
+            let known = BODY_NAMES.contains(&text.as_str()) || record_path(text).is_some() || id_part(text).is_some();
             if known { Vec::new() } else { vec![text] }
         }
         Value::Array(items) => items.iter().flat_map(unknown_names).collect(),

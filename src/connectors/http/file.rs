@@ -10,15 +10,21 @@ use crate::model::budget::{Limits, Window};
 use crate::model::document::{DocumentError, Problems, Table, parse};
 use crate::model::ids::ObjectName;
 use crate::model::path::Path;
+use crate::model::write::CreateRecovery;
 
-use super::fields::{header_name, headers, number, path, paths, statuses, sub, word};
+use super::compose::{TRACE, holds};
+use super::fields::{check_id_parts, header_name, headers, number, path, paths, statuses, sub, word, word_of};
 use super::forms::{EmptyIsNull, Forms};
+use super::id::IdSpec;
 use super::parse_read::{changes, deleted, deletions, find, from_clock, list, read, read_many};
 use super::parse_rules::{rule, wait};
 use super::parse_write::{batch, create, delete, update};
 use super::refused::holds_refusal;
 use super::rules::{Rule, Wait, WaitPlace};
-use super::spec::{AuthKind, CursorKind, CursorSpec, ListSpec, ObjectSpec, OrderedSpec, Statuses, Unit};
+use super::spec::{
+    AuthKind, BatchEndpoint, BatchKind, BatchSpec, CursorKind, CursorSpec, ListSpec, ObjectSpec, OrderedSpec, Statuses,
+    Unit,
+};
 use super::text::clip;
 use super::time::Spelling;
 
@@ -233,7 +239,8 @@ fn errors(table: Table<'_>) -> (Statuses, Vec<Rule>) {
 
 fn object(name: &str, table: Table<'_>) -> Option<ObjectSpec> {
     let section = |key: &str| sub(&table, key, &format!("object.{name}.{key}"));
-    let id = super::fields::required_path(&table, "id");
+    let id = id(&table);
+    check_names(&table, &id);
     let version = path(&table, "version");
     let version_header = header_name(&table, "version_header");
     let has_version = version.is_some() || version_header.is_some();
@@ -258,9 +265,9 @@ fn object(name: &str, table: Table<'_>) -> Option<ObjectSpec> {
         Some(table) => find(table, list.as_ref()),
         None => None,
     };
-    let read = section("read").and_then(read);
-    let update = section("update").and_then(|table| update(table, has_version));
-    let delete = section("delete").and_then(|table| delete(table, has_version));
+    let read = section("read").and_then(|table| read(table, &id));
+    let update = section("update").and_then(|table| update(table, has_version, &id));
+    let delete = section("delete").and_then(|table| delete(table, has_version, &id));
     for (key, missing) in
         [("update", update.as_ref().map(|spec| &spec.missing)), ("delete", delete.as_ref().map(|spec| &spec.missing))]
     {
@@ -279,9 +286,7 @@ fn object(name: &str, table: Table<'_>) -> Option<ObjectSpec> {
     }
     let spec = ObjectSpec {
         name: name.to_owned(),
-        // Its absence has been noted, and such a file is refused.
-        id: id.unwrap_or_else(|| Path::key("id")),
-        id_is_number: word(&table, "id_type", &[("text", false), ("number", true)]).unwrap_or(false),
+        id,
         version,
         version_header,
         modified,
@@ -303,8 +308,100 @@ fn object(name: &str, table: Table<'_>) -> Option<ObjectSpec> {
         read,
         find,
     };
+    check_composed(&table, &spec);
     table.finish();
     Some(spec)
+}
+
+/// What names a record: one path, or several with what stands between their values.
+fn id(table: &Table<'_>) -> IdSpec {
+    let has_id = table.item("id").is_some();
+    if !has_id {
+        table.problems().add(table.span(), format!("'id' is missing in {}", table.name()));
+    }
+    let paths = paths(table, "id");
+    let separator = table.text("id_separator");
+    let problem = |key: &str, message: &str, help: &str| {
+        let span = table.item(key).map_or(table.span(), |item| item.span());
+        table.problems().add_with_help(span, message, help);
+    };
+    let numbers = id_types(table, paths.len());
+    match (&paths[..], &separator) {
+        ([], _) if has_id && table.item("id").is_some_and(|item| item.list().is_ok_and(|items| items.is_empty())) => {
+            problem("id", "'id' names nothing", "name the path of the id, or the paths that make one");
+        }
+        ([] | [_], Some(_)) => {
+            problem("id_separator", "'id_separator' needs an 'id' of several paths", "id = [\"account\", \"number\"]");
+        }
+        ([] | [_], None) => {}
+        (_, None) => {
+            let help = "for example id_separator = \"/\": what no part of the id holds";
+            problem("id", "an id of several paths needs 'id_separator'", help);
+        }
+        (_, Some(separator)) => {
+            if separator.value.is_empty() || separator.value.chars().any(char::is_control) {
+                problem("id_separator", "'id_separator' must be some visible text", "for example \"/\"");
+            }
+        }
+    }
+    match (&paths[..], separator) {
+        ([_, _, ..], Some(separator)) => IdSpec::composed(paths.into_iter().zip(numbers).collect(), separator.value),
+        // Their absence has been noted, and such a file is refused.
+        _ => IdSpec::single(
+            paths.into_iter().next().unwrap_or_else(|| Path::key("id")),
+            numbers.first().copied().unwrap_or(false),
+        ),
+    }
+}
+
+/// How the parts of an id are written in a body: one word for all, or a list of them.
+fn id_types(table: &Table<'_>, num_parts: usize) -> Vec<bool> {
+    let words = [("text", false), ("number", true)];
+    if table.item("id_type").is_none_or(|item| item.list().is_err()) {
+        let is_number = word(table, "id_type", &words).unwrap_or(false);
+        return vec![is_number; num_parts.max(1)];
+    }
+    let texts = table.texts("id_type").unwrap_or_default();
+    let numbers: Vec<bool> =
+        texts.iter().map(|text| word_of(table, "id_type", text, &words).unwrap_or(false)).collect();
+    if numbers.len() != num_parts {
+        let span = table.item("id_type").map_or(table.span(), |item| item.span());
+        let message = format!("'id_type' has {} words, but 'id' {num_parts} paths", numbers.len());
+        table.problems().add_with_help(span, message, "for example id_type = [\"text\", \"number\"]");
+        return vec![false; num_parts.max(1)];
+    }
+    numbers
+}
+
+/// The tables of an object in which an id may be taken apart.
+const WITH_NAMES: [&str; 10] =
+    ["list", "changes", "deletions", "read", "read_many", "find", "create", "update", "delete", "batch"];
+
+fn check_names(table: &Table<'_>, id: &IdSpec) {
+    let items = WITH_NAMES.into_iter().filter_map(|key| table.item(key));
+    items.for_each(|item| check_id_parts(table.problems(), item, id));
+}
+
+/// What cannot be said of an id that is made of several values.
+fn check_composed(table: &Table<'_>, spec: &ObjectSpec) {
+    if !spec.id.is_composed() {
+        return;
+    }
+    let problem = |key: &str, message: &str, help: &str| {
+        let span = table.item(key).map_or(table.span(), |item| item.span());
+        table.problems().add_with_help(span, message, help);
+    };
+    if spec.create.as_ref().is_some_and(|create| create.recovery == CreateRecovery::ClientId) {
+        let help = "declare another recovery: a client chooses one value, not several";
+        problem("create", "an id of several values is not chosen by recovery = \"client_id\"", help);
+    }
+    let by_id = |endpoint: &BatchEndpoint| endpoint.by.is_some() && !holds(&endpoint.item, TRACE);
+    if let Some(BatchSpec { kind: BatchKind::Records { create, update, delete }, .. }) = &spec.batch
+        && [create, update, delete].into_iter().flatten().any(|endpoint| by_id(endpoint))
+    {
+        let help = "add \"{trace}\" to the item, and name as 'by' where a result gives it back";
+        problem("batch", "a result cannot name an id of several values", help);
+    }
 }
 
 /// How the object's values stand in its records.

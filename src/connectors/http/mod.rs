@@ -23,20 +23,20 @@
 //! | `[headers]` | sent with every request |
 //! | `[limits]` | `requests` in `per`, further `windows = [{…}]`, `concurrency`, `pause` after a 429 that names no time, `wait` |
 //! | `[errors]` | statuses that mean something unusual: `limited`, `unauthorised`, `missing`, `changed`, `duplicate`, `invalid`, `retry`; `[[errors.rules]]`: `class`, `status`, `header`, `path`, `is`, `pattern`, `wait`, `pause`, `field` |
-//! | `[object.x]` | `id` (required), `id_type = "number"`, `version`, `version_header`, `modified` (one path or several: the first that is not null), `modified_unit`, `zone`, `time_format`, `read_only`, `record` (where a single record stands in an answer), `read_lag` |
+//! | `[object.x]` | `id` (required; one path, or several with `id_separator`), `id_type = "number"`, `json`, `empty_is_null`, `absent_is_null`, `version`, `version_header`, `modified` (one path or several: the first that is not null), `modified_unit`, `zone`, `time_format`, `read_only`, `record` (where a single record stands in an answer), `read_lag` |
 //! | `[object.x.list]` | required; an endpoint (a POST with `body`), `records` (where the list stands), `item` (where the record stands in an entry), `thin` (an entry only names its record), `page`, `cursor`, `deleted` |
 //! | `[object.x.changes]` | changes listed by another request: as `list`, from which it has what it does not say |
 //! | `[object.x.deletions]` | a list of deletions: an endpoint, `records`, `item`, `page`, `param` |
 //! | `page` | `kind` and what continues: `none`; `page` (`param`, `first`); `offset` (`param`); `cursor` (`param`, `next`); `keyset` (`param`, `field`); `link_header` (`header`); `next_url` (`next`). With it `size`, `size_param`, `total`, `more`, `end = "empty"` or `"short"`, `max_pages`, `max_results`, `alone` |
 //! | `cursor` | `kind`: `time` or `integer` (`param`, `field`, `unit`, `op`, `order`, `granularity`, `lookback`, `settle`, `header`), `opaque` (`next` or `header`; without `param` it is a URL). With it `format`, `query`, `retention`, `expired` |
 //! | `deleted` | `{ flag = "path" }` or `{ tombstone = "path" }`, with a `value` unless any will do |
-//! | `[object.x.read]` | an endpoint with `{id}`, `missing` (404 and 410; a 401 or 403 is believed after a second look) |
+//! | `[object.x.read]` | an endpoint (a POST with `body`) with `{id}`, `missing` (404 and 410; a 401 or 403 is believed after a second look) |
 //! | `[object.x.read_many]` | an endpoint, `param`, `join`, `size`, `records` |
 //! | `[object.x.find]` | an endpoint, `params = { path = "parameter" }` (or a table of parameters around `{value}`), `encode = "json"` or `"odata"`, `records`, `page` |
-//! | `[object.x.create]` | an endpoint (`{external_id}` where the client chooses the id), `body`, `recovery`, `duplicate`, `duplicate_text`, `duplicate_id`, `answer` |
+//! | `[object.x.create]` | an endpoint (`{external_id}` where the client chooses the id), `body`, `null`, `recovery`, `duplicate`, `duplicate_text`, `duplicate_id`, `answer` |
 //! | `recovery` | `find` (`settle`), `idempotency_key` (`header`, `life`), `external_id` (`field`), `client_id` (`field`), `park`. Without it `find` where `[find]` is declared, else `park` |
-//! | `[object.x.update]` | an endpoint with `{id}`: PUT sends the whole record, PATCH and POST what changes (or `whole`); `body`, `if_match`, `makes_missing`, `absent` (`null`, `omit` or `empty`), `keep_id`, `content_type`, `answer`, `missing`, `changed` |
-//! | `[object.x.delete]` | an endpoint with `{id}`, `if_match`, `missing`, `changed` |
+//! | `[object.x.update]` | an endpoint with `{id}`: PUT sends the whole record, PATCH and POST what changes (or `whole`); `body`, `if_match`, `makes_missing`, `absent` and `null` (each `null`, `omit` or `empty`), `keep_id`, `content_type`, `answer`, `missing`, `changed` |
+//! | `[object.x.delete]` | an endpoint with `{id}`, `body`, `if_match`, `missing`, `changed` |
 //! | `[webhook]` | `signature` (required; below), `events` (where a list of them stands), `object` for all events, or `type` with `objects = { "contact.*" = "contacts" }`, `id` (one path or several: the first that holds anything), `account`, `handshake = { query = "param" }` or `{ body = "path" }` |
 //! | `signature` | `standard-webhooks`, `stripe`, `github`, `hubspot-v3`, `shopify`, `slack`, `basic`, `none`; `{ token = "header", prefix }`; or `hmac` (`sha256`, `sha512`) with `header`, `encoding` (`hex`, `base64`), `prefix` or `list = { separator, between, name }`, `secret` (`text`, `whsec`), `timestamp` (a header) or `timestamp_entry` (of the list) with `timestamp_unit` and `tolerance`, `id` (a header), `signed`: a list of texts, `"{body}"`, `"{timestamp}"`, `"{id}"`, `"{method}"`, `"{url}"` |
 //! | `[object.x.batch]` | `kind = "requests"`: an endpoint, `requests`, `responses`, `address`, `relative`, `by`; `kind = "records"`: `create`, `update`, `delete`, each an endpoint with `records`, `item`, `results`, `status`, `error`, `record`, `by`, `errors`, `errors_by`, `whole`. With it `size` |
@@ -45,7 +45,7 @@
 //! `{id}` and `{ids}` stand for what is asked; what stands for nothing is left out.
 //!
 //! A `body` of what writes is a path (an envelope around the record) or a tree; in a tree and in `item`
-//! the texts `"{record}"`, `"{record.path}"`, `"{id}"`, `"{version}"`, `"{external_id}"`
+//! the texts `"{record}"`, `"{record.path}"`, `"{id}"`, `"{id.path}"`, `"{version}"`, `"{external_id}"`
 //! and `"{idempotency_key}"` stand for those values, with their types.
 
 mod ask;
@@ -60,6 +60,7 @@ pub(in crate::connectors) mod fields;
 mod file;
 mod forms;
 mod guard;
+mod id;
 mod net;
 mod outcome;
 mod page;

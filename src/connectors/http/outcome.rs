@@ -8,8 +8,9 @@ use crate::model::value::Value;
 use crate::model::write::{NextStep, Outcome, Stored, Write};
 
 use super::call::{Judged, Meaning, not_sent};
-use super::entry::{check_id, entry_id, parse};
-use super::raw::{at, tells_error, text_of};
+use super::entry::{entry_id, parse};
+use super::id::check_id;
+use super::raw::{Fields, at, tells_error, text_of};
 use super::read::single;
 use super::refused::is_refusal;
 use super::spec::ObjectSpec;
@@ -120,12 +121,13 @@ fn declared(object: &ObjectSpec, write: &Write, answer: &Answer<'_>) -> Option<O
 /// The record that was there already, where the answer names it.
 fn existing(object: &ObjectSpec, answer: &Answer<'_>) -> Option<RecordId> {
     let body = answer.body?;
-    let id = match object.create.as_ref().and_then(|create| create.duplicate_id.as_ref()) {
-        Some(path) => at(body, Some(path)).ok()??,
-        None => at(single(object, body).ok()?, Some(&object.id)).ok()??,
-    };
-    let id = text_of(id).filter(|id| check_id(id).is_ok())?;
-    Some(RecordId::new(id))
+    match object.create.as_ref().and_then(|create| create.duplicate_id.as_ref()) {
+        Some(path) => {
+            let id = text_of(at(body, Some(path)).ok()??)?;
+            (check_id(&id).is_ok() && object.id.check(&id).is_ok()).then(|| RecordId::new(id))
+        }
+        None => object.id.of(&Fields::of(single(object, body).ok()?).ok()?).ok(),
+    }
 }
 
 fn created(object: &ObjectSpec, sent: &Value, answer: &Answer<'_>) -> Outcome {

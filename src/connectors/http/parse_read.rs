@@ -9,6 +9,7 @@ use crate::model::value::Value;
 use super::fields::{
     endpoint, header_name, needs_id, number, pairs, path, required_path, set_content_type, statuses, sub, word,
 };
+use super::id::IdSpec;
 use super::page::DEFAULT_MAX_PAGES;
 use super::spec::{
     CursorKind, CursorSpec, DeletedSpec, End, Endpoint, EntryDeleted, FindSpec, ListSpec, OrderedSpec, PageKind,
@@ -442,12 +443,12 @@ pub(super) fn deleted(list: &Table<'_>) -> Option<DeletedSpec> {
 }
 
 /// `[object.x.read]`
-pub(super) fn read(table: Table<'_>) -> Option<ReadSpec> {
-    let endpoint = endpoint(&table, &["get"]);
-    needs_id(&table, &endpoint);
+pub(super) fn read(table: Table<'_>, id: &IdSpec) -> Option<ReadSpec> {
+    let (endpoint, body) = reading_endpoint(&table);
+    needs_id(&table, &endpoint, body.as_ref(), id);
     let missing = statuses(&table, "missing").unwrap_or_else(|| MISSING.to_vec());
     table.finish();
-    Some(ReadSpec { endpoint, missing })
+    Some(ReadSpec { endpoint, body, missing })
 }
 
 /// `[object.x.read_many]`

@@ -6,8 +6,9 @@ use crate::model::value::Value;
 use crate::model::write::{CreateRecovery, DEFAULT_CREATE_SETTLE_MS};
 
 use super::compose::{TRACE, holds};
-use super::forms::Nulls;
 use super::fields::{body, endpoint, header_name, needs_id, number, path, set_content_type, statuses, sub, word};
+use super::forms::Nulls;
+use super::id::IdSpec;
 use super::parse_read::MISSING;
 use super::spec::{
     Absent, BatchEndpoint, BatchKind, BatchSpec, CreateSpec, DeleteSpec, Endpoint, FindSpec, UpdateSpec,
@@ -144,17 +145,21 @@ fn recovery(create: &Table<'_>, endpoint: &Endpoint, find: Option<&FindSpec>, ha
 }
 
 /// `[object.x.update]`
-pub(super) fn update(table: Table<'_>, has_version: bool) -> Option<UpdateSpec> {
+pub(super) fn update(table: Table<'_>, has_version: bool, id: &IdSpec) -> Option<UpdateSpec> {
     let endpoint = write_endpoint(&table, &["put", "patch", "post"]);
-    needs_id(&table, &endpoint);
+    let body = body(&table, "body");
+    let keep_id = table.boolean("keep_id").is_some_and(|keep| keep.value);
+    if !(keep_id && holds(&body, "{record}")) {
+        needs_id(&table, &endpoint, Some(&body), id);
+    }
     let is_put = endpoint.method == Method::Put;
     let whole = table.boolean("whole").map_or(is_put, |whole| whole.value);
     let absent = word(&table, "absent", &[("null", Absent::Null), ("omit", Absent::Omit), ("empty", Absent::Empty)]);
     let spec = UpdateSpec {
         endpoint,
-        body: body(&table, "body"),
+        body,
         whole,
-        keep_id: table.boolean("keep_id").is_some_and(|keep| keep.value),
+        keep_id,
         // Only a whole record can say by leaving a key out that it is gone.
         absent: absent.unwrap_or(if whole { Absent::Omit } else { Absent::Null }),
         nulls: nulls(&table, whole),
@@ -198,11 +203,16 @@ fn makes_missing(update: &Table<'_>) -> bool {
 }
 
 /// `[object.x.delete]`
-pub(super) fn delete(table: Table<'_>, has_version: bool) -> Option<DeleteSpec> {
-    let endpoint = endpoint(&table, &["delete", "post"]);
-    needs_id(&table, &endpoint);
+pub(super) fn delete(table: Table<'_>, has_version: bool, id: &IdSpec) -> Option<DeleteSpec> {
+    let mut endpoint = endpoint(&table, &["delete", "post"]);
+    let body = table.item("body").map(|_| body(&table, "body"));
+    if body.is_some() {
+        set_content_type(&table, &mut endpoint);
+    }
+    needs_id(&table, &endpoint, body.as_ref(), id);
     let spec = DeleteSpec {
         endpoint,
+        body,
         if_match: if_match(&table, has_version),
         missing: statuses(&table, "missing").unwrap_or_else(|| MISSING.to_vec()),
         changed: statuses(&table, "changed").unwrap_or_else(|| vec![412]),

@@ -18,8 +18,7 @@ use crate::model::write::{ConnectorError, CreateRecovery, NextStep};
 
 use super::HttpConnector;
 use super::ask::{Ask, Searched};
-use super::call::{Judged, Meaning, PathIds, Prepared, Reply, unanswered_read};
-use super::compose::id_value;
+use super::call::{Judged, Meaning, PathIds, Reply};
 use super::cursor::{self, Place};
 use super::entry::{Parsed, entry_id, parse, parse_in};
 use super::page::{Run, Seen, mark};
@@ -219,8 +218,8 @@ impl HttpConnector {
         let mut found = Vec::new();
         for ids in ids.chunks(many.size) {
             let joined: Vec<&str> = ids.iter().map(RecordId::as_str).collect();
-            let ids: Vec<Value> = ids.iter().map(|id| id_value(object, id)).collect();
-            let values = Values { ids: &ids, join: &many.join, ..Values::default() };
+            let ids: Vec<Value> = ids.iter().map(|id| object.id.value(id.as_str())).collect();
+            let values = Values { ids: &ids, join: &many.join, id_spec: Some(&object.id), ..Values::default() };
             let mut query = fill_query(&many.endpoint.query, &values);
             query.extend(many.param.clone().map(|param| (param, joined.join(&many.join))));
             let url = self.caller.url(&many.endpoint.path, PathIds::default(), &query).map_err(fail)?;
@@ -242,16 +241,15 @@ impl HttpConnector {
         read: &ReadSpec,
         id: &RecordId,
     ) -> Result<Entry, ConnectorError> {
-        let ids = PathIds { id: Some(id.as_str()), external_id: None };
-        let url = match self.caller.url(&read.endpoint.path, ids, &read.endpoint.query) {
-            Ok(url) => url,
+        let ask = match self.ask_one(object, read, id) {
+            Ok(ask) => ask,
             Err(reason) => return Ok(bad(id, "the id", reason)),
         };
-        let mut reply = self.get(calls, &read.endpoint.headers, url.clone()).await?;
+        let mut reply = self.ask(calls, &read.endpoint, ask.clone()).await?;
         if self.says_missing(read, &reply) && is_refusal(reply.status) {
             self.may_list(calls, object).await?;
             // Once more: the right to read may have come back in between.
-            reply = self.get(calls, &read.endpoint.headers, url).await?;
+            reply = self.ask(calls, &read.endpoint, ask).await?;
         }
         if self.says_missing(read, &reply) {
             return Ok(Entry::Deleted { id: id.clone(), version: None, cause: DeletionCause::NotFound });
@@ -271,6 +269,16 @@ impl HttpConnector {
             Some(_) => Ok(entry),
             None => Ok(with_id(entry, id)),
         }
+    }
+
+    /// What asks for one record.
+    fn ask_one(&self, object: &ObjectSpec, read: &ReadSpec, id: &RecordId) -> Result<Ask, String> {
+        object.id.check(id.as_str())?;
+        let whole = object.id.value(id.as_str());
+        let values = Values { ids: std::slice::from_ref(&whole), id_spec: Some(&object.id), ..Values::default() };
+        let ids = PathIds { id: Some(id.as_str()), spec: Some(&object.id), ..PathIds::default() };
+        let url = self.caller.url(&read.endpoint.path, ids, &fill_query(&read.endpoint.query, &values))?;
+        Ok(Ask { url, body: read.body.as_ref().and_then(|body| fill_tree(body, &values)) })
     }
 
     /// Whether an answer to a read by id says that the record is gone.
@@ -324,17 +332,6 @@ impl HttpConnector {
             }
             Some(_) | None => Err(fail(format!("'{}' stores no external id", object.name))),
         }
-    }
-
-    /// A GET within the budget.
-    pub(super) async fn get(
-        &self,
-        calls: &Calls,
-        headers: &[(String, String)],
-        url: Url,
-    ) -> Result<Reply, ConnectorError> {
-        let request = Prepared::get(url, &self.file.headers, headers);
-        self.caller.send(calls, request).await.map_err(unanswered_read)
     }
 
     /// Whether an answer to a reading call is a success.

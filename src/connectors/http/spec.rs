@@ -6,6 +6,7 @@ use crate::model::value::Value;
 use crate::model::write::CreateRecovery;
 
 use super::forms::{Forms, Nulls};
+use super::id::IdSpec;
 use super::template::{Name, text_holds, tree_holds};
 use super::time::Spelling;
 use super::transport::Method;
@@ -36,9 +37,7 @@ pub(super) struct Statuses {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct ObjectSpec {
     pub name: String,
-    pub id: Path,
-    /// An id is written as a JSON number where it stands in a body.
-    pub id_is_number: bool,
+    pub id: IdSpec,
     pub version: Option<Path>,
     pub version_header: Option<String>,
     /// The first that is not null counts.
@@ -85,6 +84,8 @@ pub(super) struct PathTemplate(pub Vec<Piece>);
 pub(super) enum Piece {
     Text(String),
     Id,
+    /// One part of a composed id, by its path.
+    IdPart(String),
     ExternalId,
 }
 
@@ -94,9 +95,14 @@ impl PathTemplate {
         self.0.contains(&Piece::ExternalId)
     }
 
-    /// Whether a record is named by the path.
+    /// Whether some record is named by the path.
     pub fn holds_id(&self) -> bool {
         self.0.contains(&Piece::Id)
+    }
+
+    /// Whether one part of an id stands in the path.
+    pub fn holds_part(&self, name: &str) -> bool {
+        self.0.iter().any(|piece| matches!(piece, Piece::IdPart(part) if part == name))
     }
 }
 
@@ -311,9 +317,11 @@ pub(super) struct DeletedSpec {
 }
 
 /// Reading one record by id.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct ReadSpec {
     pub endpoint: Endpoint,
+    /// What is sent with it, with [names](super::template) in it.
+    pub body: Option<Value>,
     pub missing: Vec<u16>,
 }
 
@@ -415,6 +423,7 @@ pub(super) struct UpdateSpec {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct DeleteSpec {
     pub endpoint: Endpoint,
+    pub body: Option<Value>,
     pub if_match: Option<String>,
     pub missing: Vec<u16>,
     pub changed: Vec<u16>,

@@ -74,9 +74,10 @@ fn can(object: &ObjectSpec) -> Vec<(&'static str, String)> {
 
 fn asked(endpoint: &Endpoint) -> String {
     let pieces = endpoint.path.0.iter().map(|piece| match piece {
-        Piece::Text(text) => text.as_str(),
-        Piece::Id => "{id}",
-        Piece::ExternalId => "{external_id}",
+        Piece::Text(text) => text.clone(),
+        Piece::Id => "{id}".to_owned(),
+        Piece::IdPart(name) => format!("{{id.{name}}}"),
+        Piece::ExternalId => "{external_id}".to_owned(),
     });
     format!("{} {}", endpoint.method.as_str(), pieces.collect::<String>())
 }

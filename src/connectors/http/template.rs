@@ -2,9 +2,12 @@
 //! `{param}` and `{value}`, `{id}` and `{ids}`. What has no value at the moment (a page token
 //! before the first page, a position when everything is read) leaves its parameter or key out,
 //! so that one declaration serves for all requests. An entry of a list that holds `{value}` or
-//! `{id}` stands once for each field that is searched for, or record that is read.
+//! `{id}` stands once for each field that is searched for, or record that is read. A part of a
+//! composed id is `{id.account}`.
 
 use crate::model::value::{Number, Value};
+
+use super::id::IdSpec;
 
 /// The names that a reading request may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +57,17 @@ pub(super) struct Values<'a> {
     pub ids: &'a [Value],
     /// What stands between ids within a text.
     pub join: &'a str,
+    /// What takes an id apart: `{id.account}`.
+    pub id_spec: Option<&'a IdSpec>,
+}
+
+/// How the name of a part of an id begins.
+const ID_PART: &str = "{id.";
+
+/// The name of a part at the beginning of a text, with its braces, and the part that it names.
+fn id_part(text: &str) -> Option<(&str, &str)> {
+    let (part, _) = text.strip_prefix(ID_PART)?.split_once('}')?;
+    Some((&text[..ID_PART.len() + part.len() + 1], part))
 }
 
 impl Values<'_> {
@@ -67,6 +81,10 @@ impl Values<'_> {
             Name::Id => self.ids.first().cloned(),
             Name::Ids => (!self.ids.is_empty()).then(|| Value::Array(self.ids.to_vec())),
         }
+    }
+
+    fn part(&self, part: &str) -> Option<Value> {
+        self.id_spec?.part(&to_text(self.ids.first()?), part)
     }
 
     fn text_of(&self, name: Name) -> Option<String> {
@@ -86,7 +104,7 @@ pub(super) fn number(number: u64) -> Value {
 
 /// Whether a text holds a name.
 pub(super) fn text_holds(text: &str, name: Name) -> bool {
-    text.contains(name.as_str())
+    text.contains(name.as_str()) || name == Name::Id && text.contains(ID_PART)
 }
 
 /// Whether a tree holds a name.
@@ -125,10 +143,16 @@ fn fill_text(text: &str, values: &Values<'_>) -> Option<String> {
                 filled.push_str(&values.text_of(name)?);
                 rest = &after[name.as_str().len()..];
             }
-            None => {
-                filled.push('{');
-                rest = &after[1..];
-            }
+            None => match id_part(after) {
+                Some((name, part)) => {
+                    filled.push_str(&to_text(&values.part(part)?));
+                    rest = &after[name.len()..];
+                }
+                None => {
+                    filled.push('{');
+                    rest = &after[1..];
+                }
+            },
         }
     }
     filled.push_str(rest);
@@ -154,7 +178,10 @@ pub(super) fn fill_tree(tree: &Value, values: &Values<'_>) -> Option<Value> {
     Some(match tree {
         Value::String(text) => match Name::ALL.into_iter().find(|name| name.as_str() == text) {
             Some(name) => values.of(name)?,
-            None => Value::String(fill_text(text, values)?),
+            None => match id_part(text).filter(|(name, _)| name == text) {
+                Some((_, part)) => values.part(part)?,
+                None => Value::String(fill_text(text, values)?),
+            },
         },
         Value::Array(items) => Value::Array(items.iter().flat_map(|item| fill_entry(item, values)).collect()),
         Value::Object(entries) => Value::Object(

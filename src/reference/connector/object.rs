@@ -4,7 +4,7 @@ use super::list::{CHANGES, DELETIONS, ITEM, LIST, PAGE};
 use super::write::{BATCH, CREATE, DELETE, UPDATE};
 use super::{READING, REQUEST};
 use crate::reference::key::{
-    Group, Holds, PATHS, SCALAR, duration, endpoint, header, key, path, statuses, table, text, whole, word,
+    Group, Holds, Key, PATHS, SCALAR, duration, endpoint, header, key, path, statuses, table, text, whole, word,
 };
 
 pub(in crate::reference) static OBJECT: Group = Group {
@@ -15,10 +15,26 @@ pub(in crate::reference) static OBJECT: Group = Group {
         read = { get = "/contacts/{id}" },
         find = { get = "/contacts", params = { email = "email", external_ref = "external_ref" } } }"#,
     keys: &[&[
-        path("id", "where the id stands in a record").required().example("\"id\""),
-        word("id_type", &["text", "number"], "how an id is written in a body")
-            .default("\"text\"")
-            .example("\"number\""),
+        key(
+            "id",
+            PATHS,
+            "where the id stands in a record; a list of paths makes one id of several values, which are `{id.path}` in a \
+             request, one by one",
+        )
+        .required()
+        .example("\"id\""),
+        text("id_separator", "what stands between the values of an id of several paths; a record whose id could not be taken \
+             apart again is held back")
+            .with("id = [\"account\", \"number\"]")
+            .example("\"/\"")
+            .wrong("\"\""),
+        key(
+            "id_type",
+            Holds::Either(&[Holds::Words(&["text", "number"]), Holds::List(&Holds::Words(&["text", "number"]))]),
+            "how an id is written in a body: a word, or one for each path of `id`",
+        )
+        .default("\"text\"")
+        .example("\"number\""),
         path("version", "where the revision stands").example("\"etag\""),
         header("version_header", "the header that tells the revision").example("\"ETag\""),
         key(
@@ -73,23 +89,27 @@ pub(in crate::reference) static OBJECT: Group = Group {
     declared_in: ("OBJECT", file!()),
 };
 
+/// How one record is asked for.
+const READING_ONE: &[Key] = &[
+    endpoint("get", "the path to GET, with `{id}` there or in the query").example("\"/contacts/{id}\""),
+    endpoint("post", "the path to POST to, with `{id}` there, in the query or in the body")
+        .example("\"/contacts/{id}\""),
+    READING[2],
+    READING[3],
+];
+
 static READ: Group = Group {
     heading: "[object.NAME.read]",
     about: "one record by its id",
     example: r#"{ get = "/contacts/{id}" }"#,
     keys: &[
-        &[
-            endpoint("get", "the path to GET, with `{id}`").required().example("\"/contacts/{id}\""),
-            statuses(
-                "missing",
-                "statuses that mean that it is gone; a 401 or 403 is believed after a second look only",
-            )
+        &[statuses("missing", "statuses that mean that it is gone; a 401 or 403 is believed after a second look only")
             .default("[404, 410]")
-            .example("[404, 410, 403]"),
-        ],
+            .example("[404, 410, 403]")],
+        READING_ONE,
         REQUEST,
     ],
-    one_of: &[],
+    one_of: &["get", "post"],
     declared_in: ("READ", file!()),
 };
 

@@ -8,7 +8,7 @@ use crate::reference::key::{
 const BODY: Key = key(
     "body",
     Holds::Any,
-    "an envelope (`\"data\"` sends `{\"data\": {…}}`) or a tree in which `\"{record}\"`, `\"{id}\"`, `\"{version}\"`, \
+    "an envelope (`\"data\"` sends `{\"data\": {…}}`) or a tree in which `\"{record}\"`, `\"{id}\"`, `\"{id.path}\"`, `\"{version}\"`, \
      `\"{external_id}\"`, `\"{idempotency_key}\"` and `\"{record.path}\"` stand for the values",
 )
 .otherwise("the record")
@@ -134,7 +134,7 @@ pub(super) static UPDATE: Group = Group {
             word("absent", &["null", "omit", "empty"], "how a key is taken away")
                 .otherwise("`omit` where the whole record is sent, else `null`")
                 .example("\"omit\""),
-            NULL,
+            NULL.with("whole = true"),
             boolean("makes_missing", "the side makes a record that is missing; needs `if_match`")
                 .default("false")
                 .only(When::Beside("if_match"))
@@ -160,6 +160,14 @@ pub(super) static DELETE: Group = Group {
         &[
             endpoint("delete", "the path to DELETE, with `{id}`").example("\"/contacts/{id}\""),
             endpoint("post", "the path to POST to, with `{id}`").example("\"/contacts/{id}/archive\""),
+            key(
+                "body",
+                Holds::Any,
+                "what is sent with it, a tree in which `\"{id}\"` and `\"{version}\"` stand for the values",
+            )
+            .example("{ contact = \"{id}\" }")
+            .wrong("{ contact = \"{who}\" }"),
+            CONTENT_TYPE.only(When::Beside("body")).with("body = { contact = \"{id}\" }"),
             IF_MATCH,
             MISSING,
             CHANGED,

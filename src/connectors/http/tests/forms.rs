@@ -33,7 +33,9 @@ async fn read(file: &str, record: &'static str) -> Result<String, (String, Strin
     let mut pages = bench.pages(None).await.unwrap();
     match pages.remove(0).entries.remove(0) {
         Entry::Live(record) => Ok(record.body.as_str().to_owned()),
-        Entry::Bad(bad) => Err((format!("{}#{}", bad.place, bad.id.map_or("?".into(), |id| id.to_string())), bad.reason)),
+        Entry::Bad(bad) => {
+            Err((format!("{}#{}", bad.place, bad.id.map_or("?".into(), |id| id.to_string())), bad.reason))
+        }
         Entry::Deleted { .. } => panic!("deleted"),
     }
 }
@@ -56,7 +58,10 @@ async fn texts_that_hold_json_are_read_as_values() {
             r#"{"custom":null,"id":7,"address":{"city":null},"meta":{"payload":null},"phone":null}"#,
         ),
         (r#"{"id":7,"address":5}"#, r#"{"id":7,"address":5,"phone":null}"#),
-        (r#"{"id":7,"custom":"\"5\"","address":{"city":1}}"#, r#"{"id":7,"custom":"5","address":{"city":1},"phone":null}"#),
+        (
+            r#"{"id":7,"custom":"\"5\"","address":{"city":1}}"#,
+            r#"{"id":7,"custom":"5","address":{"city":1},"phone":null}"#,
+        ),
     ] {
         assert_eq!(read(FILE, record).await.as_deref(), Ok(want), "{record}");
     }
@@ -67,7 +72,11 @@ async fn a_text_that_is_no_json_makes_the_record_bad() {
     for (record, place, reason) in [
         (r#"{"id":7,"custom":"{\"n\":1"}"#, "[0].custom#7", "the text is no good JSON: not valid JSON: EOF"),
         (r#"{"id":7,"custom":"{} x"}"#, "[0].custom#7", "the text is no good JSON: not valid JSON: trailing"),
-        (r#"{"id":7,"custom":"{\"a\":{\"b\":1,\"b\":2}}"}"#, "[0].custom#7", "the text is no good JSON: the key 'b' stands twice at a"),
+        (
+            r#"{"id":7,"custom":"{\"a\":{\"b\":1,\"b\":2}}"}"#,
+            "[0].custom#7",
+            "the text is no good JSON: the key 'b' stands twice at a",
+        ),
         (r#"{"id":7,"custom":{"n":1}}"#, "[0].custom#7", "an object where a text with JSON in it is declared"),
         (r#"{"id":7,"custom":"{\"raw\":\"<x>\"}"}"#, "[0].custom.raw#7", "the text is no good JSON"),
         (r#"{"id":7,"meta":{"payload":"1","payload":"2"}}"#, "[0].meta#7", "the key 'payload' stands twice"),
@@ -97,7 +106,8 @@ async fn empty_texts_are_null_wherever_they_stand() {
 }
 
 fn update(changes: &[(&str, Option<&str>)], current: Option<&str>) -> Write {
-    let change = |(path, value_of): &(&str, Option<&str>)| Change { path: path.parse().unwrap(), value: value_of.map(value) };
+    let change =
+        |(path, value_of): &(&str, Option<&str>)| Change { path: path.parse().unwrap(), value: value_of.map(value) };
     Write::Update(Update {
         id: "7".into(),
         expected: None,
@@ -151,10 +161,19 @@ async fn what_is_read_and_written_back_is_the_same() {
 
 #[actix_web::test]
 async fn nulls_are_written_as_the_app_takes_them() {
-    let changes = [("a", Some("null")), ("b.c", Some("null")), ("d", Some("[null]")), ("e", None), ("custom", Some("{\"n\":null}"))];
+    let changes = [
+        ("a", Some("null")),
+        ("b.c", Some("null")),
+        ("d", Some("[null]")),
+        ("e", None),
+        ("custom", Some("{\"n\":null}")),
+    ];
     for (how, want) in [
         ("patch = \"/things/{id}\"", r#"{"a":null,"b":{"c":null},"d":[null],"e":null,"custom":"{\"n\":null}"}"#),
-        ("patch = \"/things/{id}\"\nnull = \"empty\"", r#"{"a":"","b":{"c":""},"d":[null],"e":"","custom":"{\"n\":null}"}"#),
+        (
+            "patch = \"/things/{id}\"\nnull = \"empty\"",
+            r#"{"a":"","b":{"c":""},"d":[null],"e":"","custom":"{\"n\":null}"}"#,
+        ),
         ("put = \"/things/{id}\"\nnull = \"omit\"", r#"{"x":1,"b":{},"d":[null],"custom":"{\"n\":null}"}"#),
     ] {
         let file = FILE.replace("patch = \"/things/{id}\"", how);
@@ -170,8 +189,16 @@ async fn nulls_are_written_as_the_app_takes_them() {
 fn forms_that_cannot_be_meant_are_told() {
     for (from, to, want) in [
         ("modified = \"at\"", "modified = \"custom.at\"", "'custom.at' tells positions and lies within a text"),
-        ("get = \"/things\"", "get = \"/things\"\ncursor = { kind = \"integer\", param = \"p\", field = \"meta.payload.n\" }", "'meta.payload.n' tells positions"),
-        ("patch = \"/things/{id}\"", "patch = \"/things/{id}\"\nnull = \"omit\"", "a value that becomes null would never be written"),
+        (
+            "get = \"/things\"",
+            "get = \"/things\"\ncursor = { kind = \"integer\", param = \"p\", field = \"meta.payload.n\" }",
+            "'meta.payload.n' tells positions",
+        ),
+        (
+            "patch = \"/things/{id}\"",
+            "patch = \"/things/{id}\"\nnull = \"omit\"",
+            "a value that becomes null would never be written",
+        ),
         ("json = [", "json = [3, ", "must be a text"),
         ("json = [", "json = [\"a..b\", ", "is not a path"),
     ] {

@@ -6,6 +6,7 @@ mod contract;
 mod files;
 mod forms;
 mod hostile;
+mod ids;
 mod network;
 mod positions;
 mod reading;
