@@ -64,7 +64,7 @@ mod tests {
 
     #[test]
     fn half_of_every_window_is_never_passed() {
-        let windows = [Window { requests: 10, per_ms: 1_000 }, Window { requests: 16, per_ms: 10_000 }];
+        let windows = [Window::new(10, 1_000), Window::new(16, 10_000)];
         let mut share = HintShare::new(&windows, 1);
         let taken: Vec<i64> = (0..30_000).filter(|now_ms| share.take(*now_ms)).collect();
         for (most, per_ms) in [(5, 1_000), (8, 10_000)] {
@@ -77,11 +77,11 @@ mod tests {
 
     #[test]
     fn a_call_for_many_records_counts_once_and_no_window_is_no_limit() {
-        let mut share = HintShare::new(&[Window { requests: 4, per_ms: 1_000 }], 50);
+        let mut share = HintShare::new(&[Window::new(4, 1_000)], 50);
         assert_eq!((0..500).filter(|_| share.take(5)).count(), 100);
         let mut share = HintShare::new(&[], 1);
         assert_eq!((0..500).filter(|_| share.take(5)).count(), 500);
-        let mut share = HintShare::new(&[Window { requests: 1, per_ms: 1_000 }], 1);
+        let mut share = HintShare::new(&[Window::new(1, 1_000)], 1);
         assert!(!share.take(5), "there is no half of one call");
     }
 }

@@ -11,8 +11,8 @@ use super::files::Outside;
 use super::fill::{Filled, fill};
 use super::keys::{bounded, non_empty, shown};
 use super::said::Said;
-use crate::connectors::http::{Credentials, HttpConnectorFile, HttpSettings};
-use crate::model::budget::{Limits, Window};
+use crate::connectors::http::{Credentials, HttpConnectorFile, HttpSettings, required_window};
+use crate::model::budget::Limits;
 use crate::model::document::{Located, Problems, Table};
 use crate::model::hash::Digest;
 use crate::model::ids::Scope;
@@ -241,30 +241,12 @@ fn check_credentials(file: &HttpConnectorFile, given: &Given, problems: &Problem
 fn limits(table: &Table<'_>, of_file: Option<&Limits>) -> Limits {
     let mut limits = of_file.cloned().unwrap_or_default();
     if table.item("limits").is_some() {
-        limits.windows = table.tables("limits").into_iter().filter_map(window).collect();
+        limits.windows = table.tables("limits").into_iter().filter_map(required_window).collect();
     }
     if let Some(concurrency) = table.integer("concurrency") {
         limits.concurrency = bounded(&concurrency, "concurrency", 1, 1_000, table.problems()).unwrap_or(1);
     }
     limits
-}
-
-fn window(table: Table<'_>) -> Option<Window> {
-    let problems = table.problems();
-    for key in ["requests", "per"] {
-        if table.item(key).is_none() {
-            let help = "for example { requests = 100, per = \"10s\" }";
-            problems.add_with_help(table.span(), format!("'{key}' is missing in {}", table.name()), help);
-        }
-    }
-    let requests =
-        table.integer("requests").and_then(|requests| bounded(&requests, "requests", 1, i64::from(u32::MAX), problems));
-    let per = table.duration_ms("per");
-    if let Some(per) = per.as_ref().filter(|per| per.value == 0) {
-        problems.add(per.span.clone(), "'per' must be longer than nothing");
-    }
-    table.finish();
-    Some(Window { requests: requests?, per_ms: per?.value })
 }
 
 #[cfg(test)]

@@ -232,7 +232,7 @@ impl SideSwarm {
         let faults = if once_in(rng, 4) { Faults::default() } else { draw_faults(rng, twins) };
         let mut behaviour = draw_behaviour(rng, &faults, twins);
         let windows = match rng.u8(0..6) {
-            0 => vec![Window { requests: rng.u32(10..60), per_ms: 10_000 }],
+            0 => vec![Window::new(rng.u32(10..60), 10_000)],
             _ => Vec::new(),
         };
         let capabilities = draw_capabilities(rng, side, rules);
@@ -240,7 +240,7 @@ impl SideSwarm {
             // What an unknown create left there in another form cannot be told from an edit.
             behaviour.normalise = Normalise::default();
         }
-        let limits = Limits { windows, concurrency: rng.usize(1..5) };
+        let limits = Limits { windows, concurrency: rng.usize(1..5), ..Limits::default() };
         Self { capabilities, limits, behaviour, faults, api: None }
     }
 }

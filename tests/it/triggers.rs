@@ -571,7 +571,7 @@ fn a_flood_costs_a_bounded_number_of_reads() {
 #[test]
 fn deletions_that_no_list_shows_are_followed_one_by_one_in_a_flood_too() {
     story(|| async {
-        let limits = Limits { windows: vec![Window { requests: 40, per_ms: 10_000 }], concurrency: 4 };
+        let limits = Limits { windows: vec![Window::new(40, 10_000)], ..Limits::default() };
         let mut world = World::new(Setup { limits, ..signed() }).await;
         world.apps.remote.set_behaviour(Behaviour { tombstones: false, ..Behaviour::default() });
         let mut can = world.apps.remote.capabilities(OBJECT);
@@ -599,7 +599,7 @@ fn deletions_that_no_list_shows_are_followed_one_by_one_in_a_flood_too() {
 #[test]
 fn webhooks_leave_half_of_the_budget_to_everybody_else() {
     story(|| async {
-        let limits = Limits { windows: vec![Window { requests: 40, per_ms: 10_000 }], concurrency: 4 };
+        let limits = Limits { windows: vec![Window::new(40, 10_000)], ..Limits::default() };
         let mut world = World::new(Setup { limits, ..signed() }).await;
         let mut can = world.apps.remote.capabilities(OBJECT);
         can.read_ids = 1;
@@ -630,7 +630,7 @@ fn webhooks_leave_half_of_the_budget_to_everybody_else() {
 #[test]
 fn webhooks_of_our_own_writes_take_no_calls_from_the_unit_that_writes() {
     story(|| async {
-        let limits = Limits { windows: vec![Window { requests: 40, per_ms: 10_000 }], concurrency: 4 };
+        let limits = Limits { windows: vec![Window::new(40, 10_000)], ..Limits::default() };
         let mut world = World::new(Setup { limits, ..signed() }).await;
         let mut can = world.apps.remote.capabilities(OBJECT);
         can.read_ids = 1;

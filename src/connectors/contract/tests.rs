@@ -100,11 +100,7 @@ fn memory_keeps_the_contract_in_every_setting() {
             },
             None,
         ),
-        (
-            "rate limit",
-            Behaviour { rate_limit: Some(Window { requests: 3, per_ms: 1_000 }), ..Behaviour::default() },
-            None,
-        ),
+        ("rate limit", Behaviour { rate_limit: Some(Window::new(3, 1_000)), ..Behaviour::default() }, None),
         ("no versions", Behaviour { versions: false, modified: false, ..Behaviour::default() }, Some(with_find())),
         ("least", Behaviour::default(), Some(Capabilities::default())),
         ("no read by id", Behaviour::default(), Some(Capabilities { read_ids: 0, ..own.clone() })),

@@ -100,7 +100,7 @@ impl HttpConnector {
     /// # Errors
     /// When there is no answer.
     pub(super) async fn ask(&self, calls: &Calls, endpoint: &Endpoint, ask: Ask) -> Result<Reply, ConnectorError> {
-        let mut request = Prepared::new(endpoint.method, ask.url, &self.file.headers, &endpoint.headers);
+        let mut request = Prepared::to(endpoint, ask.url, &self.file.headers);
         request.body = ask.body.map(|body| encode(&request.headers, &body));
         self.caller.send(calls, request).await.map_err(unanswered_read)
     }

@@ -171,7 +171,7 @@ impl HttpConnector {
             Ok(url) => url,
             Err(reason) => return Whole::Same(not_sent(NextStep::Fail, reason)),
         };
-        let mut request = Prepared::new(endpoint.method, url, &self.file.headers, &endpoint.headers);
+        let mut request = Prepared::to(endpoint, url, &self.file.headers);
         request.body = Some(encode(&request.headers, &body));
         let reply = match self.caller.send(calls, request).await {
             Ok(reply) => reply,

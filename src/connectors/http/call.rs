@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 use url::Url;
 
 use crate::connectors::Calls;
+use crate::model::budget::Charge;
 use crate::model::write::{ConnectorError, NextStep};
 
 use super::Clock;
@@ -18,7 +19,8 @@ use super::file::HttpConnectorFile;
 use super::id::IdSpec;
 use super::rules::{Rule, Told};
 use super::settings::{Auth, Credentials};
-use super::spec::{PathTemplate, Piece, Statuses};
+use super::spec::{Endpoint, PathTemplate, Piece, Statuses};
+use super::telling::Telling;
 use super::template::to_text;
 use super::text::clip;
 use super::time;
@@ -38,6 +40,8 @@ pub(super) struct Caller {
     pub credentials: Credentials,
     /// The wall clock.
     pub now: Arc<Clock>,
+    /// What answers tell of limits, where the file says that they do.
+    pub telling: Option<Arc<Telling>>,
 }
 
 /// The ids that may stand in a path.
@@ -63,11 +67,14 @@ pub(super) struct Prepared {
     pub url: Url,
     pub headers: Vec<(String, String)>,
     pub body: Option<String>,
+    pub charge: Charge,
 }
 
 /// An answer, and where it came from.
 #[derive(Debug)]
 pub(super) struct Reply {
+    /// The class of the call.
+    pub class: Option<Arc<str>>,
     /// `GET /v1/contacts`, without the query.
     pub place: String,
     pub status: u16,
@@ -149,6 +156,7 @@ impl Caller {
     /// When there is no answer; the message names the place.
     pub async fn send(&self, calls: &Calls, request: Prepared) -> Result<Reply, TransportError> {
         let place = format!("{} {}", request.method.as_str(), clip(request.url.path()));
+        let charge = request.charge;
         let mut request = HttpRequest {
             method: request.method,
             url: request.url.into(),
@@ -158,8 +166,11 @@ impl Caller {
             body: request.body,
         };
         self.auth.apply(&mut request);
-        let permit = calls.permit().await;
+        let permit = calls.permit_for(&charge).await;
         let answer = self.transport.send(request).await;
+        if let (Some(telling), Ok(answer)) = (&self.telling, &answer) {
+            telling.hear(&permit, calls, &charge, answer, (self.now)());
+        }
         drop(permit);
         let answer = answer.map_err(|error| {
             let message = |text: String| format!("{place}: {}", self.redact(&text));
@@ -173,7 +184,7 @@ impl Caller {
             Ok(body) => (body, false),
             Err(error) => (String::from_utf8_lossy(error.as_bytes()).into_owned(), true),
         };
-        Ok(Reply { place, status: answer.status, headers: answer.headers, body, lossy })
+        Ok(Reply { class: charge.class, place, status: answer.status, headers: answer.headers, body, lossy })
     }
 
     /// A foreign text for a message: short, harmless, without our secrets.
@@ -243,8 +254,7 @@ impl Reply {
 
     /// The server's clock, if it told one that can be believed; ours otherwise.
     pub fn clock(&self, ours: DateTime<Utc>) -> DateTime<Utc> {
-        let server = self.header("date").and_then(time::parse_date_header);
-        server.filter(|server| time::believable(*server, ours)).unwrap_or(ours)
+        time::server_clock(self.header("date"), ours)
     }
 
     /// What it means.
@@ -282,10 +292,17 @@ pub(super) struct Judged<'f> {
 
 /// What an answer means: by the first rule of the file that fits, else by its status.
 pub(super) fn judge<'f>(file: &'f HttpConnectorFile, told: &Told<'_>) -> Judged<'f> {
-    if let Some(rule) = file.rules.iter().find(|rule| rule.fits(told)) {
-        return Judged { meaning: rule.meaning(told, file.limited_pause_ms), rule: Some(rule) };
-    }
-    Judged { meaning: meaning(file, told), rule: None }
+    let rule = file.rules.iter().find(|rule| rule.fits(told));
+    let meaning = match rule {
+        Some(rule) => rule.meaning(told, file.limited_pause_ms),
+        None => meaning(file, told),
+    };
+    let meaning = match meaning {
+        // Whoever comes back before that is locked out anew, whatever the answer says.
+        Meaning::Limited { millis } => Meaning::Limited { millis: millis.max(file.lockout_ms) },
+        other => other,
+    };
+    Judged { meaning, rule }
 }
 
 /// What a status means. Declared statuses come before the usual ones.
@@ -368,6 +385,11 @@ fn remove_query(url: &mut Url, name: &str) {
 }
 
 impl Prepared {
+    /// A request to an endpoint, without a body.
+    pub fn to(endpoint: &Endpoint, url: Url, common: &[(String, String)]) -> Self {
+        Self { charge: endpoint.charge.clone(), ..Self::new(endpoint.method, url, common, &endpoint.headers) }
+    }
+
     /// A request whose own headers replace the common ones.
     pub fn new(method: Method, url: Url, common: &[(String, String)], headers: &[(String, String)]) -> Self {
         let mut all = vec![("Accept".to_owned(), "application/json".to_owned())];
@@ -375,7 +397,7 @@ impl Prepared {
             all.retain(|(other, _)| !other.eq_ignore_ascii_case(name));
             all.push((name.clone(), value.clone()));
         }
-        Self { method, url, headers: all, body: None }
+        Self { method, url, headers: all, body: None, charge: Charge::default() }
     }
 }
 

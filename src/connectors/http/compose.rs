@@ -2,6 +2,7 @@
 
 use url::Url;
 
+use crate::model::budget::Charge;
 use crate::model::ids::{RecordId, Version};
 use crate::model::path::Path;
 use crate::model::value::Value;
@@ -22,6 +23,7 @@ pub(super) struct Composed {
     pub method: Method,
     pub url: Url,
     pub headers: Vec<(String, String)>,
+    pub charge: Charge,
     pub body: Option<Value>,
     /// What of the record is sent, to tell whether an answer holds all of it.
     pub sent: Value,
@@ -102,7 +104,8 @@ impl HttpConnector {
     ) -> Result<Composed, Outcome> {
         // Such an id can never be written, so the record is held back.
         let url = self.write_url(endpoint, ids).map_err(|reason| Outcome::Rejected { reason, path: None })?;
-        Ok(Composed { method: endpoint.method, url, headers: endpoint.headers.clone(), body, sent })
+        let (headers, charge) = (endpoint.headers.clone(), endpoint.charge.clone());
+        Ok(Composed { method: endpoint.method, url, headers, charge, body, sent })
     }
 
     fn write_url(&self, endpoint: &Endpoint, ids: PathIds<'_>) -> Result<Url, String> {

@@ -1,5 +1,6 @@
 //! Reading the recurring kinds of keys of a connector file.
 
+use crate::model::budget::Charge;
 use crate::model::document::{Item, Located, Problems, Table, nearest};
 use crate::model::path::Path;
 use crate::model::value::Value;
@@ -166,8 +167,20 @@ pub(super) fn endpoint(table: &Table<'_>, allowed: &[&str]) -> Endpoint {
     };
     // The stand-in holds all names, so that nothing is said to be missing in it.
     let path = path.unwrap_or_else(|| PathTemplate(vec![Piece::Id, Piece::ExternalId]));
-    Endpoint { method, path, query: pairs(table, "query"), headers: headers(table, "headers") }
+    let (query, headers, charge) = (pairs(table, "query"), headers(table, "headers"), charge(table));
+    Endpoint { method, path, query, headers, charge }
 }
+
+/// What a call of an endpoint counts as. Whether there is such a class is checked once all of
+/// the file is read.
+fn charge(table: &Table<'_>) -> Charge {
+    let class = table.text("class").map(|class| class.value.into());
+    let points = number(table, "cost", 1, MAX_POINTS).and_then(|points| u32::try_from(points).ok());
+    Charge { class, points: points.unwrap_or(1) }
+}
+
+/// The most points that one call may be declared to cost.
+pub(super) const MAX_POINTS: u64 = 1_000_000;
 
 /// The content type of a body: as the table names it, JSON by default.
 pub(super) fn set_content_type(table: &Table<'_>, endpoint: &mut Endpoint) {

@@ -6,18 +6,19 @@ use std::sync::Arc;
 use crate::connectors::trial::DeclaredTimes;
 use crate::connectors::webhook::declared::webhook;
 use crate::connectors::webhook::payload::WebhookSpec;
-use crate::model::budget::{Limits, Window};
+use crate::model::budget::Limits;
 use crate::model::document::{DocumentError, Problems, Table, parse};
 use crate::model::ids::ObjectName;
 use crate::model::path::Path;
 use crate::model::write::CreateRecovery;
 
 use super::compose::{TRACE, holds};
-use super::fields::{check_id_parts, header_name, headers, number, path, paths, statuses, sub, word, word_of};
+use super::fields::{check_id_parts, header_name, headers, path, paths, statuses, sub, word, word_of};
 use super::forms::{EmptyIsNull, Forms};
 use super::id::IdSpec;
+use super::parse_limits::{DeclaredLimits, check_classes, limits};
 use super::parse_read::{changes, deleted, deletions, find, from_clock, list, read, read_many};
-use super::parse_rules::{rule, wait};
+use super::parse_rules::rule;
 use super::parse_write::{batch, create, delete, update};
 use super::refused::holds_refusal;
 use super::rules::{Rule, Wait, WaitPlace};
@@ -25,6 +26,7 @@ use super::spec::{
     AuthKind, BatchEndpoint, BatchKind, BatchSpec, CursorKind, CursorSpec, ListSpec, ObjectSpec, OrderedSpec, Statuses,
     Unit,
 };
+use super::telling::Telling;
 use super::text::clip;
 use super::time::Spelling;
 
@@ -37,8 +39,12 @@ pub struct HttpConnectorFile {
     limits: Limits,
     /// How long to pause after a refusal for too many calls that does not say.
     pub(super) limited_pause_ms: u64,
+    /// The least pause after any refusal for too many calls.
+    pub(super) lockout_ms: u64,
     /// Where a refusal for too many calls says how long to wait, beside `Retry-After`.
     pub(super) wait: Option<Wait>,
+    /// What answers tell of limits, if they do.
+    pub(super) telling: Option<Arc<Telling>>,
     pub(super) statuses: Statuses,
     pub(super) rules: Vec<Rule>,
     objects: BTreeMap<ObjectName, ObjectSpec>,
@@ -114,8 +120,7 @@ fn file(top: Table<'_>) -> Option<HttpConnectorFile> {
     let name = top.required_text("name").map(|name| name.value);
     let auth = top.table("auth").and_then(auth);
     let headers = headers(&top, "headers");
-    let (limits, limited_pause_ms, wait) =
-        top.table("limits").map_or((Limits::default(), DEFAULT_PAUSE_MS, None), limits);
+    let limits = top.table("limits").map_or_else(DeclaredLimits::default, limits);
     let (statuses, rules) = top.table("errors").map(errors).unwrap_or_default();
     let mut objects = BTreeMap::new();
     if let Some(table) = top.required_table("object") {
@@ -131,6 +136,8 @@ fn file(top: Table<'_>) -> Option<HttpConnectorFile> {
             }
         }
     }
+    let DeclaredLimits { mut limits, pause_ms, lockout_ms, wait, telling } = limits;
+    limits.dearest = check_classes(&top, &limits);
     let names: Vec<&ObjectName> = objects.keys().collect();
     let webhook = top.table("webhook").and_then(|table| webhook(table, &names)).map(Arc::new);
     top.finish();
@@ -139,17 +146,16 @@ fn file(top: Table<'_>) -> Option<HttpConnectorFile> {
         auth,
         headers,
         limits,
-        limited_pause_ms,
+        limited_pause_ms: pause_ms,
+        lockout_ms,
         wait,
+        telling: (!telling.is_empty()).then(|| Arc::new(telling)),
         statuses,
         rules,
         objects,
         webhook,
     })
 }
-
-/// How long to pause after a 429 that does not say how long.
-const DEFAULT_PAUSE_MS: u64 = 5_000;
 
 #[derive(Clone, Copy)]
 enum AuthWord {
@@ -189,36 +195,6 @@ fn auth(table: Table<'_>) -> Option<AuthKind> {
     };
     table.finish();
     Some(kind)
-}
-
-fn limits(table: Table<'_>) -> (Limits, u64, Option<Wait>) {
-    let mut windows: Vec<Window> = window(&table).into_iter().collect();
-    for more in table.tables("windows") {
-        windows.extend(window(&more));
-        more.finish();
-    }
-    let concurrency = number(&table, "concurrency", 1, 1_000)
-        .and_then(|number| usize::try_from(number).ok())
-        .unwrap_or(Limits::default().concurrency);
-    let pause = table.duration_ms("pause").map_or(DEFAULT_PAUSE_MS, |pause| pause.value);
-    let wait = wait(&table);
-    table.finish();
-    (Limits { windows, concurrency }, pause, wait)
-}
-
-/// `requests` in `per`, both or neither.
-fn window(table: &Table<'_>) -> Option<Window> {
-    let requests = number(table, "requests", 1, u64::from(u32::MAX)).and_then(|number| u32::try_from(number).ok());
-    let per = table.duration_ms("per");
-    match (requests, per) {
-        (Some(requests), Some(per)) if per.value > 0 => Some(Window { requests, per_ms: per.value }),
-        (None, None) => None,
-        (Some(_) | None, Some(_) | None) => {
-            let message = "'requests' and 'per' belong together";
-            table.problems().add_with_help(table.span(), message, "for example requests = 100, per = \"10s\"");
-            None
-        }
-    }
 }
 
 fn errors(table: Table<'_>) -> (Statuses, Vec<Rule>) {

@@ -13,15 +13,15 @@
 //! # The language
 //!
 //! Paths (`"paging.next.after"`) lead into an answer or a record. An endpoint is a method
-//! with a path (`get = "/contacts/{id}"`), and may have `query = { … }` and
-//! `headers = { … }`. Unless said otherwise a key may be left out.
+//! with a path (`get = "/contacts/{id}"`), and may have `query = { … }`,
+//! `headers = { … }`, `class` and `cost`. Unless said otherwise a key may be left out.
 //!
 //! | Key | Meaning |
 //! |---|---|
 //! | `name` | what the connector is called; required |
 //! | `[auth] kind` | `none`, `bearer`, `basic`, `header` (with `name`, `prefix`), `query` (with `name`) |
 //! | `[headers]` | sent with every request |
-//! | `[limits]` | `requests` in `per`, further `windows = [{…}]`, `concurrency`, `pause` after a 429 that names no time, `wait` |
+//! | `[limits]` | `requests` or `points` in `per` (`resets`), further `windows = [{…}]`, `concurrency`, `pause` after a 429 that names no time, `lockout`, `wait`; `class.NAME` with windows of its own, `apart`, `exclusive`; `told`, `cost`: what answers tell |
 //! | `[errors]` | statuses that mean something unusual: `limited`, `unauthorised`, `missing`, `changed`, `duplicate`, `invalid`, `retry`; `[[errors.rules]]`: `class`, `status`, `header`, `path`, `is`, `pattern`, `wait`, `pause`, `field` |
 //! | `[object.x]` | `id` (required; one path, or several with `id_separator`), `id_type = "number"`, `json`, `empty_is_null`, `absent_is_null`, `version`, `version_header`, `modified` (one path or several: the first that is not null), `modified_unit`, `zone`, `time_format`, `read_only`, `record` (where a single record stands in an answer), `read_lag` |
 //! | `[object.x.list]` | required; an endpoint (a POST with `body`), `records` (where the list stands), `item` (where the record stands in an entry), `thin` (an entry only names its record), `page`, `cursor`, `deleted` |
@@ -64,6 +64,7 @@ mod id;
 mod net;
 mod outcome;
 mod page;
+mod parse_limits;
 mod parse_read;
 mod parse_rules;
 mod parse_write;
@@ -74,6 +75,7 @@ mod rules;
 mod settings;
 mod spec;
 mod summary;
+mod telling;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -90,6 +92,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 pub use file::HttpConnectorFile;
+pub(crate) use parse_limits::required_window;
 pub use settings::{Credentials, HttpSettings, SettingsProblem, Timeouts};
 pub use summary::ObjectSummary;
 pub use transport::{HttpRequest, HttpResponse, MAX_RESPONSE_BYTES, Method, Transport, TransportError};
@@ -168,6 +171,7 @@ impl HttpFactory {
                 .map_err(|problem| fail(problem.to_string()))?,
             credentials: self.settings.credentials.clone(),
             now: Arc::clone(&self.now),
+            telling: self.file.telling.clone(),
         };
         Ok(HttpConnector { file: Arc::clone(&self.file), caller })
     }

@@ -36,6 +36,9 @@ pub(super) struct Run {
     /// The position from which the list was begun anew, as a cursor.
     #[serde(default)]
     pub from: Option<String>,
+    /// Who it is among lists of which the side allows one at a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holder: Option<u64>,
     /// How many records came since the list was begun.
     #[serde(default)]
     results: u64,

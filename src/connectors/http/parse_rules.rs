@@ -25,7 +25,7 @@ pub(super) fn rule(table: Table<'_>) -> Option<Rule> {
         path: path(&table, "path"),
         is: is(&table),
         pattern: pattern(&table),
-        wait: wait(&table),
+        wait: wait(&table, "wait"),
         pause_ms: table.duration_ms("pause").map(|pause| pause.value),
         field: path(&table, "field"),
     };
@@ -84,19 +84,24 @@ fn pattern(table: &Table<'_>) -> Option<Pattern> {
 }
 
 /// `wait = { header = "X-RateLimit-Reset", unit = "epoch" }`, or with `path` instead.
-pub(super) fn wait(table: &Table<'_>) -> Option<Wait> {
-    let wait = sub(table, "wait", "wait")?;
-    let header = header_name(&wait, "header").map(WaitPlace::Header);
-    let path = path(&wait, "path").map(WaitPlace::Path);
+pub(super) fn wait(table: &Table<'_>, key: &str) -> Option<Wait> {
+    let wait = sub(table, key, key)?;
     let unit = word(&wait, "unit", &WaitUnit::ALL).unwrap_or(WaitUnit::Seconds);
-    let place = match (header, path) {
-        (Some(place), None) | (None, Some(place)) => Some(place),
-        (Some(_), Some(_)) | (None, None) => {
-            let help = "wait = { header = \"X-RateLimit-Reset\", unit = \"epoch\" }";
-            table.problems().add_with_help(wait.span(), "'wait' needs either header or path", help);
-            None
-        }
-    };
+    let place = place(&wait, &format!("{key} = {{ header = \"X-RateLimit-Reset\", unit = \"epoch\" }}"));
     wait.finish();
     place.map(|place| Wait { place, unit })
+}
+
+/// Where something stands in an answer: `header`, or `path` into the body.
+pub(super) fn place(table: &Table<'_>, help: &str) -> Option<WaitPlace> {
+    let header = header_name(table, "header").map(WaitPlace::Header);
+    let path = path(table, "path").map(WaitPlace::Path);
+    match (header, path) {
+        (Some(place), None) | (None, Some(place)) => Some(place),
+        (Some(_), Some(_)) | (None, None) => {
+            let name = table.name().trim_matches(['[', ']']).to_owned();
+            table.problems().add_with_help(table.span(), format!("'{name}' needs either header or path"), help);
+            None
+        }
+    }
 }

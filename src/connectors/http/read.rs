@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::collections::HashSet;
+use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use serde_json::value::RawValue;
@@ -47,6 +48,11 @@ impl HttpConnector {
         if since.is_some() && list.cursor.is_none() {
             return Err(ConnectorError::new(NextStep::Resync, "the connector file declares no cursor for this list"));
         }
+        let class = list.endpoint.charge.class.as_deref();
+        if calls.is_exclusive(class) {
+            let holder = *run.holder.get_or_insert_with(|| fastrand::u64(..));
+            calls.hold(class, holder).map_err(|left| waits_for_another(object, left))?;
+        }
         let ask = self.ask_page(list, since.as_ref(), &run)?;
         let url = ask.url.clone();
         let reply = self.ask(calls, &list.endpoint, ask).await?;
@@ -63,6 +69,10 @@ impl HttpConnector {
         let turn = run.advance(&list.page, &seen).map_err(|message| fail(format!("{}: {message}", reply.place)))?;
         if turn.goes_on && run.is_at_cap(&list.page) {
             begin_anew(object, list, since.as_ref(), &mut run)?;
+        }
+        if let Some(holder) = run.holder.filter(|_| !turn.goes_on) {
+            calls.release(class, holder);
+            run.holder = None;
         }
         // Deletions are still to come, and the position must not pass them.
         let with_deletions = since.is_some() && object.deletions.is_some();
@@ -354,9 +364,17 @@ impl HttpConnector {
             return Ok(());
         }
         let error = self.caller.read_error(meaning, reply);
-        self.pause(calls, &error);
+        self.pause(calls, &error, reply.class.as_deref());
         Err(error)
     }
+}
+
+/// Another list is under way, of a class of which the side allows one at a time.
+fn waits_for_another(object: &ObjectSpec, left: Duration) -> ConnectorError {
+    let millis = u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1);
+    let message =
+        format!("another list of the class of '{}' is under way, and the side allows one at a time", object.name);
+    ConnectorError::new(NextStep::Wait { millis }, message)
 }
 
 pub(super) fn fail(message: impl Into<String>) -> ConnectorError {

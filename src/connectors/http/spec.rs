@@ -1,6 +1,7 @@
 //! What a connector file declares, as plain data. Made only by parsing a file, so that
 //! everything in it has been checked.
 
+use crate::model::budget::Charge;
 use crate::model::path::Path;
 use crate::model::value::Value;
 use crate::model::write::CreateRecovery;
@@ -73,6 +74,8 @@ pub(super) struct Endpoint {
     pub path: PathTemplate,
     pub query: Vec<(String, String)>,
     pub headers: Vec<(String, String)>,
+    /// What a call of it counts as.
+    pub charge: Charge,
 }
 
 /// The path of an endpoint, with places for ids.

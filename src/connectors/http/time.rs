@@ -137,6 +137,11 @@ pub(super) fn believable(server: DateTime<Utc>, ours: DateTime<Utc>) -> bool {
     server.signed_duration_since(ours).num_hours().abs() < MAX_CLOCK_DIFFERENCE_HOURS
 }
 
+/// The server's clock as a `Date` header tells it, if that can be believed; ours otherwise.
+pub(super) fn server_clock(header: Option<&str>, ours: DateTime<Utc>) -> DateTime<Utc> {
+    header.and_then(parse_date_header).filter(|server| believable(*server, ours)).unwrap_or(ours)
+}
+
 /// A time in microseconds as an app wants it in a parameter.
 pub(super) fn format(micros: i64, unit: Unit, spelling: &Spelling) -> Option<String> {
     Some(match unit {

@@ -43,6 +43,7 @@ impl HttpConnector {
         };
         let mut request = Prepared::new(composed.method, composed.url, &self.file.headers, &composed.headers);
         request.body = composed.body.map(|body| encode(&request.headers, &body));
+        request.charge = composed.charge;
         match self.caller.send(calls, request).await {
             Ok(reply) => {
                 let parsed = reply.json();
@@ -63,14 +64,15 @@ impl HttpConnector {
 
     fn pause_for(&self, calls: &Calls, outcome: &Outcome) {
         if let Outcome::NotSent(error) = outcome {
-            self.pause(calls, error);
+            self.pause(calls, error, None);
         }
     }
 
-    /// Pauses all calls of the budget where the side asked for it.
-    pub(super) fn pause(&self, calls: &Calls, error: &ConnectorError) {
+    /// Pauses all calls of the budget where the side asked for it, or those of a class that it
+    /// counts apart.
+    pub(super) fn pause(&self, calls: &Calls, error: &ConnectorError, class: Option<&str>) {
         if let NextStep::Wait { millis } = error.next {
-            calls.pause(std::time::Duration::from_millis(millis));
+            calls.pause_class(class, std::time::Duration::from_millis(millis));
         }
     }
 }

@@ -541,7 +541,7 @@ fn a_pause_asked_for_is_obeyed_by_the_budget() {
 fn the_apps_own_limit_answers_429_and_says_when() {
     on_paused_time(async {
         let rig = Rig::new();
-        rig.behave(|behaviour| behaviour.rate_limit = Some(Window { requests: 2, per_ms: 1_000 }));
+        rig.behave(|behaviour| behaviour.rate_limit = Some(Window::new(2, 1_000)));
         rig.list(None, None).await.unwrap();
         advance(300).await;
         rig.list(None, None).await.unwrap();
@@ -712,7 +712,7 @@ fn a_429_that_says_nothing_pauses_as_long_as_a_connector_must_guess() {
         rig.list(None, None).await.unwrap();
         assert_eq!(before.elapsed(), Duration::from_secs(5));
         rig.behave(|behaviour| {
-            behaviour.rate_limit = Some(Window { requests: 1, per_ms: 1_000 });
+            behaviour.rate_limit = Some(Window::new(1, 1_000));
             behaviour.limit_says_when = false;
         });
         rig.list(None, None).await.unwrap();

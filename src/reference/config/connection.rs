@@ -1,6 +1,7 @@
 //! The keys of `[[connection]]` and `[app]`: how a side is reached.
 
-use crate::reference::key::{Group, Holds, Key, boolean, duration, key, table, text, whole};
+use crate::reference::connector::limits::WINDOW;
+use crate::reference::key::{Group, Holds, Key, boolean, key, table, text, whole};
 
 pub(in crate::reference) static CONNECTION: Group = Group {
     heading: "[[connection]]",
@@ -87,18 +88,6 @@ static BASIC: Group = Group {
     ]],
     one_of: &[],
     declared_in: ("BASIC", file!()),
-};
-
-static WINDOW: Group = Group {
-    heading: "limits",
-    about: "so many requests in so much time",
-    example: r#"{ requests = 100, per = "10s" }"#,
-    keys: &[&[
-        whole("requests", 1, 4_294_967_295, "how many requests").required().example("100"),
-        duration("per", "in how much time").required().example("\"10s\""),
-    ]],
-    one_of: &[],
-    declared_in: ("WINDOW", file!()),
 };
 
 static WEBHOOK: Group = Group {

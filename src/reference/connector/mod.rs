@@ -1,21 +1,24 @@
 //! The keys of the connector file: the top, `[auth]`, `[limits]` and `[errors]`.
 
+pub(super) mod limits;
 pub(super) mod list;
 pub(super) mod object;
 pub(super) mod rules;
 pub(super) mod webhook;
 pub(super) mod write;
 
+use self::limits::LIMITS;
 use self::object::OBJECT;
-use self::rules::{RULE, WAIT};
+use self::rules::RULE;
 use self::webhook::WEBHOOK;
-use super::key::{Group, Holds, Key, SCALAR, When, duration, endpoint, key, statuses, table, text, whole, word};
+use super::key::{Group, Holds, Key, SCALAR, When, endpoint, key, statuses, table, text, whole, word};
 
 pub(in crate::reference) static TOP: Group = Group {
     heading: "The top",
     about: "Describes one kind of app: how its records are listed, read, found and written.",
     example: r#"{
         name = "crm",
+        limits = { class = { search = { requests = 5, per = "1s" } } },
         object.contacts = { id = "id", version = "etag", modified = "updated_at", 
             list = { get = "/contacts", cursor = { kind = "time", param = "updated_since", order = "asc" } },
             read = { get = "/contacts/{id}" },
@@ -46,8 +49,12 @@ pub(super) const HEADERS: Key = key("headers", Holds::Named("X-Api-Version", &SC
     .wrong("{ \"a b\" = \"2\" }");
 
 /// What every endpoint may have beside its method and path.
-pub(super) const REQUEST: &[Key] =
-    &[key("query", Holds::Named("sort", &SCALAR), "parameters to send").example("{ sort = \"updated_at\" }"), HEADERS];
+pub(super) const REQUEST: &[Key] = &[
+    key("query", Holds::Named("sort", &SCALAR), "parameters to send").example("{ sort = \"updated_at\" }"),
+    HEADERS,
+    text("class", "the class of `[limits]` that its calls belong to").example("\"search\"").wrong("\"serch\""),
+    whole("cost", 1, 1_000_000, "how many points a call of it costs").default("1").example("10"),
+];
 
 /// An endpoint that reads: a GET, or a POST whose body says what is wanted.
 pub(super) const READING: &[Key] = &[
@@ -90,42 +97,6 @@ static AUTH: Group = Group {
     ]],
     one_of: &[],
     declared_in: ("AUTH", file!()),
-};
-
-/// So many requests in so much time.
-const WINDOW_KEYS: &[Key] = &[
-    whole("requests", 1, 4_294_967_295, "how many requests")
-        .needed(When::Beside("per"))
-        .with("per = \"10s\"")
-        .example("100"),
-    duration("per", "in how much time").needed(When::Beside("requests")).with("requests = 100").example("\"10s\""),
-];
-
-static WINDOW: Group = Group {
-    heading: "limits.windows",
-    about: "so many requests in so much time",
-    example: r#"{ requests = 10_000, per = "1d" }"#,
-    keys: &[WINDOW_KEYS],
-    one_of: &[],
-    declared_in: ("WINDOW_KEYS", file!()),
-};
-
-static LIMITS: Group = Group {
-    heading: "[limits]",
-    about: "how often the app may be called, for connections that declare no limits of their own",
-    example: r#"{ requests = 100, per = "10s" }"#,
-    keys: &[
-        WINDOW_KEYS,
-        &[
-            key("windows", Holds::List(&Holds::Table(&WINDOW)), "further limits; all hold at once")
-                .example("[{ requests = 10_000, per = \"1d\" }]"),
-            whole("concurrency", 1, 1_000, "calls in flight at once").default("4").example("8"),
-            duration("pause", "how long to pause after a 429 that does not say").default("\"5s\"").example("\"30s\""),
-            table("wait", &WAIT).otherwise("`Retry-After`"),
-        ],
-    ],
-    one_of: &[],
-    declared_in: ("LIMITS", file!()),
 };
 
 static ERRORS: Group = Group {

@@ -214,6 +214,8 @@ pub(super) static BATCH: Group = Group {
         of_requests(CONTENT_TYPE),
         of_requests(REQUEST[0]),
         of_requests(REQUEST[1]),
+        of_requests(REQUEST[2]),
+        of_requests(REQUEST[3]),
         of_records(table("create", &BATCH_CREATE)),
         of_records(table("update", &BATCH_UPDATE)),
         of_records(table("delete", &BATCH_DELETE)),

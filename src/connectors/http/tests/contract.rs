@@ -22,7 +22,7 @@ async fn check(file: &str, skipped: &[&str]) {
     settings.allow_private = true;
     let factory = HttpFactory::new(Arc::new(file), settings);
     let connector = factory.make(&ConnectorScope { scope: None }).unwrap();
-    let calls = Calls::new(&Limits::default());
+    let calls = Calls::new(&crate::model::budget::Limits::default());
     let report = contract::check(&*connector, &calls, &"contacts".into(), sample).await;
     let report = report.unwrap_or_else(|report| panic!("{report}"));
     let passed = report.passed();

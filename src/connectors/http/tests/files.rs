@@ -69,7 +69,7 @@ patch = "/contacts/{id}"
 delete = "/contacts/{id}"
 "#;
     let file = HttpConnectorFile::parse("crm.toml", text).unwrap();
-    assert_eq!(file.limits().windows, [Window { requests: 100, per_ms: 10_000 }]);
+    assert_eq!(file.limits().windows, [Window::new(100, 10_000)]);
     assert_eq!(file.limits().concurrency, 8);
     let object = file.object(&"contacts".into()).unwrap();
     assert_eq!(

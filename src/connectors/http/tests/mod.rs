@@ -7,6 +7,7 @@ mod files;
 mod forms;
 mod hostile;
 mod ids;
+mod limits;
 mod network;
 mod positions;
 mod reading;
@@ -15,7 +16,6 @@ mod writing;
 use std::cell::RefCell;
 
 use super::*;
-use crate::model::budget::Limits;
 use crate::model::cursor::{Cursor, PageToken};
 use crate::model::ids::RecordId;
 use crate::model::path::Path;
@@ -75,9 +75,11 @@ impl Bench {
             auth: Auth::new(file.auth.as_ref(), &settings.credentials).unwrap(),
             credentials: settings.credentials,
             now: Arc::new(clock),
+            telling: file.telling.clone(),
         };
+        let calls = Calls::new(file.limits());
         let connector = HttpConnector { file: Arc::new(file), caller };
-        Self { connector, fake, calls: Calls::new(&Limits::default()) }
+        Self { connector, fake, calls }
     }
 
     async fn read(&self, read: Read) -> Result<Page, ConnectorError> {
