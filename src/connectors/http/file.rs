@@ -20,6 +20,7 @@ use super::parse_limits::{DeclaredLimits, check_classes, limits};
 use super::parse_read::{changes, deleted, deletions, find, from_clock, list, read, read_many};
 use super::parse_rules::rule;
 use super::parse_write::{batch, create, delete, update};
+use super::properties;
 use super::refused::holds_refusal;
 use super::rules::{Rule, Wait, WaitPlace};
 use super::spec::{
@@ -260,7 +261,7 @@ fn object(name: &str, table: Table<'_>) -> Option<ObjectSpec> {
     for one in [&mut list, &mut changes, &mut deletions].into_iter().flatten() {
         spell(one, &spelling);
     }
-    let spec = ObjectSpec {
+    let mut spec = ObjectSpec {
         name: name.to_owned(),
         id,
         version,
@@ -278,12 +279,14 @@ fn object(name: &str, table: Table<'_>) -> Option<ObjectSpec> {
         update,
         delete,
         batch: section("batch").and_then(|table| batch(table, name)),
+        parts: None,
         changes,
         deletions,
         list,
         read,
         find,
     };
+    properties::apply(&table, &mut spec, &WITH_NAMES);
     check_composed(&table, &spec);
     table.finish();
     Some(spec)

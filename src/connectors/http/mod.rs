@@ -23,7 +23,7 @@
 //! | `[headers]` | sent with every request |
 //! | `[limits]` | `requests` or `points` in `per` (`resets`), further `windows = [{…}]`, `concurrency`, `pause` after a 429 that names no time, `lockout`, `wait`; `class.NAME` with windows of its own, `apart`, `exclusive`; `told`, `cost`: what answers tell |
 //! | `[errors]` | statuses that mean something unusual: `limited`, `unauthorised`, `missing`, `changed`, `duplicate`, `invalid`, `retry`; `[[errors.rules]]`: `class`, `status`, `header`, `path`, `is`, `pattern`, `wait`, `pause`, `field` |
-//! | `[object.x]` | `id` (required; one path, or several with `id_separator`), `id_type = "number"`, `json`, `empty_is_null`, `absent_is_null`, `version`, `version_header`, `modified` (one path or several: the first that is not null), `modified_unit`, `zone`, `time_format`, `read_only`, `record` (where a single record stands in an answer), `read_lag` |
+//! | `[object.x]` | `id` (required; one path, or several with `id_separator`), `id_type = "number"`, `json`, `empty_is_null`, `absent_is_null`, `properties` (`values`, `join`, `max_length`), `version`, `version_header`, `modified` (one path or several: the first that is not null), `modified_unit`, `zone`, `time_format`, `read_only`, `record` (where a single record stands in an answer), `read_lag` |
 //! | `[object.x.list]` | required; an endpoint (a POST with `body`), `records` (where the list stands), `item` (where the record stands in an entry), `thin` (an entry only names its record), `page`, `cursor`, `deleted` |
 //! | `[object.x.changes]` | changes listed by another request: as `list`, from which it has what it does not say |
 //! | `[object.x.deletions]` | a list of deletions: an endpoint, `records`, `item`, `page`, `param` |
@@ -68,6 +68,8 @@ mod parse_limits;
 mod parse_read;
 mod parse_rules;
 mod parse_write;
+mod parts;
+mod properties;
 mod raw;
 mod read;
 mod refused;
@@ -217,8 +219,13 @@ impl HttpConnector {
 #[async_trait(?Send)]
 impl Connector for HttpConnector {
     fn told(&self, object: &ObjectName, text: &str) -> Option<Entry> {
+        let object = self.object(object).ok()?;
+        if object.parts.is_some() {
+            // No text from elsewhere holds all that is read of a record.
+            return None;
+        }
         let raw = serde_json::from_str(text).ok()?;
-        Some(entry::parse(self.object(object).ok()?, raw, "told", false).entry)
+        Some(entry::parse(object, raw, "told", false).entry)
     }
 
     fn capabilities(&self, object: &ObjectName) -> Result<Capabilities, ConnectorError> {

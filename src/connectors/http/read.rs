@@ -190,6 +190,9 @@ impl HttpConnector {
         ids: &[RecordId],
     ) -> Result<Page, ConnectorError> {
         let read = object.read.as_ref().ok_or_else(|| fail(format!("'{}' cannot be read by id", object.name)))?;
+        if let Some(parts) = &object.parts {
+            return self.read_by_parts(calls, object, parts, ids).await;
+        }
         let mut found = match &object.read_many {
             Some(many) if ids.len() > 1 => self.read_many(calls, object, many, ids).await?,
             Some(_) | None => Vec::new(),
@@ -197,11 +200,26 @@ impl HttpConnector {
         let entries = ids.iter().map(|id| found.iter().position(|entry| entry_id(entry) == Some(id)));
         let entries: Vec<Option<usize>> = entries.collect();
         // What an answer leaves out is looked at by its id: absence proves nothing.
-        let absent = ids.iter().zip(&entries).filter(|(_, at)| at.is_none()).map(|(id, _)| id);
+        let absent = ids.iter().zip(&entries).filter(|(_, at)| at.is_none()).map(|(id, _)| id.clone());
+        let absent: Vec<RecordId> = absent.collect();
+        let mut singles = self.read_singly(calls, object, read, &absent).await?.into_iter();
+        let mut take = |at: usize| std::mem::replace(&mut found[at], taken());
+        let entries = entries.into_iter().filter_map(|at| at.map(&mut take).or_else(|| singles.next()));
+        Ok(Page::last(entries.collect()))
+    }
+
+    /// Records by id, one request each; entries in the order of the ids.
+    pub(super) async fn read_singly(
+        &self,
+        calls: &Calls,
+        object: &ObjectSpec,
+        read: &ReadSpec,
+        ids: &[RecordId],
+    ) -> Result<Vec<Entry>, ConnectorError> {
         // After a failure no more requests leave, and those under way are waited for: what
         // their answers ask for, such as a pause, must be heard.
         let failed = Cell::new(false);
-        let reads = absent.map(|id| async {
+        let reads = ids.iter().map(|id| async {
             if failed.get() {
                 return None;
             }
@@ -211,14 +229,10 @@ impl HttpConnector {
         });
         let singles: Vec<Option<Result<Entry, ConnectorError>>> =
             stream::iter(reads).buffered(calls.concurrency().max(1)).collect().await;
-        let singles: Vec<Entry> = singles.into_iter().flatten().collect::<Result<_, _>>()?;
-        let mut singles = singles.into_iter();
-        let mut take = |at: usize| std::mem::replace(&mut found[at], taken());
-        let entries = entries.into_iter().filter_map(|at| at.map(&mut take).or_else(|| singles.next()));
-        Ok(Page::last(entries.collect()))
+        singles.into_iter().flatten().collect()
     }
 
-    async fn read_many(
+    pub(super) async fn read_many(
         &self,
         calls: &Calls,
         object: &ObjectSpec,

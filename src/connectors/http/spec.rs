@@ -8,6 +8,7 @@ use crate::model::write::CreateRecovery;
 
 use super::forms::{Forms, Nulls};
 use super::id::IdSpec;
+use super::properties::Parts;
 use super::template::{Name, text_holds, tree_holds};
 use super::time::Spelling;
 use super::transport::Method;
@@ -53,6 +54,8 @@ pub(super) struct ObjectSpec {
     pub record: Option<Path>,
     pub deleted: Option<DeletedSpec>,
     pub read_after_write_lag_ms: u64,
+    /// How records are read whose properties do not fit into one request.
+    pub parts: Option<Parts>,
     pub list: Option<ListSpec>,
     /// How changes are listed, where that is another request than the list of everything.
     pub changes: Option<ListSpec>,

@@ -51,6 +51,10 @@ fn can(object: &ObjectSpec) -> Vec<(&'static str, String)> {
     if let Some(many) = &object.read_many {
         can.push(("read_many", format!("{}, {} at a time", asked(&many.endpoint), many.size)));
     }
+    if let Some(parts) = &object.parts {
+        let num_requests = parts.reads.len().max(parts.read_manys.len());
+        can.push(("properties", format!("read in {num_requests} requests, put together where they show one state")));
+    }
     if let Some(find) = &object.find {
         let paths: Vec<String> = find.params.iter().map(|(path, _)| path.to_string()).collect();
         can.push(("find", format!("{}, by {}", asked(&find.list.endpoint), paths.join(", "))));

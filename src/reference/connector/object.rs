@@ -70,6 +70,13 @@ pub(in crate::reference) static OBJECT: Group = Group {
         .default("false")
         .example("[\"phone\", \"address.city\"]"),
         key("absent_is_null", PATHS, "paths that are read as null where they are left out").example("\"phone\""),
+        key(
+            "properties",
+            Holds::Either(&[Holds::List(&Holds::Text), Holds::Table(&PROPERTIES)]),
+            "what `{properties}` stands for in queries and bodies: the names of what the app shall tell of a record",
+        )
+        .with("read = { get = \"/contacts/{id}\", query = { properties = \"{properties}\" } }")
+        .example("[\"email\", \"first_name\"]"),
         path("record", "where one record stands in an answer").otherwise("the top").example("\"data\""),
         duration("read_lag", "how long after a write a read may still show the state before")
             .default("\"0s\"")
@@ -87,6 +94,23 @@ pub(in crate::reference) static OBJECT: Group = Group {
     ]],
     one_of: &[],
     declared_in: ("OBJECT", file!()),
+};
+
+static PROPERTIES: Group = Group {
+    heading: "properties",
+    about: "a list of names that a URL may be too short for. A list whose query cannot hold it asks for the first part, \
+            and each record is read by its id, in as many requests as needed: that takes a `version` or `modified`, by which \
+            parts of different states are known",
+    example: r#"{ values = ["email", "first_name"] }"#,
+    keys: &[&[
+        key("values", Holds::List(&Holds::Text), "the names").required().example("[\"email\", \"first_name\"]"),
+        text("join", "what stands between two names within a text").default("\",\"").example("\"|\""),
+        whole("max_length", 100, 100_000, "the longest list that a URL takes, in bytes as it is sent")
+            .default("6000")
+            .example("4000"),
+    ]],
+    one_of: &[],
+    declared_in: ("PROPERTIES", file!()),
 };
 
 /// How one record is asked for.

@@ -10,6 +10,7 @@ mod ids;
 mod limits;
 mod network;
 mod positions;
+mod properties;
 mod reading;
 mod writing;
 
