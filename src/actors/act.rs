@@ -12,11 +12,12 @@ use super::core::Core;
 use super::message::Act;
 use crate::connectors::Read;
 use crate::connectors::action::{Action, ActionAnswer, Through, carry_out, refused};
-use crate::model::ids::ObjectName;
-use crate::model::record::{Body, Page};
+use crate::model::ids::{ObjectName, RecordId};
+use crate::model::record::{Body, Entry, Page};
 use crate::model::side::{PerSide, Side};
 use crate::model::work::Lane;
 use crate::model::write::{Capabilities, ConnectorError, Outcome, Write};
+use crate::reconcile::by_hand::ByHand;
 use crate::reconcile::mapping::Mapping;
 
 /// A connection's children, for one object of one side.
@@ -77,6 +78,17 @@ pub struct By<'m> {
     pub side: Side,
 }
 
+/// A record as it stands there, to be changed in part.
+async fn present(through: &dyn Through, id: &RecordId) -> Result<Option<Body>, String> {
+    let page = through.read(Read::Ids(vec![id.clone()])).await.map_err(|error| error.to_string())?;
+    match page.entries.into_iter().next() {
+        Some(Entry::Live(record)) => Ok(Some(record.body)),
+        Some(Entry::Bad(bad)) => Err(format!("the record cannot be read: {}", bad.reason)),
+        // The update itself will say that it is not there.
+        Some(Entry::Deleted { .. }) | None => Ok(None),
+    }
+}
+
 /// Carries an action out whose records are in the app's form; so are those of the answer.
 pub async fn carry_out_mapped(
     through: &dyn Through,
@@ -90,9 +102,14 @@ pub async fn carry_out_mapped(
         return refused(format!("the sync is for '{meant}' of the {} side, not for '{object}'", by.side));
     }
     let action = match action {
-        Action::Create(record) => by.mapping.spelled(by.side, &record, true).map(Action::Create),
+        Action::Create(record) => by.mapping.spelled(by.side, &record, ByHand::New).map(Action::Create),
         Action::Update(id, record) => {
-            by.mapping.spelled(by.side, &record, false).map(|record| Action::Update(id, record))
+            // An entry of a list is changed by writing the list, so what is in it has to be known.
+            let needed = by.mapping.needs_reading(by.side, &record);
+            let current = if needed { present(through, &id).await } else { Ok(None) };
+            let spelled =
+                |current: Option<Body>| by.mapping.spelled(by.side, &record, ByHand::Change(current.as_ref()));
+            current.and_then(spelled).map(|record| Action::Update(id, record))
         }
         Action::Find(criteria) => by.mapping.spelled_criteria(by.side, criteria).map(Action::Find),
         other => Ok(other),

@@ -345,6 +345,9 @@ async fn find_by_match(
     let snapshot = core.snapshot()?;
     let mut free = Vec::new();
     for record in live(page.entries) {
+        if sync.mapping.is_of_another_key(target, marker.sides[target.other()].match_key, &record.body) {
+            continue;
+        }
         let taken = snapshot.pair_by_id(core.conn, sync.no, target, &record.id)?;
         let other = match taken {
             Some(other) if other != pair => snapshot.marker(core.conn, sync.no, other)?,

@@ -7,42 +7,72 @@ use crate::model::record::Body;
 use crate::model::side::Side;
 use crate::model::value::Value;
 
+/// What becomes of a record that is given by hand.
+#[derive(Debug, Clone, Copy)]
+pub enum ByHand<'r> {
+    /// A new one, which gets what every new record gets.
+    New,
+    /// A change of the fields that it names, in this record where that has to be known.
+    Change(Option<&'r Body>),
+}
+
 impl Mapping {
-    /// A record in the app's form, respelled for a side: the fields that it names, and for a new
-    /// one (`whole`) what every new record gets.
+    /// Whether a record of a side has to be known before the fields that `record` names can be
+    /// changed in it.
+    #[must_use]
+    pub fn needs_reading(&self, side: Side, record: &Value) -> bool {
+        self.fields.iter().any(|field| field.needs_current(side) && field.stands_in(Side::App, record))
+    }
+
+    /// A record in the app's form, respelled for a side.
     ///
     /// # Errors
     /// When it names what is no field of the sync, or a value breaks a rule or cannot be
     /// respelled.
-    pub fn spelled(&self, side: Side, record: &Value, whole: bool) -> Result<Value, String> {
-        let (mut spelled, mut rest) = (Value::Object(Vec::new()), record.clone());
+    pub fn spelled(&self, side: Side, record: &Value, what: ByHand<'_>) -> Result<Value, String> {
+        let (mut puts, mut rest) = (Vec::new(), record.clone());
+        let is_new = matches!(what, ByHand::New);
         for (index, field) in self.fields.iter().enumerate() {
-            let given = record.get(&field.paths.app);
-            rest.remove(&field.paths.app);
+            let (place, path) = (&field.places.app, &field.paths.app);
+            let given = place.read(path, record).map_err(|reason| format!("field '{}': {reason}", field.name))?;
+            place.remove(path, &mut rest);
             let otherwise = || field.constant_for(side).or_else(|| self.default_for(side, index));
-            let value = given.or_else(|| otherwise().filter(|_| whole));
-            if value.is_none() && !whole {
+            let value = given.as_ref().or_else(|| otherwise().filter(|_| is_new));
+            if value.is_none() && !is_new {
                 continue;
             }
             self.check(index, value).map_err(|fault| fault.to_string())?;
-            if let Some(value) = self.to_side(side, index, value).map_err(|fault| fault.to_string())? {
-                spelled.set(&field.paths[side], value);
+            match self.to_side(side, index, value).map_err(|fault| fault.to_string())? {
+                Some(value) => puts.push((index, Some(value))),
+                None if !is_new && field.needs_current(side) => puts.push((index, None)),
+                None => {}
             }
         }
-        match first_leaf(&mut Vec::new(), &rest) {
-            Some(path) => Err(format!("'{path}' is no field of the sync; it has: {}", self.names())),
-            None => Ok(spelled),
+        if let Some(path) = first_leaf(&mut Vec::new(), &rest) {
+            return Err(format!("'{path}' is no field of the sync; it has: {}", self.names()));
         }
+        let current = match what {
+            ByHand::New => None,
+            ByHand::Change(current) => current,
+        };
+        let mut spelled = Value::Object(Vec::new());
+        for change in self.changes(side, current, puts).map_err(|fault| fault.to_string())? {
+            spelled.set(&change.path, change.value.unwrap_or(Value::Null));
+        }
+        Ok(spelled)
     }
 
     /// What to search a side for, by paths of the app's form.
     ///
     /// # Errors
-    /// As [`Mapping::spelled`].
+    /// As [`Mapping::spelled`], and for a field that stands at several paths.
     pub fn spelled_criteria(&self, side: Side, criteria: Vec<(Path, Value)>) -> Result<Vec<(Path, Value)>, String> {
         let one = |(path, value): (Path, Value)| {
             let index = self.fields.iter().position(|field| field.paths.app == path);
             let index = index.ok_or_else(|| format!("'{path}' is no field of the sync; it has: {}", self.names()))?;
+            if self.fields[index].num_further(side) > 0 {
+                return Err(format!("'{path}' stands at several paths of the {side}, by which nothing can be found"));
+            }
             let value = self.to_side(side, index, Some(&value)).map_err(|fault| fault.to_string())?;
             Ok((self.fields[index].paths[side].clone(), value.unwrap_or(Value::Null)))
         };
@@ -55,15 +85,15 @@ impl Mapping {
     /// When it cannot be read, or one of its fields cannot.
     pub fn in_app_form(&self, side: Side, body: &Body) -> Result<Value, String> {
         let fields = self.read(side, body).map_err(|fault| fault.to_string())?;
-        let mut record = Value::Object(Vec::new());
-        for (field, read) in self.fields.iter().zip(fields.iter()) {
+        let mut puts = Vec::with_capacity(self.fields.len());
+        for (index, read) in fields.iter().enumerate() {
             match read {
-                FieldRead::Value(Some(value)) => record.set(&field.paths.app, value.clone()),
+                FieldRead::Value(Some(value)) => puts.push((index, Some(value.clone()))),
                 FieldRead::Value(None) => {}
                 FieldRead::Fault(fault) => return Err(fault.to_string()),
             }
         }
-        Ok(record)
+        self.new_record(Side::App, puts).map_err(|fault| fault.to_string())
     }
 
     fn names(&self) -> String {
@@ -109,16 +139,17 @@ mod tests {
     fn a_record_is_respelled_for_a_side_and_back() {
         let mapping = mapping();
         let record = value(r#"{"email":"A@X.org","plan":"pro","address":{"city":"Bern"}}"#);
-        let spelled = mapping.spelled(Side::Remote, &record, true).unwrap();
+        let spelled = mapping.spelled(Side::Remote, &record, ByHand::New).unwrap();
         let want = r#"{"properties":{"email":"a@x.org","plan":"P","city":"Bern","source":"us"}}"#;
         assert_eq!(spelled.to_json(), want);
         let back = mapping.in_app_form(Side::Remote, &Body::from_value(&spelled)).unwrap();
         let want = r#"{"email":"a@x.org","plan":"pro","address":{"city":"Bern"},"source":"us"}"#;
         assert_eq!(back.to_json(), want);
         // Of a change only what it names.
-        let change = mapping.spelled(Side::Remote, &value(r#"{"address":{"city":null}}"#), false).unwrap();
+        let change =
+            mapping.spelled(Side::Remote, &value(r#"{"address":{"city":null}}"#), ByHand::Change(None)).unwrap();
         assert_eq!(change.to_json(), r#"{"properties":{"city":null}}"#);
-        let new = mapping.spelled(Side::Remote, &value(r#"{"email":"a@x.org"}"#), true).unwrap();
+        let new = mapping.spelled(Side::Remote, &value(r#"{"email":"a@x.org"}"#), ByHand::New).unwrap();
         assert_eq!(new.to_json(), r#"{"properties":{"email":"a@x.org","plan":"F","source":"us"}}"#);
         let sought =
             mapping.spelled_criteria(Side::Remote, vec![("plan".parse().unwrap(), value(r#""pro""#))]).unwrap();
@@ -134,7 +165,7 @@ mod tests {
             (r#"{"plan":"gold"}"#, "field 'plan'"),
             (r#"{"address":{"city":"Winterthur"}}"#, "field 'address.city'"),
         ] {
-            let error = mapping.spelled(Side::Remote, &value(record), false).unwrap_err();
+            let error = mapping.spelled(Side::Remote, &value(record), ByHand::Change(None)).unwrap_err();
             assert!(error.contains(told), "{record}: {error}");
         }
         let criteria = vec![("emial".parse().unwrap(), value("1"))];

@@ -1,11 +1,12 @@
 //! Checks a declared mapping and compiles it. Every problem is noted with its place and
 //! what to do about it; a mapping comes out only if there is none.
 
+mod places;
+
 use regex::{Regex, RegexBuilder};
 
 use super::dates::{DateLens, Form};
 use super::expression::{Expression, ExpressionLens};
-use super::extract::Trie;
 use super::filter::{Condition, Test};
 use super::lens::{Lens, Shape, Step, Transform, Values};
 use super::mapping::{Field, Mapping};
@@ -16,7 +17,6 @@ use crate::model::direction::Direction;
 use crate::model::document::{Located, Problems, nearest};
 use crate::model::hash::Digest;
 use crate::model::ids::FieldNo;
-use crate::model::path::Path;
 use crate::model::side::{PerSide, Side};
 use crate::model::value::{Number, Value};
 
@@ -49,7 +49,9 @@ pub(super) fn compile(spec: &MappingSpec, problems: &Problems, direction: Direct
         field.no = FieldNo(u16::try_from(i).unwrap_or(u16::MAX));
     }
     let (hash, filter_hash) = (hash(&fields, &match_fields), filter_hash(&fields, &filter));
-    Some(Mapping { fields, match_fields, hash, filter_hash, direction, filter, tries })
+    let further = |side: Side| fields.iter().map(|field| field.num_further(side)).sum::<usize>();
+    let num_slots = PerSide::from_fn(|side| fields.len() + further(side));
+    Some(Mapping { fields, match_fields, hash, filter_hash, direction, filter, tries, num_slots })
 }
 
 fn check_sizes(spec: &MappingSpec, problems: &Problems) {
@@ -90,20 +92,25 @@ impl Compiler<'_> {
         let before = self.problems.len();
         let owner = self.owner(spec);
         let constant = self.constant(spec, owner);
-        let paths = self.paths(spec, constant.as_ref().map(|(from, _)| *from));
+        let places = self.places(spec, constant.as_ref().map(|(from, _)| *from));
         let conflict = self.conflict(spec, owner);
         let rules = self.rules(spec);
-        let lens = self.lens(spec, rules.as_ref());
+        let lists = PerSide::from_fn(|side| places.as_ref().and_then(|places| places[side].1.list_length()));
+        let lens = self.lens(spec, rules.as_ref(), lists);
         if let (Some(lens), Some(rules)) = (&lens, &rules) {
             self.check_values(spec, lens, rules);
         }
         if self.problems.len() > before {
             return None;
         }
+        let places = places?;
+        let paths = PerSide::from_fn(|side| places[side].0.clone());
+        let places = PerSide { app: places.app.1, remote: places.remote.1 };
         Some(Field {
             no: FieldNo(0),
             name: spec.name.value.clone(),
-            paths: paths?,
+            paths,
+            places,
             owner,
             conflict,
             required: spec.required.as_ref().is_some_and(|required| required.value),
@@ -174,7 +181,9 @@ impl Compiler<'_> {
             ("date", spec.date.as_ref().map(|date| &date.span)),
             ("required", spec.required.as_ref().map(|required| &required.span)),
             ("default", spec.default.as_ref().map(|default| &default.span)),
-            (from.as_str(), spec.paths[from].as_ref().map(|path| &path.span)),
+            ("split", spec.split.as_ref().map(|text| &text.span)),
+            ("join", spec.join.as_ref().map(|text| &text.span)),
+            (from.as_str(), spec.places[from].as_ref().map(|place| &place.span)),
         ];
         for (key, span) in excess {
             if let Some(span) = span {
@@ -185,42 +194,18 @@ impl Compiler<'_> {
         Some((from, constant.value.clone()))
     }
 
-    fn paths(&self, spec: &FieldSpec, constant_from: Option<Side>) -> Option<PerSide<Path>> {
-        let name = &spec.name.value;
-        let app = match &spec.paths.app {
-            Some(path) => Some(path.value.clone()),
-            None if constant_from == Some(Side::App) => Some(Path::key(name.as_str())),
-            None => match name.parse() {
-                Ok(path) => Some(path),
-                Err(_) => {
-                    let message = format!("the name '{}' is not a path in the app", shown(name));
-                    self.problems.add_with_help(spec.name.span.clone(), message, "say where it stands: app = \"path\"");
-                    None
-                }
-            },
-        };
-        let remote = match &spec.paths.remote {
-            Some(path) => Some(path.value.clone()),
-            None if constant_from == Some(Side::Remote) => Some(Path::key(name.as_str())),
-            None => {
-                let message = format!("'{name}' does not say where it stands in the remote");
-                let help = "add remote = \"path\"; a field name that holds a dot must stand in quotes";
-                self.problems.add_with_help(spec.name.span.clone(), message, help);
-                None
-            }
-        };
-        Some(PerSide { app: app?, remote: remote? })
-    }
-
     /// Builds the chain of steps and proves that it can be trusted.
-    fn lens(&self, spec: &FieldSpec, rules: Option<&Rules>) -> Option<Lens> {
+    fn lens(&self, spec: &FieldSpec, rules: Option<&Rules>, lists: PerSide<Option<usize>>) -> Option<Lens> {
         let before = self.problems.len();
         self.check_transforms(&spec.transforms);
-        let mut steps: Vec<Step> = spec.transforms.iter().map(|step| Step::Transform(step.value)).collect();
+        let mut steps: Vec<Step> = self.joined(spec).into_iter().collect();
+        steps.extend(spec.transforms.iter().map(|step| Step::Transform(step.value)));
         let forms = [
             spec.values.as_ref().map(|values| ("values", &values.span)),
             spec.boolean.as_ref().map(|boolean| ("boolean", &boolean.span)),
             spec.date.as_ref().map(|date| ("date", &date.span)),
+            spec.split.as_ref().map(|text| ("split", &text.span)),
+            spec.join.as_ref().map(|text| ("join", &text.span)),
             spec.expressions.remote.as_ref().map(|text| ("to_remote", &text.span)),
             spec.expressions
                 .app
@@ -242,7 +227,8 @@ impl Compiler<'_> {
                 .map(|date| Step::Date(DateLens { forms: date.value.forms.clone(), zone: date.value.zone })),
         );
         steps.extend(self.expression(spec).map(Step::Expression));
-        let lens = Lens::new(steps);
+        steps.extend(self.split(spec));
+        let lens = Lens::new(steps).with_lists(lists);
         if self.problems.len() == before {
             self.check_lens(spec, &lens, rules);
         }
@@ -403,7 +389,7 @@ impl Compiler<'_> {
     /// A rule that no value of the declared type can meet is a mistake.
     fn check_rules_fit_type(&self, spec: &FieldSpec) {
         let Some(kind) = spec.kind.as_ref().map(|kind| kind.value) else { return };
-        let text = kind.shape() == Some(Shape::Text);
+        let text = kind.shape() == Shape::Text;
         let rules = [
             ("min_length", spec.min_length.as_ref().map(|at| &at.span), text || kind == Kind::List, "texts and lists"),
             ("max_length", spec.max_length.as_ref().map(|at| &at.span), text || kind == Kind::List, "texts and lists"),
@@ -443,7 +429,7 @@ impl Compiler<'_> {
         let Some(kind) = spec.kind.as_ref() else { return };
         let name = &spec.name.value;
         let takes = lens.app_shape();
-        if !lens.is_plain() && !kind.value.shape().is_some_and(|shape| shape.fits(takes)) {
+        if !lens.is_plain() && !kind.value.shape().fits(takes) {
             let message =
                 format!("type = \"{}\" of '{name}', but its transform takes {}", kind.value.as_str(), takes.as_str());
             self.problems.add_with_help(kind.span.clone(), message, "'type' is about the app's form");
@@ -472,24 +458,6 @@ impl Compiler<'_> {
         }
     }
 
-    /// One side's paths. Two fields that meet would write one value twice.
-    fn trie(&self, side: Side, fields: &[Option<Field>]) -> Trie {
-        let mut trie = Trie::default();
-        for (i, field) in fields.iter().enumerate() {
-            let Some(field) = field.as_ref().filter(|field| !field.comes_from(side)) else { continue };
-            let Err(other) = trie.insert(&field.paths[side], i) else { continue };
-            let spec = &self.spec.fields[i];
-            let span = spec.paths[side].as_ref().map_or(&spec.name.span, |path| &path.span);
-            let other_path = fields[other].as_ref().map(|other| other.paths[side].to_string()).unwrap_or_default();
-            let message = format!(
-                "'{}' and '{}' overlap in the {side}: {} and {other_path}",
-                field.name, self.spec.fields[other].name.value, field.paths[side],
-            );
-            self.problems.add_with_help(span.clone(), message, "map each value once");
-        }
-        trie
-    }
-
     fn match_fields(&self) -> Vec<usize> {
         let mut positions = Vec::new();
         for name in &self.spec.match_fields {
@@ -498,6 +466,7 @@ impl Compiler<'_> {
                 let message = format!("'{}' is a constant, by which no two records can be told apart", name.value);
                 self.problems.add_with_help(name.span.clone(), message, "match on a field that differs");
             }
+            self.check_match(name, &self.spec.fields[position]);
             if positions.contains(&position) {
                 self.problems.add(name.span.clone(), format!("'{}' stands twice in 'match'", name.value));
             }
@@ -575,6 +544,7 @@ impl FieldSpec {
             self.date.as_ref().map(|date| &date.span),
             self.expressions.remote.as_ref().map(|text| &text.span),
             self.expressions.app.as_ref().map(|text| &text.span),
+            self.split.as_ref().or(self.join.as_ref()).map(|text| &text.span),
             self.transforms.first().map(|transform| &transform.span),
         ];
         spans.into_iter().flatten().next().unwrap_or(&self.name.span).clone()
@@ -583,10 +553,10 @@ impl FieldSpec {
 
 /// A key of `values` as a value of the field's type; keys of a TOML table are texts.
 fn app_value(text: &str, kind: Option<Kind>) -> Option<Value> {
-    let value = match kind.and_then(Kind::shape) {
+    let value = match kind.map(Kind::shape) {
         Some(Shape::Number) => Value::Number(Number::parse(text).ok()?),
         Some(Shape::Boolean) => Value::Bool(text.parse().ok()?),
-        Some(Shape::Text | Shape::Any) | None => Value::string(text),
+        Some(Shape::Text | Shape::List | Shape::Object | Shape::Any) | None => Value::string(text),
     };
     kind.is_none_or(|kind| kind.holds(&value)).then_some(value)
 }

@@ -6,11 +6,12 @@ use crate::model::record::{Body, Entry, Record};
 use crate::model::side::{PerSide, Side};
 use crate::model::value::Value;
 use crate::model::work::QuarantineKind;
-use crate::model::write::{Change, UpdateStyle};
+use crate::model::write::UpdateStyle;
 use crate::planted::{self, Bug};
 use crate::reconcile::case::{Case, Step};
 use crate::reconcile::mapping::{Field, FieldFault, FieldRead, Fields};
 use crate::reconcile::merge::{Cause, Held, Initial, Rule, Verdict, Winner, merge};
+use crate::reconcile::place::Put;
 use crate::reconcile::plan::{
     Creation, Effect, Fault, SideUpdate, Updates, account, fields_of, held_back, quick, tally,
 };
@@ -42,7 +43,7 @@ pub(super) enum NoBase {
 /// All fields of a pair, merged.
 #[derive(Debug, Default)]
 pub(super) struct Merged {
-    pub changes: PerSide<Vec<(usize, Change)>>,
+    pub changes: PerSide<Vec<Put>>,
     pub bases: PerSide<Vec<(FieldNo, BaseValue)>>,
     pub lost: Vec<Lost>,
     pub conflicts: u64,
@@ -225,7 +226,7 @@ impl<'a> FieldCase<'a> {
             return Ok(());
         }
         merged.bases[loser].push((field.no, BaseValue::of(written)));
-        merged.changes[loser].push((self.index, Change { path: field.paths[loser].clone(), value }));
+        merged.changes[loser].push((self.index, value));
         if let Some(lost) = lost {
             merged.lost.push(Lost { field: field.name.clone(), winner, lost: lost.cloned(), kept: kept.cloned() });
         }
@@ -305,15 +306,22 @@ pub(super) fn into_step(sync: &BoundSync, case: &Case, marker: Marker, merged: M
             marker.sides[side].version = None;
         }
     }
-    let mut changes = merged.changes;
-    let writes = PerSide::from_fn(|side| {
-        let changes = std::mem::take(&mut changes[side]);
-        if changes.is_empty() && !planted::is(Bug::EmptyWrite) {
-            None
-        } else {
-            side_update(sync, case, &before, side, changes)
+    let mut puts = merged.changes;
+    let unknown = |side: Side| {
+        case.seen[side].is_none() && sync.mapping.needs_current(side, puts[side].iter().map(|(index, _)| *index))
+    };
+    if let Some(side) = Side::BOTH.into_iter().find(|&side| unknown(side))
+        && let Some(id) = &marker.sides[side].id
+    {
+        return Step::Read(side, id.clone());
+    }
+    let mut writes = PerSide { app: None, remote: None };
+    for side in Side::BOTH {
+        match side_update(sync, case, &before, side, std::mem::take(&mut puts[side])) {
+            Ok(update) => writes[side] = update,
+            Err(fault) => return held_back(sync, case, invalid(side, &fault)),
         }
-    });
+    }
     let needs_current = Side::BOTH.into_iter().find(|&side| {
         writes[side].is_some() && sync.capabilities[side].update == UpdateStyle::Whole && case.seen[side].is_none()
     });
@@ -343,13 +351,16 @@ fn side_update(
     case: &Case,
     marker: &Marker,
     side: Side,
-    changes: Vec<(usize, Change)>,
-) -> Option<SideUpdate> {
+    puts: Vec<Put>,
+) -> Result<Option<SideUpdate>, FieldFault> {
+    if puts.is_empty() && !planted::is(Bug::EmptyWrite) {
+        return Ok(None);
+    }
     let state = &marker.sides[side];
     let (id, version, current, digest) = match &case.seen[side] {
         Some(observation) => match &observation.entry {
             Entry::Live(record) => {
-                let digest = fields_of(observation).map(Fields::digest)?;
+                let Some(digest) = fields_of(observation).map(Fields::digest) else { return Ok(None) };
                 let current = if planted::is(Bug::UnmappedDropped) {
                     mapped_only(sync, side, record)
                 } else {
@@ -357,16 +368,25 @@ fn side_update(
                 };
                 (record.id.clone(), record.version.clone(), Some(current), digest)
             }
-            Entry::Deleted { .. } | Entry::Bad(_) => return None,
+            Entry::Deleted { .. } | Entry::Bad(_) => return Ok(None),
         },
-        None if planted::is(Bug::VersionOfOtherSide) => {
-            (state.id.clone()?, marker.sides[side.other()].version.clone(), None, digest_base(sync, marker, side))
+        None => {
+            let Some(id) = state.id.clone() else { return Ok(None) };
+            let version = if planted::is(Bug::VersionOfOtherSide) {
+                marker.sides[side.other()].version.clone()
+            } else {
+                state.version.clone()
+            };
+            (id, version, None, digest_base(sync, marker, side))
         }
-        None => (state.id.clone()?, state.version.clone(), None, digest_base(sync, marker, side)),
     };
-    let (fields, changes) = changes.into_iter().unzip();
+    let fields: Vec<usize> = puts.iter().map(|(index, _)| *index).collect();
+    let changes = sync.mapping.changes(side, current.as_ref(), puts)?;
+    if changes.is_empty() && !planted::is(Bug::EmptyWrite) {
+        return Ok(None);
+    }
     let expected = version.clone().filter(|_| sync.guarded(side) && !planted::is(Bug::UpdateUnconditional));
-    Some(SideUpdate { id, expected, current, changes, fields, before: Previous { digest, version } })
+    Ok(Some(SideUpdate { id, expected, current, changes, fields, before: Previous { digest, version } }))
 }
 
 /// The record as a careless rewrite of it would look.
@@ -408,7 +428,7 @@ pub(super) fn create(sync: &BoundSync, case: &Case, mut marker: Marker, target: 
             None => quick(case, Effect::Forget),
         };
     };
-    let mut record = Value::Object(Vec::new());
+    let mut puts: Vec<Put> = Vec::with_capacity(sync.mapping.fields.len());
     let mut bases: PerSide<Vec<(FieldNo, BaseValue)>> = PerSide::default();
     let mut disputed = false;
     for (index, field) in sync.mapping.fields.iter().enumerate() {
@@ -450,12 +470,16 @@ pub(super) fn create(sync: &BoundSync, case: &Case, mut marker: Marker, target: 
         let written = with_default(field, value);
         let put = sync.mapping.check(index, written).and_then(|()| sync.mapping.to_side(target, index, written));
         match put {
-            Ok(Some(value)) => record.set(&field.paths[target], value),
+            Ok(Some(value)) => puts.push((index, Some(value))),
             Ok(None) => {}
             Err(fault) => return held_back(sync, case, invalid(source, &fault)),
         }
         bases[target].push((field.no, BaseValue::of(written)));
     }
+    let record = match sync.mapping.new_record(target, puts) {
+        Ok(record) => record,
+        Err(fault) => return held_back(sync, case, invalid(target, &fault)),
+    };
     account(sync, &mut marker.sides[source], case, source);
     marker.mapping_hash = sync.mapping.hash;
     marker.sides[source].base.clone_from(&bases[source]);

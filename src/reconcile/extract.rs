@@ -12,13 +12,16 @@ use serde_json::value::RawValue;
 use super::shown;
 use crate::model::path::Path;
 
-/// The paths of one side's fields, by key. No field lies on or under another.
+/// The paths of one side's fields, by key. No field lies on or under another. Each path has a
+/// slot in what is found: the field's number, and a number of its own for each further path.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Trie(Vec<(String, Node)>);
 
 #[derive(Debug, Clone)]
 enum Node {
-    Field(usize),
+    Slot(usize),
+    /// A list of which several fields each take an entry.
+    List(Vec<usize>),
     Inner(Trie),
 }
 
@@ -41,41 +44,46 @@ pub(super) struct BadText {
 }
 
 impl Trie {
-    /// Adds a field's path.
+    /// Adds a path.
     ///
     /// # Errors
-    /// With a field that lies on or under the path already.
-    pub(super) fn insert(&mut self, path: &Path, field: usize) -> Result<(), usize> {
-        self.insert_keys(path.segments(), field)
+    /// With a slot that lies on or under the path already.
+    pub(super) fn insert(&mut self, path: &Path, slot: usize) -> Result<(), usize> {
+        self.insert_keys(path.segments(), Node::Slot(slot)).map(|_| ())
     }
 
-    fn insert_keys(&mut self, keys: &[String], field: usize) -> Result<(), usize> {
-        let Some((key, rest)) = keys.split_first() else { return Ok(()) };
+    /// Adds a list that is shared by those who take an entry of it; the others so far.
+    ///
+    /// # Errors
+    /// As [`Trie::insert`].
+    pub(super) fn insert_list(&mut self, path: &Path, slot: usize) -> Result<Vec<usize>, usize> {
+        self.insert_keys(path.segments(), Node::List(vec![slot]))
+    }
+
+    fn insert_keys(&mut self, keys: &[String], node: Node) -> Result<Vec<usize>, usize> {
+        let Some((key, rest)) = keys.split_first() else { return Ok(Vec::new()) };
         match self.0.binary_search_by(|(other, _)| other.cmp(key)) {
-            Ok(at) => match &mut self.0[at].1 {
-                Node::Field(other) => Err(*other),
-                Node::Inner(inner) if rest.is_empty() => Err(inner.any_field().unwrap_or(field)),
-                Node::Inner(inner) => inner.insert_keys(rest, field),
+            Ok(at) => match (&mut self.0[at].1, node) {
+                (Node::List(slots), Node::List(new)) if rest.is_empty() => {
+                    let others = slots.clone();
+                    slots.extend(new);
+                    Ok(others)
+                }
+                (Node::Inner(inner), node) if !rest.is_empty() => inner.insert_keys(rest, node),
+                (met, _) => Err(met.any_slot().unwrap_or_default()),
             },
             Err(at) => {
                 let node = if rest.is_empty() {
-                    Node::Field(field)
+                    node
                 } else {
                     let mut inner = Trie::default();
-                    inner.insert_keys(rest, field)?;
+                    inner.insert_keys(rest, node)?;
                     Node::Inner(inner)
                 };
                 self.0.insert(at, (key.clone(), node));
-                Ok(())
+                Ok(Vec::new())
             }
         }
-    }
-
-    fn any_field(&self) -> Option<usize> {
-        self.0.iter().find_map(|(_, node)| match node {
-            Node::Field(field) => Some(*field),
-            Node::Inner(inner) => inner.any_field(),
-        })
     }
 
     fn child(&self, key: &str) -> Option<&Node> {
@@ -86,18 +94,19 @@ impl Trie {
     fn block(&self, found: &mut [Found<'_>], reason: &str) {
         for (_, node) in &self.0 {
             match node {
-                Node::Field(field) => found[*field] = Found::Blocked(reason.to_owned()),
+                Node::Slot(slot) => found[*slot] = Found::Blocked(reason.to_owned()),
+                Node::List(slots) => slots.iter().for_each(|slot| found[*slot] = Found::Blocked(reason.to_owned())),
                 Node::Inner(inner) => inner.block(found, reason),
             }
         }
     }
 
-    /// Finds every field's value in one pass over each visited level.
+    /// Finds what stands at every path in one pass over each visited level.
     ///
     /// # Errors
     /// When the text is not one JSON object, or a key stands twice on a visited level
     /// (which of the two would be meant?).
-    pub(super) fn find<'b>(&self, text: &'b str, num_fields: usize) -> Result<Vec<Found<'b>>, BadText> {
+    pub(super) fn find<'b>(&self, text: &'b str, num_slots: usize) -> Result<Vec<Found<'b>>, BadText> {
         if !text.trim_start_matches([' ', '\t', '\r', '\n']).starts_with('{') {
             let reason = match serde_json::from_str::<IgnoredAny>(text) {
                 Ok(IgnoredAny) => "the record is not a JSON object".to_owned(),
@@ -105,7 +114,7 @@ impl Trie {
             };
             return Err(BadText { place: "the top".to_owned(), reason });
         }
-        let mut found = vec![Found::Absent; num_fields];
+        let mut found = vec![Found::Absent; num_slots];
         self.walk(text, &mut Vec::new(), &mut found)?;
         Ok(found)
     }
@@ -113,7 +122,8 @@ impl Trie {
     fn walk<'b>(&self, text: &'b str, place: &mut Vec<String>, found: &mut [Found<'b>]) -> Result<(), BadText> {
         for (key, node, raw) in self.level(text).map_err(|reason| bad_text(place, reason))? {
             match node {
-                Node::Field(field) => found[*field] = Found::Raw(raw),
+                Node::Slot(slot) => found[*slot] = Found::Raw(raw),
+                Node::List(slots) => slots.iter().for_each(|slot| found[*slot] = Found::Raw(raw)),
                 Node::Inner(inner) => {
                     place.push(key.into_owned());
                     match raw.get().as_bytes().first() {
@@ -140,6 +150,16 @@ impl Trie {
         match first_duplicate(&keys) {
             Some(key) => Err(format!("the key '{}' stands twice", shown(key))),
             None => Ok(hits),
+        }
+    }
+}
+
+impl Node {
+    fn any_slot(&self) -> Option<usize> {
+        match self {
+            Node::Slot(slot) => Some(*slot),
+            Node::List(slots) => slots.first().copied(),
+            Node::Inner(inner) => inner.0.iter().find_map(|(_, node)| node.any_slot()),
         }
     }
 }

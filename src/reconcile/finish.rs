@@ -298,8 +298,7 @@ fn linked(sync: &BoundSync, creation: &Creation, stored: &Stored, now_ms: i64) -
             else {
                 continue;
             };
-            let left_to_target =
-                !sync.mapping.can_write(index, target) && creation.record.get(&field.paths[target]).is_none();
+            let left_to_target = !sync.mapping.can_write(index, target) && !field.stands_in(target, &creation.record);
             if left_to_target {
                 filled |= !base.same(value.as_ref());
             } else if !planted::is(Bug::SentTakenForStored) {

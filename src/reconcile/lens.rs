@@ -9,6 +9,7 @@ use std::collections::HashMap;
 
 use super::dates::DateLens;
 use super::expression::ExpressionLens;
+use super::pieces::Pieces;
 use super::{decimal, shown_value};
 use crate::model::direction::Direction;
 use crate::model::side::{PerSide, Side};
@@ -21,6 +22,8 @@ const MAX_LISTED: usize = 10;
 #[derive(Debug, Clone, Default)]
 pub(super) struct Lens {
     steps: Vec<Step>,
+    /// Of how many values a side's form is a list, where it stands at as many paths there.
+    lists: PerSide<Option<usize>>,
 }
 
 /// One step of a lens.
@@ -36,6 +39,13 @@ pub(super) enum Step {
     Values(Values),
     /// A formula for each way.
     Expression(ExpressionLens),
+    /// A text on one side, the list of its pieces on the other.
+    Pieces {
+        /// How it is cut.
+        by: Pieces,
+        /// The side of the text.
+        text_on: Side,
+    },
 }
 
 /// A transform without settings.
@@ -62,6 +72,10 @@ pub(super) enum Shape {
     Number,
     /// `true` or `false`.
     Boolean,
+    /// A list.
+    List,
+    /// An object.
+    Object,
     /// It depends.
     Any,
 }
@@ -78,12 +92,17 @@ pub(super) struct Values {
 
 impl Lens {
     pub(super) fn new(steps: Vec<Step>) -> Self {
-        Self { steps }
+        Self { steps, lists: PerSide::default() }
+    }
+
+    /// The same where a side's form is a list of so many values.
+    pub(super) fn with_lists(self, lists: PerSide<Option<usize>>) -> Self {
+        Self { lists, ..self }
     }
 
     /// Whether it changes nothing.
     pub(super) fn is_plain(&self) -> bool {
-        self.steps.is_empty()
+        self.steps.is_empty() && self.lists.app.is_none() && self.lists.remote.is_none()
     }
 
     /// Respells a value for a side: from the app's form to the remote's, or back.
@@ -103,7 +122,11 @@ impl Lens {
                 }
             }
         }
-        Ok(value)
+        match (self.lists[to], &value) {
+            (None, _) | (Some(_), Value::Null) => Ok(value),
+            (Some(number), Value::Array(items)) if items.len() == number => Ok(value),
+            (Some(number), _) => Err(format!("it becomes {}, not a list of {number}", shown_value(&value))),
+        }
     }
 
     /// What kind of value the app's form is.
@@ -162,6 +185,10 @@ impl Lens {
             Err(_) if direction == Direction::In => return None,
             Err(reason) => return Some(format!("{becomes}, which cannot be read back: {reason}")),
         };
+        // Values of several paths are each somebody's: none may change because another does.
+        if self.lists[to.other()].is_some() && direction.writes(to.other()) && !back.same(value) {
+            return Some(format!("{becomes}, and would be written back as {}", show(&back)));
+        }
         match self.apply(to, back.clone()) {
             Ok(again) if again.same(&written) => None,
             Ok(again) => Some(format!("{becomes}, reads back as {} and then becomes {}", show(&back), show(&again))),
@@ -170,7 +197,7 @@ impl Lens {
     }
 
     fn samples(&self) -> PerSide<Vec<Value>> {
-        let mut samples = PerSide::from_fn(|_| general_samples());
+        let mut samples = PerSide::from_fn(|side| self.lists[side].map_or_else(general_samples, list_samples));
         for step in &self.steps {
             let own = step.samples();
             samples.app.extend(own.app);
@@ -183,7 +210,9 @@ impl Lens {
     pub(super) fn unreachable_value(&self) -> Option<&Value> {
         let values = self.steps.iter().find_map(|step| match step {
             Step::Values(values) => Some(values),
-            Step::Transform(_) | Step::Boolean { .. } | Step::Date(_) | Step::Expression(_) => None,
+            Step::Transform(_) | Step::Boolean { .. } | Step::Date(_) | Step::Expression(_) | Step::Pieces { .. } => {
+                None
+            }
         })?;
         let wanted = |pair: &PerSide<Value>| self.apply(Side::Remote, pair.app.clone());
         let pair = values.pairs.iter().find(|pair| !wanted(pair).is_ok_and(|value| value.same(&pair.remote)));
@@ -193,7 +222,9 @@ impl Lens {
 
 impl Step {
     fn apply(&self, to: Side, value: Value) -> Result<Value, String> {
-        if matches!(&value, Value::Null) || value.as_str() == Some("") {
+        // The empty text is the list without entries, and back.
+        let passes = value.as_str() == Some("") && !matches!(self, Step::Pieces { .. });
+        if passes || matches!(&value, Value::Null) {
             return Ok(value);
         }
         match self {
@@ -202,6 +233,8 @@ impl Step {
             Step::Date(dates) => dates.apply(to, &value),
             Step::Values(values) => values.apply(to, &value),
             Step::Expression(expression) => expression.apply(to, &value),
+            Step::Pieces { by, text_on } if *text_on == to => by.join_list(&value),
+            Step::Pieces { by, .. } => by.split_list(&value),
         }
     }
 
@@ -212,6 +245,9 @@ impl Step {
             Step::Date(dates) => PerSide::from_fn(|side| dates.forms[side].shape()),
             Step::Values(values) => PerSide::from_fn(|side| Shape::of_all(values.pairs.iter().map(|pair| &pair[side]))),
             Step::Expression(_) => PerSide::from_fn(|_| Shape::Any),
+            Step::Pieces { text_on, .. } => {
+                PerSide::from_fn(|side| if side == *text_on { Shape::Text } else { Shape::List })
+            }
         }
     }
 
@@ -222,6 +258,8 @@ impl Step {
             Step::Date(_) => "date",
             Step::Values(_) => "values",
             Step::Expression(_) => "expression",
+            Step::Pieces { text_on: Side::App, .. } => "split",
+            Step::Pieces { text_on: Side::Remote, .. } => "join",
         }
     }
 
@@ -232,6 +270,7 @@ impl Step {
             Step::Date(dates) => dates.identity(),
             Step::Values(values) => values.identity(),
             Step::Expression(expression) => expression.identity(),
+            Step::Pieces { by, .. } => format!("{}:{}", self.name(), by.identity()),
         }
     }
 
@@ -243,6 +282,14 @@ impl Step {
             Step::Values(values) => PerSide::from_fn(|side| {
                 values.pairs.iter().map(|pair| pair[side].clone()).chain(values.default[side].clone()).collect()
             }),
+            Step::Pieces { by, text_on } => {
+                let s = &by.separator;
+                let texts =
+                    ["aSb", "SaSSbS", "S", "a Sb", "SS"].map(|text| Value::string(text.replace('S', s))).to_vec();
+                let list = |texts: &[&str]| Value::Array(texts.iter().map(|text| Value::string(*text)).collect());
+                let lists = vec![list(&[]), list(&["a"]), list(&["a", "b"]), list(&[" a ", "b"]), list(&[s, "a"])];
+                PerSide::from_fn(|side| if side == *text_on { texts.clone() } else { lists.clone() })
+            }
         }
     }
 }
@@ -287,6 +334,8 @@ impl Shape {
             Shape::Text => "a text",
             Shape::Number => "a number",
             Shape::Boolean => "a boolean",
+            Shape::List => "a list",
+            Shape::Object => "an object",
             Shape::Any => "any value",
         }
     }
@@ -345,7 +394,7 @@ impl Values {
         }
         match (&self.default[to], Shape::of(value)) {
             (Some(default), Shape::Text | Shape::Number | Shape::Boolean) => Ok(default.clone()),
-            (None, _) | (Some(_), Shape::Any) => {
+            (None, _) | (Some(_), Shape::List | Shape::Object | Shape::Any) => {
                 let mut known: Vec<String> =
                     self.pairs.iter().take(MAX_LISTED).map(|pair| shown_value(&pair[from])).collect();
                 if self.pairs.len() > MAX_LISTED {
@@ -415,6 +464,15 @@ fn text_to_number(value: &Value) -> Result<Value, String> {
             Err(format!("it is a {}, not a text", value.kind()))
         }
     }
+}
+
+/// Lists of so many values, as several paths hold them.
+fn list_samples(number: usize) -> Vec<Value> {
+    let all = ["\"a\"", "null", "\"B c\"", "\"\"", "1", "\"d;e, f\"", "true", "\" g \"", "0.50"];
+    let all: Vec<Value> = all.iter().filter_map(|json| Value::from_json(json).ok()).collect();
+    let list = |first: usize, step: usize| (0..number).map(|n| all[(first + n * step) % all.len()].clone()).collect();
+    let starts = (0..all.len()).flat_map(|first| (0..4).map(move |step| (first, step)));
+    starts.map(|(first, step)| Value::Array(list(first, step))).collect()
 }
 
 /// Values that are hard to carry, of every kind.

@@ -8,6 +8,7 @@ use super::compile;
 use super::extract::{Found, Trie};
 use super::filter::Condition;
 use super::lens::Lens;
+use super::place::Place;
 use super::rules::Rules;
 use super::shown_value;
 use super::spec::{ConflictPolicy, MappingSpec, Owner};
@@ -29,9 +30,11 @@ pub struct Field {
     pub no: FieldNo,
     /// Its name in the sync.
     pub name: String,
-    /// Where it stands on each side. A constant is not read from the side it comes
-    /// from; its path there is its name.
+    /// Where it stands on each side; a name for it where that is more than one path, or an
+    /// entry of a list. A constant is not read from the side it comes from; its path there
+    /// is its name.
     pub paths: PerSide<Path>,
+    pub(super) places: PerSide<Place>,
     /// Which side decides it. In a one-way sync, the side the changes come from.
     pub owner: Owner,
     /// Who wins a true conflict; matters for shared fields only.
@@ -62,6 +65,8 @@ pub struct Mapping {
     pub(super) direction: Direction,
     pub(super) filter: Vec<Condition>,
     pub(super) tries: PerSide<Trie>,
+    /// How many paths they have.
+    pub(super) num_slots: PerSide<usize>,
 }
 
 /// A record's fields in the app's form, in the order of [`Mapping::fields`].
@@ -156,19 +161,27 @@ impl Mapping {
     /// path passes. A fault of one field is in the answer instead.
     pub fn read(&self, side: Side, body: &Body) -> Result<Fields, RecordFault> {
         let found = self.tries[side]
-            .find(body.as_str(), self.fields.len())
+            .find(body.as_str(), self.num_slots[side])
             .map_err(|bad| RecordFault { place: bad.place, reason: bad.reason })?;
-        let reads = self.fields.iter().zip(found).map(|(field, found)| field.read(side, found));
+        let (first, mut further) = found.split_at(self.fields.len());
+        let reads = self.fields.iter().zip(first).map(|(field, found)| {
+            let (own, rest) = further.split_at(field.num_further(side));
+            further = rest;
+            field.read(side, found, own)
+        });
         Ok(Fields(reads.collect()))
     }
 
-    /// Respells a value in a side's form. Absent stays absent, null stays null.
+    /// Respells a value in a side's form. Absent stays absent, null stays null, except in an
+    /// entry of a list and where the field stands at several paths: there it is taken away.
     ///
     /// # Errors
     /// When the lens cannot carry the value.
     pub fn to_side(&self, side: Side, field: usize, value: Option<&Value>) -> Result<Option<Value>, FieldFault> {
         let field = &self.fields[field];
-        let Some(value) = value.filter(|_| !field.comes_from(side)) else { return Ok(None) };
+        // Where more than one path or an entry is cleared, nothing is left to be null.
+        let goes = |value: &Value| field.comes_from(side) || field.needs_current(side) && *value == Value::Null;
+        let Some(value) = value.filter(|value| !goes(value)) else { return Ok(None) };
         match side {
             Side::App => Ok(Some(value.clone())),
             Side::Remote => field.lens.apply(side, value.clone()).map(Some).map_err(|reason| field.fault(side, reason)),
@@ -273,33 +286,61 @@ impl Field {
             Some((from, value)) => format!("constant:{from}:{value}"),
             None => self.lens.identity(),
         };
-        format!("{} app={} remote={} {lens}", Value::string(&*self.name), self.paths.app, self.paths.remote)
+        let [app, remote] = Side::BOTH.map(|side| self.places[side].identity(&self.paths[side]));
+        format!("{} app={app} remote={remote} {lens}", Value::string(&*self.name))
     }
 
-    fn read(&self, side: Side, found: Found<'_>) -> FieldRead {
+    /// How many paths it has on a side beyond the first.
+    pub(super) fn num_further(&self, side: Side) -> usize {
+        match &self.places[side] {
+            Place::Path | Place::Entry(_) => 0,
+            Place::Parts(parts) => parts.paths.len() - 1,
+        }
+    }
+
+    fn read(&self, side: Side, found: &Found<'_>, further: &[Found<'_>]) -> FieldRead {
         if let Some((from, value)) = &self.constant
             && *from == side
         {
             return FieldRead::Value(Some(value.clone()));
         }
-        let raw = match found {
-            Found::Absent => return FieldRead::Value(None),
-            Found::Blocked(reason) => return FieldRead::Fault(self.fault(side, reason)),
-            Found::Raw(raw) => raw,
+        let value = match &self.places[side] {
+            Place::Path => decoded(found),
+            Place::Entry(entry) => decoded(found).and_then(|list| entry.read(list.as_ref())),
+            Place::Parts(parts) => {
+                let values = std::iter::once(found).chain(further).map(decoded).collect::<Result<_, _>>();
+                values.and_then(|values| parts.read(values))
+            }
         };
-        let value = Value::from_raw(raw).map_err(|error| super::shown(&error.to_string()));
-        let value = value.and_then(|value| match side {
-            Side::App => Ok(value),
-            Side::Remote => self.lens.apply(Side::App, value),
+        let value = value.and_then(|value| match (side, value) {
+            (_, None) => Ok(None),
+            (Side::App, value) => Ok(value),
+            (Side::Remote, Some(value)) => self.lens.apply(Side::App, value).map(Some),
         });
         match value {
-            Ok(value) => FieldRead::Value(Some(value)),
+            Ok(value) => FieldRead::Value(value),
             Err(reason) => FieldRead::Fault(self.fault(side, reason)),
         }
     }
 
-    fn fault(&self, side: Side, reason: String) -> FieldFault {
-        FieldFault { field: self.name.clone(), path: self.paths[side].to_string(), reason }
+    pub(super) fn fault(&self, side: Side, reason: String) -> FieldFault {
+        FieldFault { field: self.name.clone(), path: self.place_text(side), reason }
+    }
+
+    /// Where it stands on a side, for messages.
+    pub(super) fn place_text(&self, side: Side) -> String {
+        match &self.places[side] {
+            Place::Path | Place::Entry(_) => self.paths[side].to_string(),
+            Place::Parts(parts) => parts.paths.iter().map(Path::to_string).collect::<Vec<_>>().join(" + "),
+        }
+    }
+}
+
+fn decoded(found: &Found<'_>) -> Result<Option<Value>, String> {
+    match found {
+        Found::Absent => Ok(None),
+        Found::Blocked(reason) => Err(reason.clone()),
+        Found::Raw(raw) => Value::from_raw(raw).map(Some).map_err(|error| super::shown(&error.to_string())),
     }
 }
 

@@ -8,7 +8,7 @@
 //! own writes back. A record that does not fit yields a fault that names the field, the
 //! path and the reason, and harms nothing else.
 
-mod by_hand;
+pub mod by_hand;
 pub mod case;
 mod compile;
 mod compose;
@@ -16,6 +16,7 @@ mod contact;
 mod dates;
 pub mod decide;
 mod decimal;
+mod entry;
 mod expression;
 mod extract;
 mod filter;
@@ -25,6 +26,8 @@ pub mod lifecycle;
 pub mod mapping;
 pub mod merge;
 pub mod now;
+mod pieces;
+mod place;
 pub mod plan;
 mod rules;
 pub mod run;

@@ -58,18 +58,19 @@ impl Kind {
         }
     }
 
-    /// The kind of value a lens would have to take; `None` where no lens takes it.
-    pub(super) fn shape(self) -> Option<Shape> {
+    /// The kind of value a lens would have to take.
+    pub(super) fn shape(self) -> Shape {
         match self {
-            Kind::Text | Kind::Date | Kind::DateTime => Some(Shape::Text),
-            Kind::Number | Kind::Integer => Some(Shape::Number),
-            Kind::Boolean => Some(Shape::Boolean),
-            Kind::List | Kind::Object => None,
+            Kind::Text | Kind::Date | Kind::DateTime => Shape::Text,
+            Kind::Number | Kind::Integer => Shape::Number,
+            Kind::Boolean => Shape::Boolean,
+            Kind::List => Shape::List,
+            Kind::Object => Shape::Object,
         }
     }
 
     pub(super) fn is_number(self) -> bool {
-        self.shape() == Some(Shape::Number)
+        self.shape() == Shape::Number
     }
 
     /// Whether a value other than null is of the type.

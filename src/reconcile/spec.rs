@@ -7,6 +7,8 @@ use std::ops::Range;
 
 use super::dates::Form;
 use super::lens::Transform;
+use super::pieces::Rest;
+use super::place::{MAX_PARTS, Place};
 use super::rules::Kind;
 use crate::model::document::{Item, Located, Problems, Table, nearest};
 use crate::model::path::Path;
@@ -65,7 +67,12 @@ pub(super) type EnumValues = Vec<(Located<String>, Located<Value>)>;
 #[derive(Debug, Clone)]
 pub(super) struct FieldSpec {
     pub(super) name: Located<String>,
-    pub(super) paths: PerSide<Option<Located<Path>>>,
+    pub(super) places: PerSide<Option<Located<Stands>>>,
+    /// Between the pieces of the app's text.
+    pub(super) split: Option<Located<String>>,
+    /// Between the pieces of the remote's text.
+    pub(super) join: Option<Located<String>>,
+    pub(super) rest: Option<Located<Rest>>,
     pub(super) owner: Option<Located<Owner>>,
     pub(super) conflict: Option<Located<ConflictPolicy>>,
     pub(super) required: Option<Located<bool>>,
@@ -84,6 +91,15 @@ pub(super) struct FieldSpec {
     pub(super) max: Option<Located<Number>>,
     pub(super) pattern: Option<Located<String>>,
     pub(super) one_of: Option<Located<Vec<Located<Value>>>>,
+}
+
+/// Where a field stands on a side, as declared.
+#[derive(Debug, Clone)]
+pub(super) enum Stands {
+    /// At one path or in one entry of a list.
+    Once(Path, Place),
+    /// At several paths.
+    Several(Vec<Path>),
 }
 
 #[derive(Debug, Clone)]
@@ -168,7 +184,7 @@ impl MappingSpec {
 impl FieldSpec {
     fn parse(name: Located<String>, item: Item<'_>, problems: &Problems) -> Option<Self> {
         if let Ok(text) = item.text() {
-            let remote = path(text, problems);
+            let remote = place(text, problems);
             return Some(Self::plain(name, PerSide { app: None, remote }));
         }
         let Ok(table) = item.table(&format!("sync.fields.{}", name.value)) else {
@@ -183,11 +199,12 @@ impl FieldSpec {
     }
 
     fn parse_table(name: Located<String>, table: &Table<'_>) -> Self {
-        let problems = table.problems();
-        let path_of = |key| table.text(key).and_then(|text| path(text, problems));
         Self {
             name,
-            paths: PerSide { app: path_of("app"), remote: path_of("remote") },
+            places: PerSide::from_fn(|side| stands(table, side.as_str())),
+            split: separator(table, "split"),
+            join: separator(table, "join"),
+            rest: word(table, "rest", &[("first", Rest::First), ("last", Rest::Last)]),
             owner: word(table, "owner", &OWNERS),
             conflict: word(table, "conflict", &CONFLICTS),
             required: table.boolean("required"),
@@ -209,10 +226,13 @@ impl FieldSpec {
         }
     }
 
-    fn plain(name: Located<String>, paths: PerSide<Option<Located<Path>>>) -> Self {
+    fn plain(name: Located<String>, places: PerSide<Option<Located<Stands>>>) -> Self {
         Self {
             name,
-            paths,
+            places,
+            split: None,
+            join: None,
+            rest: None,
             owner: None,
             conflict: None,
             required: None,
@@ -235,19 +255,69 @@ impl FieldSpec {
     }
 }
 
-fn path(text: Located<String>, problems: &Problems) -> Option<Located<Path>> {
-    match text.value.parse::<Path>() {
-        Ok(path) if path.segments().len() > MAX_PATH_KEYS => {
+/// One or several paths.
+fn stands(table: &Table<'_>, key: &str) -> Option<Located<Stands>> {
+    let item = table.item(key)?;
+    if let Ok(text) = item.text() {
+        return place(text, table.problems());
+    }
+    let Ok(_) = item.list() else {
+        let message = format!("'{key}' must be a text or a list of texts, not {}", item.kind());
+        table.problems().add_with_help(
+            item.span(),
+            message,
+            "write a path, or several: [\"first_name\", \"last_name\"]",
+        );
+        return None;
+    };
+    let before = table.problems().len();
+    let mut paths = Vec::new();
+    for text in table.texts(key)? {
+        let span = text.span.clone();
+        match place(text, table.problems())?.value {
+            Stands::Once(path, Place::Path) => paths.push(path),
+            Stands::Once(..) | Stands::Several(_) => {
+                let message = "an entry of a list cannot be one of several paths";
+                table.problems().add_with_help(span, message, "make it a field of its own");
+            }
+        }
+    }
+    if table.problems().len() > before {
+        return None;
+    }
+    if !(2..=MAX_PARTS).contains(&paths.len()) {
+        let message = format!("'{key}' must be a path or from 2 to {MAX_PARTS} of them, not {}", paths.len());
+        table.problems().add_with_help(item.span(), message, "write a single one as a text");
+        return None;
+    }
+    Some(Located { value: Stands::Several(paths), span: item.span() })
+}
+
+fn place(text: Located<String>, problems: &Problems) -> Option<Located<Stands>> {
+    match Place::parse(&text.value) {
+        Ok((path, _)) if path.segments().len() > MAX_PATH_KEYS => {
             problems.add(text.span, format!("a path may have at most {MAX_PATH_KEYS} keys"));
             None
         }
-        Ok(value) => Some(Located { value, span: text.span }),
+        Ok((path, place)) => Some(Located { value: Stands::Once(path, place), span: text.span }),
         Err(error) => {
-            let help = "write keys with dots between them, and a key that holds a dot in quotes: meta.\"a.b\"";
-            problems.add_with_help(text.span, error.to_string(), help);
+            let help =
+                "write keys with dots between them, and a key that holds a dot or a bracket in quotes: meta.\"a.b\"";
+            problems.add_with_help(text.span, error, help);
             None
         }
     }
+}
+
+/// What stands between the pieces of a text.
+fn separator(table: &Table<'_>, key: &str) -> Option<Located<String>> {
+    let text = table.text(key)?;
+    if text.value.is_empty() {
+        let message = format!("'{key}' is empty: nothing would separate the pieces");
+        table.problems().add_with_help(text.span, message, "write what stands between them, such as \" \" or \";\"");
+        return None;
+    }
+    Some(text)
 }
 
 /// One of a few words.

@@ -20,6 +20,7 @@ mod planted;
 #[cfg(feature = "tls-ring")]
 mod sandbox_webhooks;
 mod schedules;
+mod shapes;
 #[cfg(feature = "simulate")]
 mod simulation;
 mod triggers;

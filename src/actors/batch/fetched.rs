@@ -417,8 +417,12 @@ impl Fetched {
             Ok(page) => {
                 let snapshot = self.core.snapshot()?;
                 let mut others = Vec::new();
+                let sought = case.seen[side.other()].as_ref().and_then(|seen| seen.fields.as_ref()?.as_ref().ok());
                 for entry in page.entries {
                     let Entry::Live(record) = &entry else { continue };
+                    if sought.is_some_and(|sought| self.sync.mapping.is_found_besides(side, sought, &record.body)) {
+                        continue;
+                    }
                     let id = record.id.clone();
                     let pair = snapshot.pair_by_id(self.core.conn, self.sync.no, side, &id)?;
                     let known = pair.map(|pair| self.candidate(&snapshot, pair, side)).transpose()?.flatten();

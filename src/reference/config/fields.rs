@@ -1,6 +1,6 @@
 //! The keys of one field of `[sync.fields]`: the mapping language.
 
-use crate::reference::key::{Group, Holds, Key, SCALAR, When, boolean, key, path, table, text, whole, word};
+use crate::reference::key::{Group, Holds, Key, PATHS, SCALAR, When, boolean, key, table, text, whole, word};
 
 pub(in crate::reference) static FIELD: Group = Group {
     heading: "An entry of `[sync.fields]`",
@@ -13,8 +13,16 @@ pub(in crate::reference) static FIELD: Group = Group {
 
 /// Where the field stands and who decides it.
 const PLACES: &[Key] = &[
-    path("app", "the path in your app").otherwise("the name").example("\"profile.name\""),
-    path("remote", "the path in the remote").example("\"properties.name\""),
+    key(
+        "app",
+        PATHS,
+        "the path in your app, an entry of a list (`phones[type=work].number`, `mails[first].address`, \
+         `mails[only].address`), or several paths that are one value",
+    )
+    .otherwise("the name")
+    .example("\"profile.name\"")
+    .wrong("\"phones[last].number\""),
+    key("remote", PATHS, "the same in the remote").example("\"properties.name\"").wrong("[\"properties.name\"]"),
     word("owner", &["app", "remote", "shared"], "the side that decides")
         .otherwise("`shared` in two-way syncs, else the source")
         .example("\"shared\""),
@@ -30,7 +38,7 @@ const PLACES: &[Key] = &[
 
 const WORDS: &[&str] = &["lowercase", "uppercase", "trim", "number_to_text", "text_to_number"];
 
-/// How the two sides spell it. `values`, `boolean`, `date` and the expressions exclude each other.
+/// How the two sides spell it. `values`, `boolean`, `date`, `split`, `join` and the expressions exclude each other.
 static FORMS: &[Key] = &[
     key(
         "transform",
@@ -43,6 +51,25 @@ static FORMS: &[Key] = &[
     table("values_default", &VALUES_DEFAULT).with("values = { free = \"F\", pro = \"P\" }"),
     table("boolean", &BOOLEAN),
     table("date", &DATE),
+    text(
+        "split",
+        "what stands between the pieces of your app's text; the remote has their list, or each of them at a path of its \
+         own",
+    )
+    .with("remote = [\"properties.first_name\", \"properties.last_name\"]")
+    .example("\" \"")
+    .wrong("\"\""),
+    text(
+        "join",
+        "what stands between the pieces of the remote's text; your app has their list, or each of them at a path of its \
+         own",
+    )
+    .example("\";\"")
+    .wrong("\"\""),
+    word("rest", &["first", "last"], "which of several paths takes what is left of a text that has more pieces")
+        .default("\"last\"")
+        .with("remote = [\"properties.first_name\", \"properties.last_name\"]\nsplit = \" \"")
+        .example("\"first\""),
     text(
         "to_remote",
         "an expression that makes the remote's value of your app's, `value`: operators, `if … else`, slices and the \
