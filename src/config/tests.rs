@@ -209,7 +209,7 @@ const CONNECTION_PROBLEMS: &[Case] = &[
         "connector = 'connectors/broken.toml'",
         &[
             "connectors/broken.toml:1:8: 'name' must be a text, not integer",
-            "connectors/broken.toml:2:1: [object.contacts.list] is missing: how are all records listed?",
+            "connectors/broken.toml:2:1: [object.contacts.list] is missing: how are all records listed? (add path = \"/contacts\", or list = { get = \"/contacts\" })",
         ],
     ),
     ("", URL, "", &["s.toml:2:1: 'base_url' is missing in [connection]"]),
@@ -597,7 +597,7 @@ const TOGETHER_PROBLEMS: &[Case] = &[
         "id = 'acme'\nscope = 'a'",
         &[
             "connectors/broken.toml:1:8: 'name' must be a text, not integer",
-            "connectors/broken.toml:2:1: [object.contacts.list] is missing: how are all records listed?",
+            "connectors/broken.toml:2:1: [object.contacts.list] is missing: how are all records listed? (add path = \"/contacts\", or list = { get = \"/contacts\" })",
         ],
     ),
     (

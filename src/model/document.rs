@@ -6,9 +6,12 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
+use std::rc::Rc;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
+
+use super::value::Value;
 
 #[cfg(test)]
 pub(crate) mod asked;
@@ -134,8 +137,24 @@ pub struct Table<'d> {
     name: String,
     span: Range<usize>,
     entries: &'d DeTable<'d>,
+    /// Other tables that stand for what this one leaves out, the nearest first. They are
+    /// read on their own somewhere else, so their unknown keys are not noted here.
+    behind: Vec<&'d DeTable<'d>>,
+    /// What names in its texts stand for, such as `{path}`; tables within have the same.
+    given: Rc<Vec<(&'static str, Value)>>,
     problems: &'d Problems,
     known: RefCell<BTreeSet<String>>,
+}
+
+/// What a key says about a part that may also be left out.
+#[derive(Debug)]
+pub enum Part<'d> {
+    /// Nothing.
+    Unsaid,
+    /// `false`: it is not there.
+    Off,
+    /// A table.
+    There(Table<'d>),
 }
 
 /// A key's value, not yet typed.
@@ -155,7 +174,46 @@ impl<'d> Table<'d> {
     }
 
     fn new(name: String, span: Range<usize>, entries: &'d DeTable<'d>, problems: &'d Problems) -> Self {
-        Self { name, span, entries, problems, known: RefCell::default() }
+        Self { name, span, entries, behind: Vec::new(), given: Rc::default(), problems, known: RefCell::default() }
+    }
+
+    /// The same table, with another that stands for what it leaves out.
+    #[must_use]
+    pub fn before(mut self, other: &Table<'d>) -> Self {
+        self.behind.push(other.entries);
+        self.behind.extend(&other.behind);
+        self
+    }
+
+    /// The same table under another name and at another place, for messages.
+    #[must_use]
+    pub fn told_as(mut self, name: String, span: Range<usize>) -> Self {
+        (self.name, self.span) = (name, span);
+        self
+    }
+
+    /// The same table, in whose texts these names stand for something.
+    #[must_use]
+    pub fn giving(mut self, given: Vec<(&'static str, Value)>) -> Self {
+        self.given = Rc::new(given);
+        self
+    }
+
+    /// The same table with the names of another one.
+    #[must_use]
+    pub fn given_as(mut self, other: &Table<'d>) -> Self {
+        self.given = Rc::clone(&other.given);
+        self
+    }
+
+    /// What a name in its texts stands for.
+    #[must_use]
+    pub fn given(&self, name: &str) -> Option<&Value> {
+        self.given.iter().find(|(other, _)| *other == name).map(|(_, value)| value)
+    }
+
+    fn layers(&self) -> impl Iterator<Item = &'d DeTable<'d>> {
+        std::iter::once(self.entries).chain(self.behind.iter().copied())
     }
 
     /// Place of the table's heading.
@@ -180,13 +238,44 @@ impl<'d> Table<'d> {
     #[must_use]
     pub fn item(&self, key: &str) -> Option<Item<'d>> {
         self.know(key);
-        self.entries.get(key).map(|value| Item { value, problems: self.problems })
+        self.layers().find_map(|layer| layer.get(key)).map(|value| Item { value, problems: self.problems })
+    }
+
+    /// A table at a key, with those behind it at the same key, or `false`.
+    #[must_use]
+    pub fn part(&self, key: &str, name: &str) -> Part<'d> {
+        self.know(key);
+        let mut part: Option<Table<'d>> = None;
+        for value in self.layers().filter_map(|layer| layer.get(key)) {
+            let item = Item { value, problems: self.problems };
+            match (item.table(name), &mut part) {
+                (Ok(table), Some(part)) => part.behind.push(table.entries),
+                (Ok(table), None) => part = Some(table.given_as(self)),
+                // What is said first counts.
+                (Err(_), Some(_)) => {}
+                (Err(_), None) if item.boolean().is_ok_and(|is| !is.value) => return Part::Off,
+                (Err(_), None) => {
+                    let message = format!("'{key}' must be a table, or false where there is none, not {}", item.kind());
+                    self.problems.add(item.span(), message);
+                    return Part::Off;
+                }
+            }
+        }
+        part.map_or(Part::Unsaid, Part::There)
+    }
+
+    /// Those of some keys that there are, in the nearest table that has any.
+    #[must_use]
+    pub fn nearest_of(&self, keys: &[&'static str]) -> Vec<&'static str> {
+        keys.iter().for_each(|key| self.know(key));
+        let found = |layer: &DeTable<'_>| keys.iter().copied().filter(|key| layer.get(*key).is_some()).collect();
+        self.layers().map(found).find(|found: &Vec<_>| !found.is_empty()).unwrap_or_default()
     }
 
     /// The key is one that is asked for here.
     fn know(&self, key: &str) {
         #[cfg(test)]
-        asked::key(self.entries, key);
+        self.layers().for_each(|layer| asked::key(layer, key));
         self.known.borrow_mut().insert(key.to_owned());
     }
 
@@ -219,7 +308,7 @@ impl<'d> Table<'d> {
     /// A table.
     #[must_use]
     pub fn table(&self, key: &str) -> Option<Table<'d>> {
-        self.typed(key, |item| item.table(key))
+        self.typed(key, |item| item.table(key)).map(|table| table.given_as(self))
     }
 
     /// A list of tables: `[[key]]`.
@@ -249,7 +338,7 @@ impl<'d> Table<'d> {
     /// Like [`Table::text`], and a problem when the key is absent.
     #[must_use]
     pub fn required_text(&self, key: &str) -> Option<Located<String>> {
-        if self.entries.get(key).is_none() {
+        if self.item(key).is_none() {
             self.missing(key);
         }
         self.text(key)
@@ -258,7 +347,7 @@ impl<'d> Table<'d> {
     /// Like [`Table::table`], and a problem when the key is absent.
     #[must_use]
     pub fn required_table(&self, key: &str) -> Option<Table<'d>> {
-        if self.entries.get(key).is_none() {
+        if self.item(key).is_none() {
             self.missing(key);
         }
         self.table(key)
@@ -419,7 +508,7 @@ impl<'d> Item<'d> {
     ///
     /// # Errors
     /// With what was wanted: a float that JSON cannot say (`nan`, `inf`).
-    pub fn value(self) -> Result<super::value::Value, &'static str> {
+    pub fn value(self) -> Result<Value, &'static str> {
         use super::value::{Number, Value};
         Ok(match self.value.get_ref() {
             DeValue::String(text) => Value::String(text.to_string()),

@@ -17,6 +17,8 @@ pub(super) struct Group {
     pub keys: &'static [&'static [Key]],
     /// Exactly one of these stands in it.
     pub one_of: &'static [&'static str],
+    /// Where none of these stands in it, the `path` of the object may bring one.
+    pub brought: bool,
     /// The static's name and its source file, for whoever has to add a key.
     #[cfg_attr(not(test), expect(dead_code, reason = "the tests say it"))]
     pub declared_in: (&'static str, &'static str),

@@ -60,7 +60,8 @@ fn section(group: &Group, page: &mut String) {
     page.push_str(&format!("\n## {heading}\n\n{}{}.\n", about[..1].to_uppercase(), &about[1..]));
     if !group.one_of.is_empty() {
         let names: Vec<String> = group.one_of.iter().map(|name| code(name)).collect();
-        page.push_str(&format!("\nExactly one of {}.\n", names.join(", ")));
+        let or_none = if group.brought { ", or none where the object's `path` brings it" } else { "" };
+        page.push_str(&format!("\nExactly one of {}{or_none}.\n", names.join(", ")));
     }
     page.push_str("\n| Key | Holds | Needed | Default | Means | Example |\n|---|---|---|---|---|---|\n");
     for key in group.keys() {

@@ -28,7 +28,10 @@ fn table(group: &Group, path: &str) -> Map<String, Value> {
         schema.insert("required".to_owned(), json!(required));
     }
     if !group.one_of.is_empty() {
-        let each: Vec<Value> = group.one_of.iter().map(|name| json!({ "required": [name] })).collect();
+        let mut each: Vec<Value> = group.one_of.iter().map(|name| json!({ "required": [name] })).collect();
+        if group.brought {
+            each.push(json!({ "not": { "anyOf": each } }));
+        }
         schema.insert("oneOf".to_owned(), json!(each));
     }
     let dependencies = dependencies(group);
@@ -115,7 +118,7 @@ fn holds(holds: &Holds, path: &str) -> Map<String, Value> {
     let schema = match holds {
         Holds::Text => json!({ "type": "string" }),
         Holds::Path => json!({ "type": "string" }),
-        Holds::Endpoint => json!({ "type": "string", "pattern": "^/" }),
+        Holds::Endpoint => json!({ "type": "string", "pattern": "^(/|\\{path\\})" }),
         Holds::Header => json!({ "type": "string", "pattern": "^[A-Za-z0-9!#$%&'*+.^_`|~-]+$" }),
         Holds::Character => json!({ "type": "string", "minLength": 1, "maxLength": 1 }),
         Holds::Duration => json!({ "type": "string", "pattern": "^[0-9]+ *(ms|s|m|h|d) *$" }),

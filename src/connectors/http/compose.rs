@@ -195,30 +195,34 @@ fn strip(object: &ObjectSpec, record: &mut Value, keep_id: bool) {
     }
 }
 
-/// A body template with its names filled in.
+/// A body template with its names filled in. A key whose name stands for nothing in this write
+/// is left out, so that one template serves for several operations.
 pub(super) fn fill(template: &Value, names: &Names<'_>) -> Value {
-    let text = |text: Option<&str>| text.map_or(Value::Null, Value::string);
+    filled(template, names).unwrap_or(Value::Null)
+}
+
+fn filled(template: &Value, names: &Names<'_>) -> Option<Value> {
+    let text = |text: Option<&str>| text.map(Value::string);
     match template {
         Value::String(name) => match name.as_str() {
-            "{record}" => names.record.clone(),
-            "{id}" => names.id.map_or(Value::Null, |(spec, id)| spec.value(id.as_str())),
+            "{record}" => Some(names.record.clone()),
+            "{id}" => names.id.map(|(spec, id)| spec.value(id.as_str())),
             "{version}" => text(names.version.map(Version::as_str)),
             "{external_id}" => text(names.create.map(|create| create.external_id.as_str())),
             "{idempotency_key}" => text(names.create.map(|create| create.idempotency_key.as_str())),
             TRACE => text(names.trace),
             _ => match (record_path(name), id_part(name)) {
-                (Some(path), _) => names.record.get(&path).cloned().unwrap_or(Value::Null),
-                (None, Some(part)) => {
-                    names.id.and_then(|(spec, id)| spec.part(id.as_str(), part)).unwrap_or(Value::Null)
-                }
-                (None, None) => template.clone(),
+                (Some(path), _) => names.record.get(&path).cloned(),
+                (None, Some(part)) => names.id.and_then(|(spec, id)| spec.part(id.as_str(), part)),
+                (None, None) => Some(template.clone()),
             },
         },
-        Value::Array(items) => Value::Array(items.iter().map(|item| fill(item, names)).collect()),
+        Value::Array(items) => Some(Value::Array(items.iter().map(|item| fill(item, names)).collect())),
         Value::Object(entries) => {
-            Value::Object(entries.iter().map(|(key, value)| (key.clone(), fill(value, names))).collect())
+            let filled = entries.iter().filter_map(|(key, value)| Some((key.clone(), filled(value, names)?)));
+            Some(Value::Object(filled.collect()))
         }
-        Value::Null | Value::Bool(_) | Value::Number(_) => template.clone(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => Some(template.clone()),
     }
 }
 

@@ -14,7 +14,7 @@ use super::transport::Method;
 pub(in crate::connectors) fn sub<'d>(table: &Table<'d>, key: &str, name: &str) -> Option<Table<'d>> {
     let item = table.item(key)?;
     match item.table(name) {
-        Ok(table) => Some(table),
+        Ok(within) => Some(within.given_as(table)),
         Err(wanted) => {
             table.problems().add(item.span(), format!("[{name}] must be {wanted}, not {}", item.kind()));
             None
@@ -142,12 +142,11 @@ pub(super) fn number(table: &Table<'_>, key: &str, least: u64, most: u64) -> Opt
 /// The endpoint of a table: exactly one of the methods allowed there, with its path.
 /// Where that is not so, a problem is noted and a stand-in goes on to the other checks.
 pub(super) fn endpoint(table: &Table<'_>, allowed: &[&str]) -> Endpoint {
-    let mut found = Vec::new();
-    for (key, method) in Method::ALL {
-        if allowed.contains(&key) && table.item(key).is_some() {
-            found.push((key, method));
-        }
-    }
+    let methods: Vec<_> = Method::ALL.into_iter().filter(|(key, _)| allowed.contains(key)).collect();
+    let keys: Vec<&'static str> = methods.iter().map(|(key, _)| *key).collect();
+    // A method that is said here stands for one that is said behind.
+    let said = table.nearest_of(&keys);
+    let found: Vec<_> = methods.into_iter().filter(|(key, _)| said.contains(key)).collect();
     match found[..] {
         [_] => {}
         [] => {
@@ -190,9 +189,15 @@ pub(super) fn set_content_type(table: &Table<'_>, endpoint: &mut Endpoint) {
     }
 }
 
-fn path_template(table: &Table<'_>, key: &str) -> Option<PathTemplate> {
+pub(super) fn path_template(table: &Table<'_>, key: &str) -> Option<PathTemplate> {
     let text = table.text(key)?;
-    match parse_path_template(&text.value) {
+    let mut filled = text.value.clone();
+    for name in ["{path}", "{object}"] {
+        if let Some(Value::String(given)) = table.given(name) {
+            filled = filled.replace(name, given);
+        }
+    }
+    match parse_path_template(&filled) {
         Ok(template) => Some(template),
         Err((message, help)) => {
             table.problems().add_with_help(text.span, format!("'{}' {message}", text.value), help);
@@ -202,6 +207,9 @@ fn path_template(table: &Table<'_>, key: &str) -> Option<PathTemplate> {
 }
 
 fn parse_path_template(text: &str) -> Result<PathTemplate, (&'static str, &'static str)> {
+    if text.starts_with("{path}") {
+        return Err(("holds {path}, which the object does not declare", "add path = \"/contacts\" to the object"));
+    }
     if !text.starts_with('/') {
         return Err(("is no path", "a path begins with '/' and is appended to the connection's base_url"));
     }
@@ -224,7 +232,9 @@ fn parse_path_template(text: &str) -> Result<PathTemplate, (&'static str, &'stat
             "external_id" => Piece::ExternalId,
             _ => match name.strip_prefix("id.") {
                 Some(part) => Piece::IdPart(part.to_owned()),
-                None => return Err(("holds an unknown name in braces", "known: {id}, {external_id}")),
+                None => {
+                    return Err(("holds an unknown name in braces", "known: {id}, {external_id}, {path}, {object}"));
+                }
             },
         });
         rest = after;

@@ -7,7 +7,7 @@ use crate::connectors::trial::DeclaredTimes;
 use crate::connectors::webhook::declared::webhook;
 use crate::connectors::webhook::payload::WebhookSpec;
 use crate::model::budget::Limits;
-use crate::model::document::{DocumentError, Problems, Table, parse};
+use crate::model::document::{DocumentError, Located, Problems, Table, nearest, parse};
 use crate::model::ids::ObjectName;
 use crate::model::path::Path;
 use crate::model::write::CreateRecovery;
@@ -17,11 +17,12 @@ use super::fields::{check_id_parts, header_name, headers, path, paths, statuses,
 use super::forms::{EmptyIsNull, Forms};
 use super::id::IdSpec;
 use super::parse_limits::{DeclaredLimits, check_classes, limits};
-use super::parse_read::{changes, deleted, deletions, find, from_clock, list, read, read_many};
+use super::parse_read::{as_changes, changes, deleted, deletions, find, list, read, read_many};
 use super::parse_rules::rule;
-use super::parse_write::{batch, create, delete, update};
+use super::parse_write::{batch, create, delete, if_match, update};
 use super::properties;
 use super::refused::holds_refusal;
+use super::resource::{section, with_names};
 use super::rules::{Rule, Wait, WaitPlace};
 use super::spec::{
     AuthKind, BatchEndpoint, BatchKind, BatchSpec, CursorKind, CursorSpec, ListSpec, ObjectSpec, OrderedSpec, Statuses,
@@ -119,24 +120,11 @@ impl HttpConnectorFile {
 
 fn file(top: Table<'_>) -> Option<HttpConnectorFile> {
     let name = top.required_text("name").map(|name| name.value);
-    let auth = top.table("auth").and_then(auth);
+    let auth = auth_of(&top);
     let headers = headers(&top, "headers");
     let limits = top.table("limits").map_or_else(DeclaredLimits::default, limits);
     let (statuses, rules) = top.table("errors").map(errors).unwrap_or_default();
-    let mut objects = BTreeMap::new();
-    if let Some(table) = top.required_table("object") {
-        for (name, item) in table.all() {
-            let full_name = format!("object.{}", name.value);
-            match item.table(&full_name) {
-                Ok(table) => {
-                    if let Some(spec) = object(&name.value, table) {
-                        objects.insert(ObjectName::new(name.value), spec);
-                    }
-                }
-                Err(wanted) => top.problems().add(item.span(), format!("'{full_name}' must be {wanted}")),
-            }
-        }
-    }
+    let objects = top.required_table("object").map(|table| objects(&table)).unwrap_or_default();
     let DeclaredLimits { mut limits, pause_ms, lockout_ms, wait, telling } = limits;
     limits.dearest = check_classes(&top, &limits);
     let names: Vec<&ObjectName> = objects.keys().collect();
@@ -158,6 +146,51 @@ fn file(top: Table<'_>) -> Option<HttpConnectorFile> {
     })
 }
 
+/// `[object]`: those that stand for themselves, then those that are like one of them.
+fn objects(all: &Table<'_>) -> BTreeMap<ObjectName, ObjectSpec> {
+    let mut objects = BTreeMap::new();
+    let mut like: Vec<(String, Table<'_>, Located<String>)> = Vec::new();
+    for (name, item) in all.all() {
+        let full_name = format!("object.{}", name.value);
+        let table = match item.table(&full_name) {
+            Ok(table) => table,
+            Err(wanted) => {
+                all.problems().add(item.span(), format!("'{full_name}' must be {wanted}"));
+                continue;
+            }
+        };
+        match table.text("like") {
+            Some(other) => like.push((name.value, table, other)),
+            None => {
+                let spec = object(&name.value, with_names(table, &name.value));
+                objects.insert(ObjectName::new(name.value), spec);
+            }
+        }
+    }
+    let examples: Vec<ObjectName> = objects.keys().cloned().collect();
+    for (name, table, other) in like {
+        let found = examples.iter().any(|example| example.as_str() == other.value);
+        let example = all.item(&other.value).and_then(|item| item.table(&other.value).ok()).filter(|_| found);
+        let Some(example) = example else {
+            let message = format!("'{}' is no object that 'like' can name", other.value);
+            let known = examples.iter().map(ObjectName::as_str);
+            let help = match nearest(&other.value, known.clone()) {
+                Some(near) => format!("did you mean '{near}'?"),
+                None => format!("one that is not like another itself: {}", known.collect::<Vec<_>>().join(", ")),
+            };
+            all.problems().add_with_help(other.span, message, help);
+            table.finish_undecided();
+            continue;
+        };
+        // What is wrong with the example has been told once.
+        if all.problems().is_empty() {
+            let spec = object(&name, with_names(table.before(&example), &name));
+            objects.insert(ObjectName::new(name), spec);
+        }
+    }
+    objects
+}
+
 #[derive(Clone, Copy)]
 enum AuthWord {
     None,
@@ -167,18 +200,37 @@ enum AuthWord {
     Query,
 }
 
+const AUTH_WORDS: [(&str, AuthWord); 5] = [
+    ("none", AuthWord::None),
+    ("bearer", AuthWord::Bearer),
+    ("basic", AuthWord::Basic),
+    ("header", AuthWord::Header),
+    ("query", AuthWord::Query),
+];
+
+/// `auth = "bearer"`, or a table where more is to be said.
+fn auth_of(top: &Table<'_>) -> Option<AuthKind> {
+    let item = top.item("auth")?;
+    if item.text().is_err() {
+        return sub(top, "auth", "auth").and_then(auth);
+    }
+    match word(top, "auth", &AUTH_WORDS)? {
+        AuthWord::None => Some(AuthKind::None),
+        AuthWord::Bearer => Some(AuthKind::Bearer),
+        AuthWord::Basic => Some(AuthKind::Basic),
+        AuthWord::Header | AuthWord::Query => {
+            let help = "for example auth = { kind = \"header\", name = \"X-Key\" }";
+            top.problems().add_with_help(item.span(), "the name of what holds the key is missing in 'auth'", help);
+            None
+        }
+    }
+}
+
 fn auth(table: Table<'_>) -> Option<AuthKind> {
-    let words = [
-        ("none", AuthWord::None),
-        ("bearer", AuthWord::Bearer),
-        ("basic", AuthWord::Basic),
-        ("header", AuthWord::Header),
-        ("query", AuthWord::Query),
-    ];
     if table.item("kind").is_none() {
         table.problems().add(table.span(), "'kind' is missing in [auth]");
     }
-    let Some(word) = word(&table, "kind", &words) else {
+    let Some(word) = word(&table, "kind", &AUTH_WORDS) else {
         table.finish_undecided();
         return None;
     };
@@ -214,17 +266,23 @@ fn errors(table: Table<'_>) -> (Statuses, Vec<Rule>) {
     (statuses, rules)
 }
 
-fn object(name: &str, table: Table<'_>) -> Option<ObjectSpec> {
-    let section = |key: &str| sub(&table, key, &format!("object.{name}.{key}"));
+fn object(name: &str, table: Table<'_>) -> ObjectSpec {
+    let section = |key: &str| section(&table, key, name);
     let id = id(&table);
     check_names(&table, &id);
     let version = path(&table, "version");
     let version_header = header_name(&table, "version_header");
     let has_version = version.is_some() || version_header.is_some();
-    if table.item("list").is_none() {
-        table.problems().add(table.span(), format!("[object.{name}.list] is missing: how are all records listed?"));
-    }
+    let guard = if_match(&table, has_version);
     let list_table = section("list");
+    if list_table.is_none() {
+        let message = format!("[object.{name}.list] is missing: how are all records listed?");
+        table.problems().add_with_help(
+            table.span(),
+            message,
+            "add path = \"/contacts\", or list = { get = \"/contacts\" }",
+        );
+    }
     let deleted = list_table.as_ref().and_then(deleted);
     let modified = paths(&table, "modified");
     let changes_table = section("changes");
@@ -235,7 +293,7 @@ fn object(name: &str, table: Table<'_>) -> Option<ObjectSpec> {
     if let (Some(list), Some(cursor), false) =
         (&mut list, changes.as_ref().and_then(|changes| changes.cursor.as_ref()), has_own_cursor)
     {
-        list.cursor = from_clock(&table, changes_span, cursor);
+        list.cursor = as_changes(&table, changes_span, cursor, !modified.is_empty());
     }
     let deletions = section("deletions").and_then(|table| deletions(table, changes.as_ref().or(list.as_ref())));
     let find = match section("find") {
@@ -243,8 +301,8 @@ fn object(name: &str, table: Table<'_>) -> Option<ObjectSpec> {
         None => None,
     };
     let read = section("read").and_then(|table| read(table, &id));
-    let update = section("update").and_then(|table| update(table, has_version, &id));
-    let delete = section("delete").and_then(|table| delete(table, has_version, &id));
+    let update = section("update").and_then(|table| update(table, has_version, guard.as_deref(), &id));
+    let delete = section("delete").and_then(|table| delete(table, has_version, guard.as_deref(), &id));
     for (key, missing) in
         [("update", update.as_ref().map(|spec| &spec.missing)), ("delete", delete.as_ref().map(|spec| &spec.missing))]
     {
@@ -289,15 +347,12 @@ fn object(name: &str, table: Table<'_>) -> Option<ObjectSpec> {
     properties::apply(&table, &mut spec, &WITH_NAMES);
     check_composed(&table, &spec);
     table.finish();
-    Some(spec)
+    spec
 }
 
 /// What names a record: one path, or several with what stands between their values.
 fn id(table: &Table<'_>) -> IdSpec {
     let has_id = table.item("id").is_some();
-    if !has_id {
-        table.problems().add(table.span(), format!("'id' is missing in {}", table.name()));
-    }
     let paths = paths(table, "id");
     let separator = table.text("id_separator");
     let problem = |key: &str, message: &str, help: &str| {
@@ -325,7 +380,7 @@ fn id(table: &Table<'_>) -> IdSpec {
     }
     match (&paths[..], separator) {
         ([_, _, ..], Some(separator)) => IdSpec::composed(paths.into_iter().zip(numbers).collect(), separator.value),
-        // Their absence has been noted, and such a file is refused.
+        // Without a word about it, it stands where most apps have it.
         _ => IdSpec::single(
             paths.into_iter().next().unwrap_or_else(|| Path::key("id")),
             numbers.first().copied().unwrap_or(false),

@@ -13,18 +13,19 @@
 //! # The language
 //!
 //! Paths (`"paging.next.after"`) lead into an answer or a record. An endpoint is a method
-//! with a path (`get = "/contacts/{id}"`), and may have `query = { … }`,
-//! `headers = { … }`, `class` and `cost`. Unless said otherwise a key may be left out.
+//! with a path (`get = "/contacts/{id}"`, in which `{path}` and `{object}` stand for the
+//! object's own), and may have `query = { … }`, `headers = { … }`, `class` and `cost`. Unless
+//! said otherwise a key may be left out.
 //!
 //! | Key | Meaning |
 //! |---|---|
 //! | `name` | what the connector is called; required |
-//! | `[auth] kind` | `none`, `bearer`, `basic`, `header` (with `name`, `prefix`), `query` (with `name`) |
+//! | `auth` | `none`, `bearer`, `basic`, or a table of a `kind`: these, `header` (with `name`, `prefix`), `query` (with `name`) |
 //! | `[headers]` | sent with every request |
 //! | `[limits]` | `requests` or `points` in `per` (`resets`), further `windows = [{…}]`, `concurrency`, `pause` after a 429 that names no time, `lockout`, `wait`; `class.NAME` with windows of its own, `apart`, `exclusive`; `told`, `cost`: what answers tell |
 //! | `[errors]` | statuses that mean something unusual: `limited`, `unauthorised`, `missing`, `changed`, `duplicate`, `invalid`, `retry`; `[[errors.rules]]`: `class`, `status`, `header`, `path`, `is`, `pattern`, `wait`, `pause`, `field` |
-//! | `[object.x]` | `id` (required; one path, or several with `id_separator`), `id_type = "number"`, `json`, `empty_is_null`, `absent_is_null`, `properties` (`values`, `join`, `max_length`), `version`, `version_header`, `modified` (one path or several: the first that is not null), `modified_unit`, `zone`, `time_format`, `read_only`, `record` (where a single record stands in an answer), `read_lag` |
-//! | `[object.x.list]` | required; an endpoint (a POST with `body`), `records` (where the list stands), `item` (where the record stands in an entry), `thin` (an entry only names its record), `page`, `cursor`, `deleted` |
+//! | `[object.x]` | `path` (of all records: list, read, create, update and delete follow from it, each may be `false`), `like` (another object, which says what this one leaves out), `if_match`, `id` (one path, or several with `id_separator`), `id_type = "number"`, `json`, `empty_is_null`, `absent_is_null`, `properties` (`values`, `join`, `max_length`), `version`, `version_header`, `modified` (one path or several: the first that is not null), `modified_unit`, `zone`, `time_format`, `read_only`, `record` (where a single record stands in an answer), `read_lag` |
+//! | `[object.x.list]` | required without `path`; an endpoint (a POST with `body`), `records` (where the list stands), `item` (where the record stands in an entry), `thin` (an entry only names its record), `page`, `cursor`, `deleted` |
 //! | `[object.x.changes]` | changes listed by another request: as `list`, from which it has what it does not say |
 //! | `[object.x.deletions]` | a list of deletions: an endpoint, `records`, `item`, `page`, `param` |
 //! | `page` | `kind` and what continues: `none`; `page` (`param`, `first`); `offset` (`param`); `cursor` (`param`, `next`); `keyset` (`param`, `field`); `link_header` (`header`); `next_url` (`next`). With it `size`, `size_param`, `total`, `more`, `end = "empty"` or `"short"`, `max_pages`, `max_results`, `alone` |
@@ -38,8 +39,8 @@
 //! | `[object.x.update]` | an endpoint with `{id}`: PUT sends the whole record, PATCH and POST what changes (or `whole`); `body`, `if_match`, `makes_missing`, `absent` and `null` (each `null`, `omit` or `empty`), `keep_id`, `content_type`, `answer`, `missing`, `changed` |
 //! | `[object.x.delete]` | an endpoint with `{id}`, `body`, `if_match`, `missing`, `changed` |
 //! | `[webhook]` | `signature` (required; below), `events` (where a list of them stands), `object` for all events, or `type` with `objects = { "contact.*" = "contacts" }`, `id` (one path or several: the first that holds anything), `account`, `handshake = { query = "param" }` or `{ body = "path" }` |
-//! | `signature` | `standard-webhooks`, `stripe`, `github`, `hubspot-v3`, `shopify`, `slack`, `basic`, `none`; `{ token = "header", prefix }`; or `hmac` (`sha256`, `sha512`) with `header`, `encoding` (`hex`, `base64`), `prefix` or `list = { separator, between, name }`, `secret` (`text`, `whsec`), `timestamp` (a header) or `timestamp_entry` (of the list) with `timestamp_unit` and `tolerance`, `id` (a header), `signed`: a list of texts, `"{body}"`, `"{timestamp}"`, `"{id}"`, `"{method}"`, `"{url}"` |
-//! | `[object.x.batch]` | `kind = "requests"`: an endpoint, `requests`, `responses`, `address`, `relative`, `by`; `kind = "records"`: `create`, `update`, `delete`, each an endpoint with `records`, `item`, `results`, `status`, `error`, `record`, `by`, `errors`, `errors_by`, `whole`. With it `size` |
+//! | `signature` | `standard-webhooks`, `stripe`, `github`, `hubspot-v3`, `shopify`, `slack`, `basic`, `none`; `{ token = "header", prefix }`; `{ token_at = "path" }`; or `hmac` (`sha256`, `sha512`) with `header`, `encoding` (`hex`, `base64`), `prefix` or `list = { separator, between, name }`, `secret` (`text`, `whsec`), `timestamp` (a header) or `timestamp_entry` (of the list) with `timestamp_unit` and `tolerance`, `id` (a header), `signed`: a list of texts, `"{body}"`, `"{timestamp}"`, `"{id}"`, `"{method}"`, `"{url}"` |
+//! | `[object.x.batch]` | `kind = "requests"`: an endpoint, `requests`, `responses`, `address`, `relative`, `by`; `kind = "records"`: `create`, `update`, `delete`, each an endpoint with `records`, `item`, `results`, `status`, `error`, `record`, `by`, `errors`, `errors_by` (also once for all of them), `whole`. With it `size` |
 //!
 //! In the query and body of what reads, `{cursor}`, `{page}`, `{size}`, `{param}`, `{value}`,
 //! `{id}` and `{ids}` stand for what is asked; what stands for nothing is left out.
@@ -73,6 +74,7 @@ mod properties;
 mod raw;
 mod read;
 mod refused;
+mod resource;
 mod rules;
 mod settings;
 mod spec;

@@ -139,9 +139,19 @@ pub(super) fn changes(table: Table<'_>, list: Option<&ListSpec>, has_modified: b
     Some(ListSpec { endpoint, body, records, item, thin, page: page?, cursor, deleted })
 }
 
-/// The cursor of a list whose changes are followed by a position that its records do not tell.
-pub(super) fn from_clock(object: &Table<'_>, changes: Range<usize>, spec: &CursorSpec) -> Option<CursorSpec> {
+/// The cursor of a list that declares none, beside changes that do: the same where its records
+/// tell the position, else the side's clock at its beginning.
+pub(super) fn as_changes(
+    object: &Table<'_>,
+    changes: Range<usize>,
+    spec: &CursorSpec,
+    has_modified: bool,
+) -> Option<CursorSpec> {
     match &spec.kind {
+        CursorKind::Ordered(ordered) if has_modified && ordered.field.is_none() => {
+            let ordered = OrderedSpec { ascending: false, ..ordered.clone() };
+            Some(CursorSpec { kind: CursorKind::Ordered(ordered), ..spec.clone() })
+        }
         CursorKind::Ordered(ordered) if ordered.is_time => {
             let ordered = OrderedSpec { from_clock: true, ascending: false, ..ordered.clone() };
             Some(CursorSpec { kind: CursorKind::Ordered(ordered), ..spec.clone() })

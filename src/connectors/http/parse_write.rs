@@ -144,8 +144,8 @@ fn recovery(create: &Table<'_>, endpoint: &Endpoint, find: Option<&FindSpec>, ha
     Recovery { recovery, field, header }
 }
 
-/// `[object.x.update]`
-pub(super) fn update(table: Table<'_>, has_version: bool, id: &IdSpec) -> Option<UpdateSpec> {
+/// `[object.x.update]`; `guard` is the object's own `if_match`.
+pub(super) fn update(table: Table<'_>, has_version: bool, guard: Option<&str>, id: &IdSpec) -> Option<UpdateSpec> {
     let endpoint = write_endpoint(&table, &["put", "patch", "post"]);
     let body = body(&table, "body");
     let keep_id = table.boolean("keep_id").is_some_and(|keep| keep.value);
@@ -164,8 +164,8 @@ pub(super) fn update(table: Table<'_>, has_version: bool, id: &IdSpec) -> Option
         absent: absent.unwrap_or(if whole { Absent::Omit } else { Absent::Null }),
         nulls: nulls(&table, whole),
         answers_record: answers_record(&table),
-        if_match: if_match(&table, has_version),
-        makes_missing: makes_missing(&table),
+        if_match: guarded(&table, has_version, guard),
+        makes_missing: makes_missing(&table, guard.is_some()),
         missing: statuses(&table, "missing").unwrap_or_else(|| MISSING.to_vec()),
         changed: statuses(&table, "changed").unwrap_or_else(|| vec![412]),
     };
@@ -193,17 +193,17 @@ fn answers_record(table: &Table<'_>) -> bool {
 
 /// `makes_missing = true`: the side makes a record that is missing. It must not be able
 /// to bring back a deleted one, so it has to understand `If-Match`.
-fn makes_missing(update: &Table<'_>) -> bool {
+fn makes_missing(update: &Table<'_>, is_guarded: bool) -> bool {
     let Some(makes) = update.boolean("makes_missing") else { return false };
-    if makes.value && update.item("if_match").is_none() {
+    if makes.value && !is_guarded && update.item("if_match").is_none() {
         let help = "declare if_match: with 'If-Match: *' a record that is missing is not made";
         update.problems().add_with_help(makes.span, "'makes_missing' needs 'if_match'", help);
     }
     makes.value
 }
 
-/// `[object.x.delete]`
-pub(super) fn delete(table: Table<'_>, has_version: bool, id: &IdSpec) -> Option<DeleteSpec> {
+/// `[object.x.delete]`; `guard` is the object's own `if_match`.
+pub(super) fn delete(table: Table<'_>, has_version: bool, guard: Option<&str>, id: &IdSpec) -> Option<DeleteSpec> {
     let mut endpoint = endpoint(&table, &["delete", "post"]);
     let body = table.item("body").map(|_| body(&table, "body"));
     if body.is_some() {
@@ -213,7 +213,7 @@ pub(super) fn delete(table: Table<'_>, has_version: bool, id: &IdSpec) -> Option
     let spec = DeleteSpec {
         endpoint,
         body,
-        if_match: if_match(&table, has_version),
+        if_match: guarded(&table, has_version, guard),
         missing: statuses(&table, "missing").unwrap_or_else(|| MISSING.to_vec()),
         changed: statuses(&table, "changed").unwrap_or_else(|| vec![412]),
     };
@@ -221,9 +221,17 @@ pub(super) fn delete(table: Table<'_>, has_version: bool, id: &IdSpec) -> Option
     Some(spec)
 }
 
+/// `if_match` of one operation, or the object's where it says nothing.
+fn guarded(table: &Table<'_>, has_version: bool, guard: Option<&str>) -> Option<String> {
+    match table.item("if_match") {
+        Some(_) => if_match(table, has_version),
+        None => guard.map(str::to_owned),
+    }
+}
+
 /// `if_match = true`, or a text around `{version}` where the version is no ETag by
 /// itself.
-fn if_match(table: &Table<'_>, has_version: bool) -> Option<String> {
+pub(super) fn if_match(table: &Table<'_>, has_version: bool) -> Option<String> {
     let item = table.item("if_match")?;
     let template = match (item.boolean(), item.text()) {
         (Ok(value), _) => value.value.then(|| "{version}".to_owned()),
@@ -251,10 +259,12 @@ enum BatchWord {
 
 /// `[object.x.batch]`
 pub(super) fn batch(table: Table<'_>, object: &str) -> Option<BatchSpec> {
-    let kind = word(&table, "kind", &[("requests", BatchWord::Requests), ("records", BatchWord::Records)]);
-    if table.item("kind").is_none() {
-        table.problems().add_with_help(table.span(), "'kind' is missing in [batch]", "one of: requests, records");
-    }
+    let kind = match table.item("kind") {
+        Some(_) => word(&table, "kind", &[("requests", BatchWord::Requests), ("records", BatchWord::Records)]),
+        // Only a list of whole requests has one endpoint for all of them.
+        None if table.item("post").is_some() => Some(BatchWord::Requests),
+        None => Some(BatchWord::Records),
+    };
     let size = number(&table, "size", 1, 10_000).and_then(|size| usize::try_from(size).ok()).unwrap_or(100);
     let Some(kind) = kind else {
         table.finish_undecided();
@@ -272,13 +282,14 @@ pub(super) fn batch(table: Table<'_>, object: &str) -> Option<BatchSpec> {
                 responses,
                 address: key("address").unwrap_or_else(|| "path".to_owned()),
                 relative: table.boolean("relative").is_some_and(|relative| relative.value),
-                by: key("by"),
+                by: one_key(&table, "by"),
             }
         }
         BatchWord::Records => {
+            let shared = Results::of(&table);
             let part = |key: &str, item: Value| {
                 let table = sub(&table, key, &format!("object.{object}.batch.{key}"));
-                table.map(|table| batch_endpoint(table, item, key == "create"))
+                table.map(|table| batch_endpoint(table, item, &shared, key == "create"))
             };
             let record = || Value::string("{record}");
             let id_only = Value::Object(vec![("id".to_owned(), Value::string("{id}"))]);
@@ -293,27 +304,81 @@ pub(super) fn batch(table: Table<'_>, object: &str) -> Option<BatchSpec> {
     Some(BatchSpec { size, kind })
 }
 
+/// A path of a single key.
+fn one_key(table: &Table<'_>, key: &str) -> Option<String> {
+    let path = path(table, key)?;
+    if let [only] = path.segments() {
+        return Some(only.clone());
+    }
+    let span = table.item(key).map_or(table.span(), |item| item.span());
+    table.problems().add_with_help(span, format!("'{key}' names one key of a request"), "for example by = \"id\"");
+    None
+}
+
 /// The path under a key, which by default is the key itself.
 fn path_or(table: &Table<'_>, key: &str) -> Path {
     path(table, key).unwrap_or_else(|| Path::key(key))
 }
 
-fn batch_endpoint(table: Table<'_>, default_item: Value, creates: bool) -> Box<BatchEndpoint> {
+/// How a batch and its results are written: said once for all operations, or by one.
+#[derive(Clone, Default)]
+struct Results {
+    item: Option<Value>,
+    records: Option<Path>,
+    results: Option<Path>,
+    status: Option<Path>,
+    error: Option<Path>,
+    record: Option<Path>,
+    by: Option<Path>,
+    errors: Option<Path>,
+    errors_by: Option<Path>,
+}
+
+impl Results {
+    fn of(table: &Table<'_>) -> Self {
+        Self {
+            item: table.item("item").map(|_| body(table, "item")),
+            records: path(table, "records"),
+            results: path(table, "results"),
+            status: path(table, "status"),
+            error: path(table, "error"),
+            record: path(table, "record"),
+            by: path(table, "by"),
+            errors: path(table, "errors"),
+            errors_by: path(table, "errors_by"),
+        }
+    }
+
+    /// These, with others for what they leave out.
+    fn or(self, shared: &Self) -> Self {
+        let shared = shared.clone();
+        Self {
+            item: self.item.or(shared.item),
+            records: self.records.or(shared.records),
+            results: self.results.or(shared.results),
+            status: self.status.or(shared.status),
+            error: self.error.or(shared.error),
+            record: self.record.or(shared.record),
+            by: self.by.or(shared.by),
+            errors: self.errors.or(shared.errors),
+            errors_by: self.errors_by.or(shared.errors_by),
+        }
+    }
+
+    /// What is left for an operation whose success tells nothing of each record.
+    fn untold(&self) -> Self {
+        Self { item: self.item.clone(), records: self.records.clone(), ..Self::default() }
+    }
+}
+
+fn batch_endpoint(table: Table<'_>, default_item: Value, shared: &Results, creates: bool) -> Box<BatchEndpoint> {
     let endpoint = write_endpoint(&table, &["post", "put", "patch", "delete"]);
-    let item = if table.item("item").is_some() { body(&table, "item") } else { default_item };
-    let spec = BatchEndpoint {
-        endpoint,
-        records: path(&table, "records"),
-        item,
-        results: path(&table, "results"),
-        status: path(&table, "status"),
-        error: path(&table, "error"),
-        record: path(&table, "record"),
-        by: path(&table, "by"),
-        errors: path(&table, "errors"),
-        errors_by: path(&table, "errors_by"),
-        whole: table.boolean("whole").is_some_and(|whole| whole.value),
-    };
+    let whole = table.boolean("whole").is_some_and(|whole| whole.value);
+    let shared = if whole { shared.untold() } else { shared.clone() };
+    let Results { item, records, results, status, error, record, by, errors, errors_by } =
+        Results::of(&table).or(&shared);
+    let item = item.unwrap_or(default_item);
+    let spec = BatchEndpoint { endpoint, records, item, results, status, error, record, by, errors, errors_by, whole };
     check_results(&table, &spec, creates);
     table.finish();
     Box::new(spec)

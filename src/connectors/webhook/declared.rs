@@ -94,7 +94,7 @@ fn handshake(table: Table<'_>) -> Option<Handshake> {
     query.or(body)
 }
 
-const SIGNATURE_HELP: &str = "a preset such as \"standard-webhooks\", \"basic\", \"none\", { token = \"X-Token\" } or \
+const SIGNATURE_HELP: &str = "a preset such as \"standard-webhooks\", \"basic\", \"none\", { token = \"X-Token\" }, { token_at = \"path\" } or \
                               { hmac = \"sha256\", header = \"X-Signature\", signed = [\"{body}\"] }";
 
 fn signature(table: &Table<'_>) -> Option<Scheme> {
@@ -120,6 +120,11 @@ fn signature(table: &Table<'_>) -> Option<Scheme> {
         return scheme;
     }
     let declared = sub(table, "signature", "webhook.signature")?;
+    if declared.item("token_at").is_some() {
+        let at = path(&declared, "token_at");
+        declared.finish();
+        return Some(Scheme::BodyToken { path: at?, events: path(table, "events") });
+    }
     if declared.item("token").is_some() {
         let header = header_name(&declared, "token");
         let prefix = declared.text("prefix").map(|prefix| prefix.value).unwrap_or_default();
@@ -133,7 +138,7 @@ fn hmac(table: Table<'_>) -> Option<Hmac> {
     let problems = table.problems();
     let algorithm = word(&table, "hmac", &[("sha256", Algorithm::Sha256), ("sha512", Algorithm::Sha512)]);
     if table.item("hmac").is_none() {
-        problems.add_with_help(table.span(), "a signature has 'hmac' or 'token'", SIGNATURE_HELP);
+        problems.add_with_help(table.span(), "a signature has 'hmac', 'token' or 'token_at'", SIGNATURE_HELP);
     }
     let encoding = word(&table, "encoding", &[("hex", Encoding::Hex), ("base64", Encoding::Base64)]);
     let secret = word(&table, "secret", &[("text", SecretForm::Text), ("whsec", SecretForm::Whsec)]);
@@ -242,6 +247,7 @@ fn signed(table: &Table<'_>, has_stamp: bool, has_id: bool) -> Option<Vec<Part>>
 mod tests {
     use super::*;
     use crate::connectors::http::HttpConnectorFile;
+    use crate::model::path::Path;
 
     fn parse(webhook: &str) -> Result<WebhookSpec, Vec<String>> {
         let text = format!(
@@ -264,6 +270,9 @@ mod tests {
                    list = { name = 'v1', separator = ' ', between = ',' }, timestamp = 'webhook-timestamp', \
                    id = 'webhook-id', signed = ['{id}', '.', '{timestamp}', '.', '{body}'] }";
         assert_eq!(parse(own).unwrap().scheme, Scheme::preset("standard-webhooks").unwrap());
+        let at = parse("signature = { token_at = 'clientState' }\nevents = 'value'\nobject = 'contacts'\nid = 'id'");
+        let (path, events) = (Path::key("clientState"), Some(Path::key("value")));
+        assert_eq!(at.unwrap().scheme, Scheme::BodyToken { path, events });
         let ping = parse("signature = 'none'").unwrap();
         assert_eq!((ping.scheme, ping.object, ping.ids), (Scheme::Unsigned, ObjectPlace::Any, Vec::new()));
     }
@@ -279,8 +288,10 @@ mod tests {
                 "signature = 'none'\nobject = 'contacts'\nrecord = 'data'".to_owned(),
                 "only of deliveries that are signed",
             ),
-            ("signature = { }".to_owned(), "a signature has 'hmac' or 'token'"),
+            ("signature = { }".to_owned(), "a signature has 'hmac', 'token' or 'token_at'"),
             ("signature = { token = 'a b' }".to_owned(), "is not the name of a header"),
+            ("signature = { token_at = 'a..b' }".to_owned(), "is not a path"),
+            ("signature = { token_at = 'a', token = 'X' }".to_owned(), "unknown key 'token'"),
             ("signature = { hmac = 'md5', header = 'X', signed = ['{body}'] }".to_owned(), "'md5' is no hmac"),
             ("signature = { hmac = 'sha256', signed = ['{body}'] }".to_owned(), "'header' is missing"),
             (format!("signature = {{ {HASH} }}"), "'signed' is missing"),

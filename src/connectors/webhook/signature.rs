@@ -1,5 +1,6 @@
 //! Whether a webhook came from who it says: a declared scheme, checked over the bytes as
-//! they came, before anything of them is parsed.
+//! they came, before anything of them is parsed; of a token that stands in the body nothing
+//! else is looked at before.
 //!
 //! Each scheme that a vendor documents is data ([`Scheme::preset`]): which header, which
 //! encoding, which string is signed. Comparing takes the same time whatever is compared,
@@ -17,6 +18,8 @@ use secrecy::{ExposeSecret, SecretString};
 use sha2::{Sha256, Sha512};
 
 use crate::model::hash::Digest;
+use crate::model::path::Path;
+use crate::model::value::Value;
 
 /// The most signatures of one delivery that are looked at; a sender that rotates its
 /// secret sends two or three.
@@ -40,6 +43,15 @@ pub enum Scheme {
         header: String,
         /// What stands before the secret, as `Bearer `.
         prefix: String,
+    },
+    /// The secret itself stands in the body, at its top or in each of its events: what Microsoft
+    /// Graph calls `clientState`
+    /// (<https://learn.microsoft.com/en-us/graph/change-notifications-delivery-webhooks>).
+    BodyToken {
+        /// Where.
+        path: Path,
+        /// Where the list of events stands; `None` where the body is one event, or a list.
+        events: Option<Path>,
     },
     /// HTTP basic authentication; the secret is `user:password`.
     Basic,
@@ -237,6 +249,7 @@ impl Scheme {
                 let token = value.strip_prefix(prefix.as_str()).ok_or(Refused::Unsigned)?;
                 undated(is_one_of(token.as_bytes(), secrets))
             }
+            Scheme::BodyToken { path, events } => body_token(path, events.as_ref(), delivery.body, secrets),
             Scheme::Basic => {
                 let value = delivery.header("authorization")?.ok_or(Refused::Unsigned)?;
                 let (kind, encoded) = value.split_once(' ').ok_or(Refused::Unsigned)?;
@@ -261,8 +274,29 @@ impl Scheme {
                 key(SecretForm::Whsec, secret).is_none().then(|| "is not base64 after 'whsec_'".to_owned())
             }
             Scheme::Basic if !text.contains(':') => Some("is not 'user:password'".to_owned()),
-            Scheme::Hmac(_) | Scheme::Token { .. } | Scheme::Basic => None,
+            Scheme::Hmac(_) | Scheme::Token { .. } | Scheme::BodyToken { .. } | Scheme::Basic => None,
         }
+    }
+}
+
+/// Looks for the secret in a body: at its top, else every event must hold one, so that none
+/// comes in beside those that are genuine. The body is parsed for it, and nothing else is
+/// taken from it before.
+fn body_token(path: &Path, events: Option<&Path>, body: &[u8], secrets: &[SecretString]) -> Result<Accepted, Refused> {
+    let text = std::str::from_utf8(body).map_err(|_| Refused::Unsigned)?;
+    let value = Value::from_json(text).map_err(|_| Refused::Unsigned)?;
+    let token = |value: &Value| value.get(path).and_then(Value::as_str).map(str::to_owned);
+    if let Some(token) = token(&value) {
+        return undated(is_one_of(token.as_bytes(), secrets));
+    }
+    let list = events.map_or(Some(&value), |path| value.get(path));
+    let Some(Value::Array(events)) = list else { return Err(Refused::Unsigned) };
+    let tokens: Option<Vec<String>> = events.iter().map(token).collect();
+    match tokens {
+        Some(tokens) if !tokens.is_empty() => {
+            undated(tokens.iter().fold(true, |all, token| all & is_one_of(token.as_bytes(), secrets)))
+        }
+        Some(_) | None => Err(Refused::Unsigned),
     }
 }
 

@@ -29,6 +29,7 @@ pub(in crate::reference) static CONNECTION: Group = Group {
         SIDE,
     ],
     one_of: &[],
+    brought: false,
     declared_in: ("CONNECTION", file!()),
 };
 
@@ -39,6 +40,7 @@ pub(in crate::reference) static APP: Group = Group {
                   auth = { bearer = "${APP_KEY}" } }"#,
     keys: &[SIDE],
     one_of: &[],
+    brought: false,
     declared_in: ("APP", file!()),
 };
 
@@ -75,6 +77,7 @@ static AUTH: Group = Group {
         table("basic", &BASIC),
     ]],
     one_of: &["bearer", "key", "basic"],
+    brought: false,
     declared_in: ("AUTH", file!()),
 };
 
@@ -87,6 +90,7 @@ static BASIC: Group = Group {
         text("password", "the password").required().example("\"${PASSWORD}\""),
     ]],
     one_of: &[],
+    brought: false,
     declared_in: ("BASIC", file!()),
 };
 
@@ -111,5 +115,6 @@ static WEBHOOK: Group = Group {
             .example("\"62515\""),
     ]],
     one_of: &[],
+    brought: false,
     declared_in: ("WEBHOOK", file!()),
 };

@@ -8,6 +8,7 @@ pub(in crate::reference) static FIELD: Group = Group {
     example: r#"{ remote = "properties.name" }"#,
     keys: &[PLACES, FORMS, RULES],
     one_of: &[],
+    brought: false,
     declared_in: ("FIELD", file!()),
 };
 
@@ -96,6 +97,7 @@ static VALUES_DEFAULT: Group = Group {
         key("remote", SCALAR, "in the remote").example("\"F\""),
     ]],
     one_of: &[],
+    brought: false,
     declared_in: ("VALUES_DEFAULT", file!()),
 };
 
@@ -108,6 +110,7 @@ static BOOLEAN: Group = Group {
         key("false", SCALAR, "false").required().example("\"no\""),
     ]],
     one_of: &[],
+    brought: false,
     declared_in: ("BOOLEAN", file!()),
 };
 
@@ -124,6 +127,7 @@ static DATE: Group = Group {
             .wrong("\"Europe/Berln\""),
     ]],
     one_of: &[],
+    brought: false,
     declared_in: ("DATE", file!()),
 };
 

@@ -55,6 +55,7 @@ pub(in crate::reference) static TOP: Group = Group {
         ),
     ]],
     one_of: &[],
+    brought: false,
     declared_in: ("TOP", file!()),
 };
 
@@ -75,6 +76,7 @@ static EMBEDDED: Group = Group {
             .example("\"${APP_TOKEN}\""),
     ]],
     one_of: &[],
+    brought: false,
     declared_in: ("EMBEDDED", file!()),
 };
 
@@ -105,5 +107,6 @@ static RECEIVE: Group = Group {
         .example("500"),
     ]],
     one_of: &[],
+    brought: false,
     declared_in: ("RECEIVE", file!()),
 };

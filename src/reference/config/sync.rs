@@ -63,6 +63,7 @@ pub(in crate::reference) static SYNC: Group = Group {
         word("tie", &["app", "remote"], "who wins where nothing else decides").default("\"app\"").example("\"remote\""),
     ]],
     one_of: &[],
+    brought: false,
     declared_in: ("SYNC", file!()),
 };
 
@@ -89,5 +90,6 @@ static CONDITION: Group = Group {
         boolean("present", "it is there and not null; `false`: it is not"),
     ]],
     one_of: &[],
+    brought: false,
     declared_in: ("CONDITION", file!()),
 };

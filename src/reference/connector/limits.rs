@@ -34,6 +34,7 @@ pub(in crate::reference) static WINDOW: Group = Group {
     example: r#"{ requests = 10_000, per = "1d" }"#,
     keys: &[&[REQUESTS, POINTS, PER.required(), RESETS.with("per = \"1d\"")]],
     one_of: &["requests", "points"],
+    brought: false,
     declared_in: ("WINDOW", file!()),
 };
 
@@ -58,6 +59,7 @@ pub(super) static LIMITS: Group = Group {
         ],
     ],
     one_of: &[],
+    brought: false,
     declared_in: ("LIMITS", file!()),
 };
 
@@ -81,6 +83,7 @@ static CLASS: Group = Group {
         ],
     ],
     one_of: &[],
+    brought: false,
     declared_in: ("CLASS", file!()),
 };
 
@@ -109,6 +112,7 @@ static TOLD: Group = Group {
             .wrong("\"2d\""),
     ]],
     one_of: &["header", "path"],
+    brought: false,
     declared_in: ("TOLD", file!()),
 };
 
@@ -121,5 +125,6 @@ static COST: Group = Group {
         path("path", "where it stands in the body").example("\"extensions.cost.actualQueryCost\""),
     ]],
     one_of: &["header", "path"],
+    brought: false,
     declared_in: ("COST", file!()),
 };

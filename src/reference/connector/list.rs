@@ -21,6 +21,7 @@ pub(super) static LIST: Group = Group {
         REQUEST,
     ],
     one_of: &["get", "post"],
+    brought: true,
     declared_in: ("LIST", file!()),
 };
 
@@ -49,6 +50,7 @@ pub(super) static CHANGES: Group = Group {
         REQUEST,
     ],
     one_of: &["get", "post"],
+    brought: false,
     declared_in: ("CHANGES", file!()),
 };
 
@@ -68,6 +70,7 @@ pub(super) static DELETIONS: Group = Group {
         REQUEST,
     ],
     one_of: &["get", "post"],
+    brought: false,
     declared_in: ("DELETIONS", file!()),
 };
 
@@ -126,6 +129,7 @@ pub(super) static PAGE: Group = Group {
         boolean("alone", "what continues the list is sent without any other parameter").default("false"),
     ]],
     one_of: &[],
+    brought: false,
     declared_in: ("PAGE", file!()),
 };
 
@@ -208,6 +212,7 @@ static CURSOR: Group = Group {
             .example("\"next_sync\""),
     ]],
     one_of: &[],
+    brought: false,
     declared_in: ("CURSOR", file!()),
 };
 
@@ -223,5 +228,6 @@ static DELETED: Group = Group {
             .example("\"yes\""),
     ]],
     one_of: &["flag", "tombstone"],
+    brought: false,
     declared_in: ("DELETED", file!()),
 };

@@ -26,7 +26,13 @@ pub(in crate::reference) static TOP: Group = Group {
     }"#,
     keys: &[&[
         text("name", "what syncs call it").required().example("\"crm\""),
-        table("auth", &AUTH).otherwise("a bearer token, or user and password, as they are given"),
+        key(
+            "auth",
+            Holds::Either(&[Holds::Words(&["none", "bearer", "basic"]), Holds::Table(&AUTH)]),
+            "where the credentials of a connection go: a word, or a table",
+        )
+        .otherwise("a bearer token, or user and password, as they are given")
+        .example("\"bearer\""),
         HEADERS,
         table("limits", &LIMITS),
         table("errors", &ERRORS),
@@ -40,6 +46,7 @@ pub(in crate::reference) static TOP: Group = Group {
         table("webhook", &WEBHOOK),
     ]],
     one_of: &[],
+    brought: false,
     declared_in: ("TOP", file!()),
 };
 
@@ -96,6 +103,7 @@ static AUTH: Group = Group {
             .example("\"Key \""),
     ]],
     one_of: &[],
+    brought: false,
     declared_in: ("AUTH", file!()),
 };
 
@@ -116,5 +124,6 @@ static ERRORS: Group = Group {
         ),
     ]],
     one_of: &[],
+    brought: false,
     declared_in: ("ERRORS", file!()),
 };

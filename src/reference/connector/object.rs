@@ -1,11 +1,20 @@
 //! The keys of `[object.NAME]`, and of how single records are read.
 
 use super::list::{CHANGES, DELETIONS, ITEM, LIST, PAGE};
-use super::write::{BATCH, CREATE, DELETE, UPDATE};
+use super::write::{BATCH, CREATE, DELETE, IF_MATCH, UPDATE};
 use super::{READING, REQUEST};
 use crate::reference::key::{
     Group, Holds, Key, PATHS, SCALAR, duration, endpoint, header, key, path, statuses, table, text, whole, word,
 };
+
+/// A section that may also be said not to be there.
+macro_rules! part {
+    ($name:literal, $group:ident) => {
+        key($name, Holds::Either(&[Holds::Boolean, Holds::Table(&$group)]), $group.about)
+            .example($group.example)
+            .wrong("true")
+    };
+}
 
 pub(in crate::reference) static OBJECT: Group = Group {
     heading: "[object.NAME]",
@@ -15,14 +24,26 @@ pub(in crate::reference) static OBJECT: Group = Group {
         read = { get = "/contacts/{id}" },
         find = { get = "/contacts", params = { email = "email", external_ref = "external_ref" } } }"#,
     keys: &[&[
+        endpoint(
+            "path",
+            "the path of all records, `{object}` in it standing for the object's name: `list` and `find` are then a GET of \
+             it, `create` a POST, `read`, `update` and `delete` a GET, a PATCH and a DELETE of the path with `/{id}`, each \
+             unless it says otherwise or is `false`; `{path}` stands for it in the paths of the object",
+        )
+        .example("\"/contacts\"")
+        .wrong("\"/contacts/{id}\""),
+        text("like", "the object that says what this one leaves out, key by key in each section")
+            .around("people = { path = \"/people\" }")
+            .example("\"people\"")
+            .wrong("\"nobody\""),
         key(
             "id",
             PATHS,
             "where the id stands in a record; a list of paths makes one id of several values, which are `{id.path}` in a \
              request, one by one",
         )
-        .required()
-        .example("\"id\""),
+        .default("\"id\"")
+        .example("\"key\""),
         text("id_separator", "what stands between the values of an id of several paths; a record whose id could not be taken \
              apart again is held back")
             .with("id = [\"account\", \"number\"]")
@@ -81,18 +102,20 @@ pub(in crate::reference) static OBJECT: Group = Group {
         duration("read_lag", "how long after a write a read may still show the state before")
             .default("\"0s\"")
             .example("\"2s\""),
-        table("list", &LIST).required(),
-        table("changes", &CHANGES).otherwise("changes are asked for as the list is"),
-        table("deletions", &DELETIONS),
-        table("read", &READ),
-        table("read_many", &READ_MANY),
-        table("find", &FIND),
-        table("create", &CREATE),
-        table("update", &UPDATE),
-        table("delete", &DELETE),
-        table("batch", &BATCH),
+        IF_MATCH.example("true").with("version = \"etag\""),
+        table("list", &LIST).otherwise("a GET of `path`, the answer being the list"),
+        part!("changes", CHANGES).otherwise("changes are asked for as the list is"),
+        part!("deletions", DELETIONS),
+        part!("read", READ),
+        part!("read_many", READ_MANY),
+        part!("find", FIND),
+        part!("create", CREATE),
+        part!("update", UPDATE),
+        part!("delete", DELETE),
+        part!("batch", BATCH),
     ]],
     one_of: &[],
+    brought: false,
     declared_in: ("OBJECT", file!()),
 };
 
@@ -110,6 +133,7 @@ static PROPERTIES: Group = Group {
             .example("4000"),
     ]],
     one_of: &[],
+    brought: false,
     declared_in: ("PROPERTIES", file!()),
 };
 
@@ -134,6 +158,7 @@ static READ: Group = Group {
         REQUEST,
     ],
     one_of: &["get", "post"],
+    brought: true,
     declared_in: ("READ", file!()),
 };
 
@@ -154,6 +179,7 @@ static READ_MANY: Group = Group {
         REQUEST,
     ],
     one_of: &["get", "post"],
+    brought: false,
     declared_in: ("READ_MANY", file!()),
 };
 
@@ -169,7 +195,7 @@ static FIND: Group = Group {
                 "which query parameter searches which path; or several parameters, with `{value}` in one of them. Where the \
                  request holds `{value}`: the side's name of each path",
             )
-            .required()
+            .otherwise("those of the object that this one is `like`; else needed")
             .example("{ email = \"email\", external_ref = { property = \"external_ref\", value = \"{value}\" } }"),
             word("encode", &["text", "json", "odata"], "`json`: texts stand in quotes in the parameter; `odata`: in single quotes")
                 .default("\"text\"")
@@ -182,5 +208,6 @@ static FIND: Group = Group {
         REQUEST,
     ],
     one_of: &["get", "post"],
+    brought: true,
     declared_in: ("FIND", file!()),
 };

@@ -37,6 +37,7 @@ pub(super) static RULE: Group = Group {
             .example("\"error.field\""),
     ]],
     one_of: &[],
+    brought: false,
     declared_in: ("RULE", file!()),
 };
 
@@ -56,5 +57,6 @@ pub(super) static WAIT: Group = Group {
         .example("\"epoch\""),
     ]],
     one_of: &["header", "path"],
+    brought: false,
     declared_in: ("WAIT", file!()),
 };

@@ -62,6 +62,7 @@ pub(super) static WEBHOOK: Group = Group {
         table("handshake", &HANDSHAKE),
     ]],
     one_of: &[],
+    brought: false,
     declared_in: ("WEBHOOK", file!()),
 };
 
@@ -74,6 +75,7 @@ static HANDSHAKE: Group = Group {
         path("body", "where the body holds what is answered once the signature is right").example("\"challenge\""),
     ]],
     one_of: &["query", "body"],
+    brought: false,
     declared_in: ("HANDSHAKE", file!()),
 };
 
@@ -84,12 +86,14 @@ const fn of_hash(key: Key) -> Key {
 
 static SIGNATURE: Group = Group {
     heading: "webhook.signature",
-    about: "a token in a header, or a keyed hash over what `signed` lists",
+    about: "a token in a header or in the body, or a keyed hash over what `signed` lists",
     example: r#"{ hmac = "sha256", header = "X-Signature", signed = ["{body}"] }"#,
     keys: &[&[
         header("token", "the header that holds the secret itself")
             .without(&["header", "signed"])
             .example("\"X-Token\""),
+        path("token_at", "where the secret itself stands in the body, at its top or in each event")
+            .example("\"clientState\""),
         word("hmac", &["sha256", "sha512"], "the hash")
             .with("header = \"X-Signature\"\nsigned = [\"{body}\"]")
             .example("\"sha256\""),
@@ -125,7 +129,8 @@ static SIGNATURE: Group = Group {
             .with("signed = [\"{id}\", \".\", \"{body}\"]")
             .example("\"X-Delivery\""),
     ]],
-    one_of: &["token", "hmac"],
+    one_of: &["token", "token_at", "hmac"],
+    brought: false,
     declared_in: ("SIGNATURE", file!()),
 };
 
@@ -139,5 +144,6 @@ static SIGNATURE_LIST: Group = Group {
         key("between", Holds::Character, "between name and signature").default("\"=\"").example("\":\""),
     ]],
     one_of: &[],
+    brought: false,
     declared_in: ("SIGNATURE_LIST", file!()),
 };

@@ -23,7 +23,7 @@ const ANSWER: Key = word(
 .default("\"record\"")
 .example("\"id\"");
 
-const IF_MATCH: Key = key(
+pub(super) const IF_MATCH: Key = key(
     "if_match",
     Holds::Either(&[Holds::Boolean, Holds::Text]),
     "`true` sends the version as `If-Match`, `'\"{version}\"'` in quotes: an edit made between read and write is never \
@@ -81,6 +81,7 @@ pub(super) static CREATE: Group = Group {
         REQUEST,
     ],
     one_of: &["post", "put", "patch"],
+    brought: true,
     declared_in: ("CREATE", file!()),
 };
 
@@ -115,6 +116,7 @@ static RECOVERY: Group = Group {
             .example("\"60s\""),
     ]],
     one_of: &[],
+    brought: false,
     declared_in: ("RECOVERY", file!()),
 };
 
@@ -135,10 +137,12 @@ pub(super) static UPDATE: Group = Group {
                 .otherwise("`omit` where the whole record is sent, else `null`")
                 .example("\"omit\""),
             NULL.with("whole = true"),
-            boolean("makes_missing", "the side makes a record that is missing; needs `if_match`")
-                .default("false")
-                .only(When::Beside("if_match"))
-                .with("if_match = true"),
+            boolean(
+                "makes_missing",
+                "the side makes a record that is missing; needs `if_match`, here or of the object",
+            )
+            .default("false")
+            .with("if_match = true"),
             IF_MATCH,
             MISSING,
             CHANGED,
@@ -149,6 +153,7 @@ pub(super) static UPDATE: Group = Group {
         REQUEST,
     ],
     one_of: &["patch", "put", "post"],
+    brought: true,
     declared_in: ("UPDATE", file!()),
 };
 
@@ -175,6 +180,7 @@ pub(super) static DELETE: Group = Group {
         REQUEST,
     ],
     one_of: &["delete", "post"],
+    brought: true,
     declared_in: ("DELETE", file!()),
 };
 
@@ -199,7 +205,7 @@ pub(super) static BATCH: Group = Group {
             "`requests`: a list of whole requests, answered by a list of whole answers; `records`: endpoints that take a \
              list of records",
         )
-        .required()
+        .otherwise("`requests` where there is `post`, else `records`")
         .example("\"requests\""),
         whole("size", 1, 10_000, "how many writes in one request").default("100").example("50"),
         of_requests(endpoint("post", "the path to POST to"))
@@ -209,18 +215,38 @@ pub(super) static BATCH: Group = Group {
         of_requests(path("responses", "where the answers stand")).default("\"responses\"").example("\"answers\""),
         of_requests(text("address", "the key of a request's address")).default("\"path\"").example("\"url\""),
         of_requests(boolean("relative", "addresses are without the path of the base URL")).default("false"),
-        of_requests(text("by", "the key that names a request in itself and in its answer, where answers come in any order"))
-            .example("\"id\""),
+        path(
+            "by",
+            "of `requests` the key that names one in itself and in its answer, where answers come in any order; of \
+             `records` as in an operation",
+        )
+        .example("\"id\""),
         of_requests(CONTENT_TYPE),
         of_requests(REQUEST[0]),
         of_requests(REQUEST[1]),
         of_requests(REQUEST[2]),
         of_requests(REQUEST[3]),
+        of_records(path("records", "where the list stands in the body, as the next keys for all operations"))
+            .example("\"inputs\""),
+        of_records(key(
+            "item",
+            Holds::Any,
+            "one entry of the list: a tree as in `body`, in which a key whose name stands for nothing is left out",
+        ))
+        .example("{ id = \"{id}\", properties = \"{record.properties}\" }")
+        .wrong("{ id = \"{who}\" }"),
+        of_records(path("results", "where the results stand")).example("\"results\""),
+        of_records(path("status", "where the status stands in a result")).example("\"status\""),
+        of_records(path("error", "where the error stands in a result")).example("\"error\""),
+        of_records(path("record", "where the record stands in a result")).example("\"record\""),
+        of_records(path("errors", "the list of failures, where they have one of their own")).example("\"errors\""),
+        of_records(path("errors_by", "where a failure names its entry")).example("\"context.mark\""),
         of_records(table("create", &BATCH_CREATE)),
         of_records(table("update", &BATCH_UPDATE)),
         of_records(table("delete", &BATCH_DELETE)),
     ]],
     one_of: &[],
+    brought: false,
     declared_in: ("BATCH", file!()),
 };
 
@@ -273,6 +299,7 @@ static BATCH_CREATE: Group = Group {
     example: r#"{ post = "/contacts/batch/create" }"#,
     keys: &[OF_A_BATCH, &[WHOLE.example("false")], REQUEST],
     one_of: &["post", "put", "patch", "delete"],
+    brought: false,
     declared_in: ("OF_A_BATCH", file!()),
 };
 
@@ -282,6 +309,7 @@ static BATCH_UPDATE: Group = Group {
     example: r#"{ post = "/contacts/batch/update" }"#,
     keys: &[OF_A_BATCH, &[WHOLE], REQUEST],
     one_of: &["post", "put", "patch", "delete"],
+    brought: false,
     declared_in: ("OF_A_BATCH", file!()),
 };
 
@@ -291,5 +319,6 @@ static BATCH_DELETE: Group = Group {
     example: r#"{ post = "/contacts/batch/delete" }"#,
     keys: &[OF_A_BATCH, &[WHOLE], REQUEST],
     one_of: &["post", "put", "patch", "delete"],
+    brought: false,
     declared_in: ("OF_A_BATCH", file!()),
 };

@@ -237,7 +237,11 @@ fn missing(kind: FileKind, place: &Place) -> Vec<Mistake> {
         Mistake { named, ..mistake(kind, format!("{} is missing{why}", place.name()), &document) }
     };
     match place.key.need {
-        Need::No if place.group.one_of.contains(&name) => vec![without(document(kind, place), "")],
+        Need::No if place.group.one_of.contains(&name) => {
+            // Whether the object has a path is not for the schema to know.
+            let in_schema = !place.group.brought;
+            vec![Mistake { in_schema, ..without(document(kind, place), "") }]
+        }
         Need::No => Vec::new(),
         Need::Always => vec![without(document(kind, place), "")],
         Need::When(When::Beside(other)) => vec![without(document(kind, place), &format!(" beside {other}"))],

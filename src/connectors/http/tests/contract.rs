@@ -56,6 +56,7 @@ async fn the_sandbox_with_other_kinds_of_pages_and_single_writes() {
     ] {
         check(&singly.replace(tokens, page), &skipped).await;
     }
-    let whole = singly.replace("patch = \"/contacts/{id}\"", "put = \"/contacts/{id}\"");
+    let whole = singly.replace("[object.contacts.list]", "update.put = \"{path}/{id}\"\n[object.contacts.list]");
+    assert_ne!(whole, singly);
     check(&whole, &skipped).await;
 }

@@ -12,6 +12,7 @@ mod network;
 mod positions;
 mod properties;
 mod reading;
+mod short;
 mod writing;
 
 use std::cell::RefCell;

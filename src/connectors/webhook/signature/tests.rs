@@ -322,3 +322,35 @@ fn no_delivery_makes_it_panic() {
         }
     }
 }
+
+#[test]
+fn a_token_in_the_body_must_be_right_at_the_top_or_in_every_event() {
+    let scheme = |events: Option<&str>| Scheme::BodyToken {
+        path: "clientState".parse().unwrap(),
+        events: events.map(|path| path.parse().unwrap()),
+    };
+    let secrets = ["new", "old", "older", "too many"].map(SecretString::from);
+    let check = |events, body: &str| {
+        let delivery = Delivery { method: "POST", url: "", headers: &[], body: body.as_bytes() };
+        scheme(events).check(&secrets, &delivery, NOW_MS).map(|_| ())
+    };
+    for (events, body, want) in [
+        (Some("value"), r#"{"value":[{"clientState":"new"},{"clientState":"old","a":1}]}"#, Ok(())),
+        (Some("value"), r#"{"value":[{"clientState":"new"},{"clientState":"no"}]}"#, Err(Refused::Mismatch)),
+        (Some("value"), r#"{"value":[{"clientState":"new"},{"a":1}]}"#, Err(Refused::Unsigned)),
+        (Some("value"), r#"{"value":[{"clientState":"new"},{"clientState":null}]}"#, Err(Refused::Unsigned)),
+        (Some("value"), r#"{"value":[{"clientState":"too many"}]}"#, Err(Refused::Mismatch)),
+        (Some("value"), r#"{"value":[]}"#, Err(Refused::Unsigned)),
+        (Some("value"), r#"{"value":{"clientState":"new"}}"#, Err(Refused::Unsigned)),
+        (Some("value"), r#"{"clientState":"older","value":[{"a":1}]}"#, Ok(())),
+        (Some("value"), r#"{"clientState":"no","value":[{"clientState":"new"}]}"#, Err(Refused::Mismatch)),
+        (None, r#"[{"clientState":"new"}]"#, Ok(())),
+        (None, r#"{"clientState":"new"}"#, Ok(())),
+        (None, r#"{"clientState":""}"#, Err(Refused::Mismatch)),
+        (None, r#"{"clientState":"new","clientState":"new"}"#, Err(Refused::Unsigned)),
+        (None, "", Err(Refused::Unsigned)),
+        (None, "\u{fffd}", Err(Refused::Unsigned)),
+    ] {
+        assert_eq!(check(events, body), want, "{body}");
+    }
+}
