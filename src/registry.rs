@@ -359,6 +359,7 @@ impl Registry {
     /// When an added connection that fits does not fit any more, or a connection would become
     /// one of another account. Then nothing is to be changed.
     pub fn reloading(&self, config: Arc<Config>, env: &Environment) -> Result<(Self, Reload), RegistryError> {
+        config.go_on_with(&self.config);
         let mut later = Self { of_file: by_id(&config.connections), config, added: BTreeMap::new() };
         let mut lines = Vec::new();
         for (id, kept) in &self.added {

@@ -48,6 +48,16 @@ impl Ground {
         self.syncs.iter().filter_map(|sync| sync.name.as_ref()).map(|name| name.value.as_str())
     }
 
+    /// Goes on with the budgets that the connections of a connector share, of an earlier reading.
+    pub fn go_on_with(&self, earlier: &Self) {
+        for connector in self.connectors.values().flatten() {
+            let same = |other: &&super::files::Connector| other.file.name() == connector.file.name();
+            if let Some(before) = earlier.connectors.values().flatten().find(same) {
+                connector.file.go_on_with(&before.file);
+            }
+        }
+    }
+
     /// How much your app's side may be called.
     pub fn app_limits(&self) -> Limits {
         self.app.as_ref().map_or_else(Limits::default, |app| app.limits.clone())

@@ -55,6 +55,7 @@ impl HttpSide {
             Credentials::Token(token) => ("token", token.expose_secret()),
             Credentials::Basic { user, .. } => ("user", user.as_str()),
             // Without credentials nothing tells accounts apart but the address.
+            Credentials::Client { id, .. } => ("client", id.as_str()),
             Credentials::None => ("none", ""),
         };
         let url = settings.base_url.trim_end_matches('/');
@@ -153,11 +154,13 @@ fn credentials(table: &Table<'_>, outside: &Outside<'_>) -> Option<Given> {
     let bearer = auth.item("bearer").map(|_| "bearer");
     let key = auth.item("key").map(|_| "key");
     let basic = auth.item("basic").map(|_| "basic");
-    let given: Vec<&'static str> = [bearer, key, basic].into_iter().flatten().collect();
+    let client = auth.item("client").map(|_| "client");
+    let given: Vec<&'static str> = [bearer, key, basic, client].into_iter().flatten().collect();
     let problems = table.problems();
     let before = problems.len();
     let credentials = match given[..] {
         ["basic"] => auth.table("basic").and_then(|basic| basic_credentials(basic, outside)),
+        ["client"] => auth.table("client").and_then(|client| client_credentials(client, outside)),
         [word] => secret(&auth, word, outside).map(Credentials::Token),
         [] => None,
         [..] => {
@@ -168,7 +171,7 @@ fn credentials(table: &Table<'_>, outside: &Outside<'_>) -> Option<Given> {
     };
     auth.finish();
     if given.is_empty() && problems.len() == before {
-        let help = "write { bearer = \"${TOKEN}\" }, { key = \"${KEY}\" } or { basic = { user = \"...\", password = \"${PASSWORD}\" } }";
+        let help = "write { bearer = \"${TOKEN}\" }, { key = \"${KEY}\" }, { basic = { user = \"...\", password = \"${PASSWORD}\" } } or { client = { id = \"...\", secret = \"${SECRET}\" } }";
         problems.add_with_help(span.clone(), "'auth' is empty", help);
     }
     Some(Given { word: given.first().copied(), span, credentials: credentials? })
@@ -179,6 +182,25 @@ fn basic_credentials(basic: Table<'_>, outside: &Outside<'_>) -> Option<Credenti
     let password = secret(&basic, "password", outside);
     basic.finish();
     Some(Credentials::Basic { user: user?.text, password: password? })
+}
+
+fn client_credentials(client: Table<'_>, outside: &Outside<'_>) -> Option<Credentials> {
+    let problems = client.problems();
+    let id = non_empty(&client, "id").and_then(|id| fill("id", &id, outside, problems));
+    let secret = secret(&client, "secret", outside);
+    let url = match client.item("url").and_then(|_| non_empty(&client, "url")) {
+        Some(url) => {
+            let filled = fill("url", &url, outside, problems)?;
+            if !filled.text.starts_with("https://") {
+                let help = "write an https URL, or a path of the API in the connector file";
+                problems.add_with_help(url.span, "'url' of a client must be an https URL", help);
+            }
+            Some(filled.text)
+        }
+        None => None,
+    };
+    client.finish();
+    Some(Credentials::Client { id: id?.text, secret: secret?, url })
 }
 
 /// A secret at a key that is there; a warning when it stands in the file itself.
@@ -212,14 +234,16 @@ fn check_credentials(file: &HttpConnectorFile, given: &Given, problems: &Problem
     let wanted = match kind {
         Some("bearer") => "auth = { bearer = \"${TOKEN}\" }",
         Some("header" | "query") => "auth = { key = \"${KEY}\" }",
-        Some("basic") => "auth = { basic = { user = \"...\", password = \"${PASSWORD}\" } }",
+        Some("basic" | "session") => "auth = { basic = { user = \"...\", password = \"${PASSWORD}\" } }",
+        Some("client_credentials") => "auth = { client = { id = \"...\", secret = \"${SECRET}\" } }",
         Some(_) => "no 'auth'",
         None => "auth = { bearer = \"${TOKEN}\" }, or declare [auth] in the connector file",
     };
     let fits = match given.word {
         Some("bearer") => matches!(kind, None | Some("bearer")),
         Some("key") => matches!(kind, Some("header" | "query")),
-        Some("basic") => matches!(kind, None | Some("basic")),
+        Some("basic") => matches!(kind, None | Some("basic" | "session")),
+        Some("client") => matches!(kind, Some("client_credentials")),
         // None may be enough: that is for the connector to say.
         Some(_) | None => true,
     };

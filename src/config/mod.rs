@@ -353,6 +353,12 @@ impl Config {
         self.ground.app_limits() == earlier.ground.app_limits()
     }
 
+    /// Goes on with the budgets that the connections of a connector share, of an earlier reading,
+    /// so that nobody has the same calls twice.
+    pub fn go_on_with(&self, earlier: &Self) {
+        self.ground.go_on_with(&earlier.ground);
+    }
+
     /// The budget that all connections share for your app's API, to be made once for all that
     /// run at a time.
     #[must_use]

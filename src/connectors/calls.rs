@@ -140,6 +140,12 @@ impl Calls {
         Self { shared: Arc::clone(&self.shared), lane, lent: Arc::default() }
     }
 
+    /// The lane that it asks from.
+    #[must_use]
+    pub fn lane(&self) -> Lane {
+        self.lane
+    }
+
     /// Waits until no call made through this handle or its clones is in flight.
     pub async fn idle(&self) {
         // Its sender is here, so that it does not end.

@@ -10,7 +10,7 @@ use crate::model::write::ConnectorError;
 
 use super::HttpConnector;
 use super::body::encode;
-use super::call::{PathIds, Prepared, Reply, unanswered_read};
+use super::call::{PathIds, Prepared, Reply};
 use super::cursor::{self, Asked};
 use super::page::{At, Run};
 use super::read::fail;
@@ -102,7 +102,7 @@ impl HttpConnector {
     pub(super) async fn ask(&self, calls: &Calls, endpoint: &Endpoint, ask: Ask) -> Result<Reply, ConnectorError> {
         let mut request = Prepared::to(endpoint, ask.url, &self.file.headers);
         request.body = ask.body.map(|body| encode(&request.headers, &body));
-        self.caller.send(calls, request).await.map_err(unanswered_read)
+        self.send_read(calls, request).await
     }
 }
 

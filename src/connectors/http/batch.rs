@@ -14,6 +14,7 @@ use super::HttpConnector;
 use super::body::encode;
 use super::call::{Meaning, Prepared, Reply, judge, not_sent};
 use super::compose::{Composed, Names, TRACE, create_record, fill, holds, holds_id, update_record};
+use super::job::JobState;
 use super::outcome::{Answer, outcome, unanswered};
 use super::raw::{at, is_null, is_truthy, text_of};
 use super::rules::Told;
@@ -43,6 +44,31 @@ struct Outcomes(Vec<Option<Outcome>>);
 impl Outcomes {
     fn set(&mut self, index: usize, outcome: Outcome) {
         self.0[index] = Some(outcome);
+    }
+
+    fn set_all(&mut self, parts: &[Part<'_>], outcome: &Outcome) {
+        for part in parts {
+            self.set(part.index, outcome.clone());
+        }
+    }
+}
+
+/// The batches that are still to be sent, in the order of their writes.
+struct Batches<'p, 'w>(Vec<&'p [Part<'w>]>);
+
+impl<'p, 'w> Batches<'p, 'w> {
+    fn of(parts: &'p [Part<'w>], size: usize) -> Self {
+        Self(parts.chunks(size).rev().collect())
+    }
+
+    fn next(&mut self) -> Option<&'p [Part<'w>]> {
+        self.0.pop()
+    }
+
+    /// A batch is to be sent again in halves.
+    fn halve(&mut self, parts: &'p [Part<'w>]) {
+        let (first, second) = parts.split_at(parts.len().div_ceil(2));
+        self.0.extend([second, first]);
     }
 }
 
@@ -74,7 +100,8 @@ impl HttpConnector {
                     by: by.as_deref(),
                 };
                 let parts = self.request_parts(object, writes, &shape, &mut outcomes);
-                for parts in parts.chunks(batch.size) {
+                let mut batches = Batches::of(&parts, batch.size);
+                while let Some(parts) = batches.next() {
                     let body = listed(Some(requests), parts);
                     match self.send_batch(calls, endpoint, body).await {
                         Whole::Answered(reply) => {
@@ -83,7 +110,10 @@ impl HttpConnector {
                                 request_result(object, item)
                             });
                         }
-                        whole => self.settle(calls, object, parts, whole, &mut outcomes).await,
+                        Whole::Same(outcome) => outcomes.set_all(parts, &outcome),
+                        Whole::RefusedForOne(reason) => {
+                            self.refused(calls, object, parts, reason, &mut batches, &mut outcomes).await;
+                        }
                     }
                 }
             }
@@ -95,8 +125,11 @@ impl HttpConnector {
                         Write::Delete(_) => delete.as_ref() == Some(endpoint),
                     };
                     let parts = record_parts(object, endpoint, writes, &mut outcomes, same);
-                    for parts in parts.chunks(batch.size) {
-                        self.write_records(calls, object, endpoint, parts, &mut outcomes).await;
+                    let mut batches = Batches::of(&parts, batch.size);
+                    while let Some(parts) = batches.next() {
+                        if let Some(reason) = self.write_records(calls, object, endpoint, parts, &mut outcomes).await {
+                            self.refused(calls, object, parts, reason, &mut batches, &mut outcomes).await;
+                        }
                     }
                 }
             }
@@ -111,6 +144,8 @@ impl HttpConnector {
         outcomes.0.into_iter().map(|outcome| outcome.unwrap_or_else(lost)).collect()
     }
 
+    /// Writes one list of records. Answers with the reason where all of it was refused because
+    /// of some record in it.
     async fn write_records(
         &self,
         calls: &Calls,
@@ -118,21 +153,32 @@ impl HttpConnector {
         endpoint: &BatchEndpoint,
         parts: &[Part<'_>],
         outcomes: &mut Outcomes,
-    ) {
+    ) -> Option<String> {
         let body = listed(endpoint.records.as_ref(), parts);
-        match self.send_batch(calls, &endpoint.endpoint, body).await {
-            Whole::Answered(reply) if is_delete(parts) && reply.body.trim().is_empty() => {
+        let mut whole = self.send_batch(calls, &endpoint.endpoint, body).await;
+        let mut ended = JobState::Done;
+        if let (Whole::Answered(_), Some(job)) = (&whole, &endpoint.job) {
+            let Whole::Answered(begun) = whole else { return None };
+            (whole, ended) = match self.follow_job(calls, job, begun).await {
+                Ok((reply, state)) => (Whole::Answered(reply), state),
+                Err(reason) => (Whole::Same(Outcome::Unknown(reason)), JobState::Failed),
+            };
+        }
+        match whole {
+            Whole::Answered(reply) if is_delete(parts) && endpoint.job.is_none() && reply.body.trim().is_empty() => {
                 // A batch delete that says nothing but success has deleted all.
-                for part in parts {
-                    outcomes.set(part.index, Outcome::Deleted);
-                }
+                outcomes.set_all(parts, &Outcome::Deleted);
+            }
+            // Of a job that has failed nobody knows how far it has come.
+            Whole::Answered(reply) if endpoint.whole && ended != JobState::Done => {
+                outcomes.set_all(parts, &Outcome::Unknown(self.caller.sentence(&reply)));
             }
             Whole::Answered(_) if endpoint.whole => {
                 for part in parts {
                     outcomes.set(part.index, carried_out(part.write));
                 }
             }
-            Whole::Answered(reply) if endpoint.by.is_some() => {
+            Whole::Answered(reply) if endpoint.by.is_some() || endpoint.place.is_some() => {
                 self.results_by(object, endpoint, parts, &reply, outcomes);
             }
             Whole::Answered(reply) => {
@@ -141,8 +187,10 @@ impl HttpConnector {
                     record_result(endpoint, &reply, item)
                 });
             }
-            whole => self.settle(calls, object, parts, whole, outcomes).await,
+            Whole::Same(outcome) => outcomes.set_all(parts, &outcome),
+            Whole::RefusedForOne(reason) => return Some(reason),
         }
+        None
     }
 
     /// Each write as a whole request; what cannot be composed has its outcome already.
@@ -173,7 +221,7 @@ impl HttpConnector {
         };
         let mut request = Prepared::to(endpoint, url, &self.file.headers);
         request.body = Some(encode(&request.headers, &body));
-        let reply = match self.caller.send(calls, request).await {
+        let reply = match self.send(calls, request).await {
             Ok(reply) => reply,
             Err(error) => return Whole::Same(unanswered(error)),
         };
@@ -182,7 +230,9 @@ impl HttpConnector {
             Meaning::Success => Whole::Answered(reply),
             Meaning::Limited { millis } => Whole::Same(not_sent(NextStep::Wait { millis }, sentence())),
             Meaning::Unauthorised => Whole::Same(not_sent(NextStep::Reauthorise, sentence())),
-            Meaning::NotNow | Meaning::Expired => Whole::Same(not_sent(NextStep::Retry, sentence())),
+            Meaning::NotNow | Meaning::Expired | Meaning::BeginAnew => {
+                Whole::Same(not_sent(NextStep::Retry, sentence()))
+            }
             Meaning::Broken => Whole::Same(Outcome::Unknown(sentence())),
             // A missing endpoint says nothing of the records.
             Meaning::Missing | Meaning::Wrong => Whole::Same(not_sent(NextStep::Fail, sentence())),
@@ -190,38 +240,34 @@ impl HttpConnector {
         }
     }
 
-    /// Gives the parts of a batch without results their outcomes.
-    async fn settle(
+    /// A batch that was refused as a whole because of some record in it: it is halved until that
+    /// record is found, so that the others are written and each refusal has its record.
+    async fn refused<'p, 'w>(
         &self,
         calls: &Calls,
         object: &ObjectSpec,
-        parts: &[Part<'_>],
-        whole: Whole,
+        parts: &'p [Part<'w>],
+        reason: String,
+        batches: &mut Batches<'p, 'w>,
         outcomes: &mut Outcomes,
     ) {
-        let (same, refused) = match whole {
-            Whole::Same(outcome) => (outcome, None),
-            Whole::RefusedForOne(reason) => (Outcome::Rejected { reason: reason.clone(), path: None }, Some(reason)),
-            Whole::Answered(reply) => (Outcome::Unknown(self.caller.sentence(&reply)), None),
-        };
-        if let Some(reason) = refused {
+        let [only] = parts else {
             tracing::warn!(
                 object = object.name,
                 reason,
-                "a batch was refused as a whole; its records are sent one by one"
+                "a batch of {} was refused as a whole; it is halved",
+                parts.len()
             );
-            let singles: Vec<Write> = parts.iter().map(|part| part.write.clone()).collect();
-            let singly = self.write_singly(calls, object, &singles).await;
-            for (part, outcome) in parts.iter().zip(singly) {
-                // One that has no endpoint of its own shares the refusal.
-                let undeclared = matches!(&outcome, Outcome::NotSent(error) if error.next == NextStep::Fail);
-                outcomes.set(part.index, if undeclared { same.clone() } else { outcome });
-            }
+            batches.halve(parts);
             return;
-        }
-        for part in parts {
-            outcomes.set(part.index, same.clone());
-        }
+        };
+        // Its own endpoint may say more exactly what is wrong, or take it.
+        let singly = self.write_singly(calls, object, std::slice::from_ref(only.write)).await;
+        let outcome = singly.into_iter().next().filter(|outcome| {
+            // One that has no endpoint of its own is what was refused.
+            !matches!(outcome, Outcome::NotSent(error) if error.next == NextStep::Fail)
+        });
+        outcomes.set(only.index, outcome.unwrap_or(Outcome::Rejected { reason, path: None }));
     }
 
     /// Reads the results of a batch, one for each part in the same order, or each with its
@@ -274,8 +320,14 @@ impl HttpConnector {
         outcomes: &mut Outcomes,
     ) {
         let found = named_results(endpoint, reply);
-        for part in parts {
-            let key = if holds(&endpoint.item, TRACE) { part.trace() } else { id_text(part.write).to_owned() };
+        for (place, part) in parts.iter().enumerate() {
+            let key = if endpoint.place.is_some() {
+                place.to_string()
+            } else if holds(&endpoint.item, TRACE) {
+                part.trace()
+            } else {
+                id_text(part.write).to_owned()
+            };
             let outcome = match &found {
                 Ok(found) => {
                     let mut ours = found.iter().filter(|result| result.key == key);
@@ -352,6 +404,7 @@ impl<'r> NamedResult<'r> {
 
 /// The results of a batch, and the failures where they have a list of their own.
 fn named_results<'r>(endpoint: &BatchEndpoint, reply: &'r Reply) -> Result<Vec<NamedResult<'r>>, String> {
+    let named_by = endpoint.place.as_ref().or(endpoint.by.as_ref());
     let mut found = Vec::new();
     let mut add = |list: Vec<&'r RawValue>, by: Option<&Path>, failed: bool| {
         let key = |raw: &'r RawValue| at(raw, by).ok().flatten().and_then(one_text);
@@ -363,14 +416,14 @@ fn named_results<'r>(endpoint: &BatchEndpoint, reply: &'r Reply) -> Result<Vec<N
     };
     let results = result_list(reply, endpoint.results.as_ref());
     match (results, failures) {
-        (Ok(results), _) => add(results, endpoint.by.as_ref(), false),
+        (Ok(results), _) => add(results, named_by, false),
         // Where all have failed there may be no list of results.
         (Err(_), Some(_)) => {}
         (Err(reason), None) => return Err(reason),
     }
     if let Some(failures) = failures {
         let failures = serde_json::from_str(failures.get()).map_err(|error| error.to_string())?;
-        add(failures, endpoint.errors_by.as_ref().or(endpoint.by.as_ref()), true);
+        add(failures, endpoint.errors_by.as_ref().or(named_by), true);
     }
     Ok(found)
 }

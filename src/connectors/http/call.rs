@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use secrecy::SecretString;
 use serde_json::value::RawValue;
 use url::Url;
 
@@ -18,13 +19,16 @@ use super::Clock;
 use super::file::HttpConnectorFile;
 use super::id::IdSpec;
 use super::rules::{Rule, Told};
+use super::send::SendError;
+use super::session::Sessions;
 use super::settings::{Auth, Credentials};
 use super::spec::{Endpoint, PathTemplate, Piece, Statuses};
 use super::telling::Telling;
 use super::template::to_text;
 use super::text::clip;
 use super::time;
-use super::transport::{HttpRequest, Method, Transport, TransportError, find_header};
+use super::together::Together;
+use super::transport::{HttpRequest, HttpResponse, Method, Part, Transport, TransportError, find_header};
 
 /// What stays as it is within one path segment or query value.
 pub(super) const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
@@ -40,6 +44,10 @@ pub(super) struct Caller {
     pub credentials: Credentials,
     /// The wall clock.
     pub now: Arc<Clock>,
+    /// Tokens that are fetched, where the file says that they are.
+    pub sessions: Option<Arc<Sessions>>,
+    /// The budget of all connections of the connector.
+    pub together: Option<Together>,
     /// What answers tell of limits, where the file says that they do.
     pub telling: Option<Arc<Telling>>,
 }
@@ -68,9 +76,24 @@ pub(super) struct Prepared {
     pub headers: Vec<(String, String)>,
     pub body: Option<String>,
     pub charge: Charge,
+    /// A body that carries credentials.
+    pub secret_body: Option<SecretString>,
+    /// Only a part of the answer is wanted.
+    pub part: Option<Part>,
+    /// It goes to somebody else than the app, without credentials.
+    pub is_foreign: bool,
 }
 
-/// An answer, and where it came from.
+/// An answer as it came.
+#[derive(Debug, Clone)]
+pub(super) struct Exchange {
+    pub place: String,
+    /// The class of the call.
+    pub class: Option<Arc<str>>,
+    pub answer: HttpResponse,
+}
+
+/// An answer as text, and where it came from.
 #[derive(Debug)]
 pub(super) struct Reply {
     /// The class of the call.
@@ -103,6 +126,8 @@ pub(super) enum Meaning {
     Broken,
     /// The position that changes were asked for since is no longer known.
     Expired,
+    /// What continues the list is no longer known: the list is begun anew.
+    BeginAnew,
     /// A redirect, a wrong address or method: a person must mend something.
     Wrong,
 }
@@ -150,13 +175,13 @@ impl Caller {
         Ok(url)
     }
 
-    /// Sends a request within the budget.
+    /// Sends a request within the budget, with these credentials.
     ///
     /// # Errors
     /// When there is no answer; the message names the place.
-    pub async fn send(&self, calls: &Calls, request: Prepared) -> Result<Reply, TransportError> {
+    pub async fn exchange(&self, calls: &Calls, request: Prepared, auth: &Auth) -> Result<Exchange, TransportError> {
         let place = format!("{} {}", request.method.as_str(), clip(request.url.path()));
-        let charge = request.charge;
+        let (charge, is_foreign) = (request.charge, request.is_foreign);
         let mut request = HttpRequest {
             method: request.method,
             url: request.url.into(),
@@ -164,14 +189,21 @@ impl Caller {
             secret_headers: Vec::new(),
             secret_query: Vec::new(),
             body: request.body,
+            secret_body: request.secret_body,
+            part: request.part,
         };
-        self.auth.apply(&mut request);
+        auth.apply(&mut request);
         let permit = calls.permit_for(&charge).await;
+        // Always after the connection's own, so that nobody holds this one while he waits.
+        let of_all = match &self.together {
+            Some(together) if !is_foreign => Some(together.calls().in_lane(calls.lane()).permit_for(&charge).await),
+            Some(_) | None => None,
+        };
         let answer = self.transport.send(request).await;
         if let (Some(telling), Ok(answer)) = (&self.telling, &answer) {
-            telling.hear(&permit, calls, &charge, answer, (self.now)());
+            telling.hear(&permit, of_all.as_ref(), calls, &charge, answer, (self.now)());
         }
-        drop(permit);
+        drop((permit, of_all));
         let answer = answer.map_err(|error| {
             let message = |text: String| format!("{place}: {}", self.redact(&text));
             match error {
@@ -180,16 +212,14 @@ impl Caller {
                 TransportError::Unknown(text) => TransportError::Unknown(message(text)),
             }
         })?;
-        let (body, lossy) = match String::from_utf8(answer.body) {
-            Ok(body) => (body, false),
-            Err(error) => (String::from_utf8_lossy(error.as_bytes()).into_owned(), true),
-        };
-        Ok(Reply { class: charge.class, place, status: answer.status, headers: answer.headers, body, lossy })
+        Ok(Exchange { class: charge.class, place, answer })
     }
 
     /// A foreign text for a message: short, harmless, without our secrets.
     pub fn redact(&self, text: &str) -> String {
-        clip(&self.credentials.redact(text))
+        let text = self.credentials.redact(text);
+        let token = self.sessions.as_ref().and_then(|sessions| sessions.token());
+        clip(&token.map_or_else(|| text.clone(), |token| Credentials::Token(token).redact(&text)))
     }
 
     /// A sentence about an answer: place, status and what it said.
@@ -211,7 +241,9 @@ impl Caller {
         let next = match meaning {
             Meaning::Limited { millis } => NextStep::Wait { millis },
             Meaning::Unauthorised => NextStep::Reauthorise,
-            Meaning::NotNow | Meaning::Broken | Meaning::Success | Meaning::Expired => NextStep::Retry,
+            Meaning::NotNow | Meaning::Broken | Meaning::Success | Meaning::Expired | Meaning::BeginAnew => {
+                NextStep::Retry
+            }
             Meaning::Missing | Meaning::Changed | Meaning::Duplicate | Meaning::Invalid | Meaning::Wrong => {
                 NextStep::Fail
             }
@@ -221,18 +253,38 @@ impl Caller {
 }
 
 /// What a reading call that got no answer should do next.
-pub(super) fn unanswered_read(error: TransportError) -> ConnectorError {
+pub(super) fn unanswered_read(error: SendError) -> ConnectorError {
     match error {
-        TransportError::NotSent(message) | TransportError::Unknown(message) => {
+        SendError::Transport(TransportError::NotSent(message) | TransportError::Unknown(message)) => {
             ConnectorError::new(NextStep::Retry, message)
         }
-        TransportError::Refused(message) => ConnectorError::new(NextStep::Fail, message),
+        SendError::Transport(TransportError::Refused(message)) => ConnectorError::new(NextStep::Fail, message),
+        SendError::NoSession(error) => error,
     }
 }
 
 /// What a write that certainly was not sent should do next.
 pub(super) fn not_sent(next: NextStep, message: impl Into<String>) -> crate::model::write::Outcome {
     crate::model::write::Outcome::NotSent(ConnectorError::new(next, message))
+}
+
+impl Exchange {
+    /// The answer as text.
+    pub fn into_reply(self) -> Reply {
+        let Self { place, class, answer: HttpResponse { status, headers, body } } = self;
+        let (body, lossy) = match String::from_utf8(body) {
+            Ok(body) => (body, false),
+            Err(error) => (String::from_utf8_lossy(error.as_bytes()).into_owned(), true),
+        };
+        Reply { class, place, status, headers, body, lossy }
+    }
+
+    /// The answer without its body.
+    pub fn head(&self) -> Reply {
+        let Self { place, class, answer: HttpResponse { status, headers, body: _ } } = self;
+        let (place, class, headers) = (place.clone(), class.clone(), headers.clone());
+        Reply { class, place, status: *status, headers, body: String::new(), lossy: false }
+    }
 }
 
 impl Reply {
@@ -397,7 +449,14 @@ impl Prepared {
             all.retain(|(other, _)| !other.eq_ignore_ascii_case(name));
             all.push((name.clone(), value.clone()));
         }
-        Self { method, url, headers: all, body: None, charge: Charge::default() }
+        let charge = Charge::default();
+        Self { method, url, headers: all, body: None, charge, secret_body: None, part: None, is_foreign: false }
+    }
+
+    /// Sends a header in place of one of that name.
+    pub fn set_header(&mut self, name: &str, value: &str) {
+        self.headers.retain(|(other, _)| !other.eq_ignore_ascii_case(name));
+        self.headers.push((name.to_owned(), value.to_owned()));
     }
 }
 

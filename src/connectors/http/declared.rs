@@ -2,6 +2,7 @@
 //! anything is called.
 
 use super::file::HttpConnectorFile;
+use super::session::Login;
 use super::settings::{Auth, Credentials, HttpSettings, SettingsProblem};
 use super::spec::{AuthKind, BatchKind};
 use crate::model::ids::ObjectName;
@@ -16,6 +17,10 @@ impl HttpConnectorFile {
             AuthKind::Basic => "basic",
             AuthKind::Header { .. } => "header",
             AuthKind::Query { .. } => "query",
+            AuthKind::Fetched(spec) => match spec.login {
+                Login::Client { .. } => "client_credentials",
+                Login::Password { .. } => "session",
+            },
         })
     }
 

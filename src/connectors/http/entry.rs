@@ -94,6 +94,12 @@ pub(super) fn parse_in<'r>(
     Parsed { entry, raw }
 }
 
+/// A text that stands where a record should, and is none.
+pub(super) fn broken(text: &str, place: &str, reason: &str) -> Entry {
+    let raw_hash = RawHash::of(text.as_bytes());
+    Entry::Bad(BadRecord { id: None, place: place.to_owned(), reason: reason.to_owned(), raw_hash })
+}
+
 fn bad(id: Option<RecordId>, raw: &RawValue, place: &str, reason: String) -> Entry {
     let raw_hash = RawHash::of(raw.get().as_bytes());
     Entry::Bad(BadRecord { id, place: place.to_owned(), reason: clip(&reason), raw_hash })

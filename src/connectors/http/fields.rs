@@ -170,6 +170,12 @@ pub(super) fn endpoint(table: &Table<'_>, allowed: &[&str]) -> Endpoint {
     Endpoint { method, path, query, headers, charge }
 }
 
+/// An endpoint under a key of its own, with nothing else to it.
+pub(super) fn endpoint_at(table: &Table<'_>, key: &str, method: Method) -> Endpoint {
+    let path = path_template(table, key).unwrap_or_else(|| PathTemplate(vec![Piece::Id]));
+    Endpoint { method, path, query: Vec::new(), headers: Vec::new(), charge: Charge::default() }
+}
+
 /// What a call of an endpoint counts as. Whether there is such a class is checked once all of
 /// the file is read.
 fn charge(table: &Table<'_>) -> Charge {

@@ -13,9 +13,10 @@ use crate::model::path::Path;
 use crate::model::write::CreateRecovery;
 
 use super::compose::{TRACE, holds};
-use super::fields::{check_id_parts, header_name, headers, path, paths, statuses, sub, word, word_of};
+use super::fields::{check_id_parts, header_name, headers, path, paths, statuses, word, word_of};
 use super::forms::{EmptyIsNull, Forms};
 use super::id::IdSpec;
+use super::parse_auth::auth_of;
 use super::parse_limits::{DeclaredLimits, check_classes, limits};
 use super::parse_read::{as_changes, changes, deleted, deletions, find, list, read, read_many};
 use super::parse_rules::rule;
@@ -31,6 +32,7 @@ use super::spec::{
 use super::telling::Telling;
 use super::text::clip;
 use super::time::Spelling;
+use super::together::Together;
 
 /// A connector file that was read and checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,6 +47,8 @@ pub struct HttpConnectorFile {
     pub(super) lockout_ms: u64,
     /// Where a refusal for too many calls says how long to wait, beside `Retry-After`.
     pub(super) wait: Option<Wait>,
+    /// The limits of all connections together, where there are such.
+    pub(super) together: Option<Together>,
     /// What answers tell of limits, if they do.
     pub(super) telling: Option<Arc<Telling>>,
     pub(super) statuses: Statuses,
@@ -83,6 +87,14 @@ impl HttpConnectorFile {
     #[must_use]
     pub fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// Goes on with the budget that all connections share, of an earlier reading of the file.
+    /// Without effect where other limits are declared.
+    pub fn go_on_with(&self, earlier: &HttpConnectorFile) {
+        if let (Some(now), Some(before)) = (&self.together, &earlier.together) {
+            now.go_on_with(before);
+        }
     }
 
     /// How the app's webhooks are known and read; `None` where it declares none.
@@ -125,8 +137,9 @@ fn file(top: Table<'_>) -> Option<HttpConnectorFile> {
     let limits = top.table("limits").map_or_else(DeclaredLimits::default, limits);
     let (statuses, rules) = top.table("errors").map(errors).unwrap_or_default();
     let objects = top.required_table("object").map(|table| objects(&table)).unwrap_or_default();
-    let DeclaredLimits { mut limits, pause_ms, lockout_ms, wait, telling } = limits;
-    limits.dearest = check_classes(&top, &limits);
+    let DeclaredLimits { mut limits, pause_ms, lockout_ms, wait, telling, together } = limits;
+    let dearest = check_classes(&top, &limits);
+    limits.dearest = dearest;
     let names: Vec<&ObjectName> = objects.keys().collect();
     let webhook = top.table("webhook").and_then(|table| webhook(table, &names)).map(Arc::new);
     top.finish();
@@ -138,6 +151,7 @@ fn file(top: Table<'_>) -> Option<HttpConnectorFile> {
         limited_pause_ms: pause_ms,
         lockout_ms,
         wait,
+        together: together.map(|together| Together::new(Limits { dearest, ..together })),
         telling: (!telling.is_empty()).then(|| Arc::new(telling)),
         statuses,
         rules,
@@ -189,65 +203,6 @@ fn objects(all: &Table<'_>) -> BTreeMap<ObjectName, ObjectSpec> {
         }
     }
     objects
-}
-
-#[derive(Clone, Copy)]
-enum AuthWord {
-    None,
-    Bearer,
-    Basic,
-    Header,
-    Query,
-}
-
-const AUTH_WORDS: [(&str, AuthWord); 5] = [
-    ("none", AuthWord::None),
-    ("bearer", AuthWord::Bearer),
-    ("basic", AuthWord::Basic),
-    ("header", AuthWord::Header),
-    ("query", AuthWord::Query),
-];
-
-/// `auth = "bearer"`, or a table where more is to be said.
-fn auth_of(top: &Table<'_>) -> Option<AuthKind> {
-    let item = top.item("auth")?;
-    if item.text().is_err() {
-        return sub(top, "auth", "auth").and_then(auth);
-    }
-    match word(top, "auth", &AUTH_WORDS)? {
-        AuthWord::None => Some(AuthKind::None),
-        AuthWord::Bearer => Some(AuthKind::Bearer),
-        AuthWord::Basic => Some(AuthKind::Basic),
-        AuthWord::Header | AuthWord::Query => {
-            let help = "for example auth = { kind = \"header\", name = \"X-Key\" }";
-            top.problems().add_with_help(item.span(), "the name of what holds the key is missing in 'auth'", help);
-            None
-        }
-    }
-}
-
-fn auth(table: Table<'_>) -> Option<AuthKind> {
-    if table.item("kind").is_none() {
-        table.problems().add(table.span(), "'kind' is missing in [auth]");
-    }
-    let Some(word) = word(&table, "kind", &AUTH_WORDS) else {
-        table.finish_undecided();
-        return None;
-    };
-    let kind = match word {
-        AuthWord::None => AuthKind::None,
-        AuthWord::Bearer => AuthKind::Bearer,
-        AuthWord::Basic => AuthKind::Basic,
-        AuthWord::Header => AuthKind::Header {
-            name: table.required_text("name").and_then(|_| header_name(&table, "name")).unwrap_or_default(),
-            prefix: table.text("prefix").map(|prefix| prefix.value).unwrap_or_default(),
-        },
-        AuthWord::Query => {
-            AuthKind::Query { name: table.required_text("name").map(|name| name.value).unwrap_or_default() }
-        }
-    };
-    table.finish();
-    Some(kind)
 }
 
 fn errors(table: Table<'_>) -> (Statuses, Vec<Rule>) {

@@ -20,12 +20,12 @@
 //! | Key | Meaning |
 //! |---|---|
 //! | `name` | what the connector is called; required |
-//! | `auth` | `none`, `bearer`, `basic`, or a table of a `kind`: these, `header` (with `name`, `prefix`), `query` (with `name`) |
+//! | `auth` | `none`, `bearer`, `basic`, or a table of a `kind`: these, `header` (with `name`, `prefix`), `query` (with `name`), `client_credentials` (`url`, `scope`, `client`, `params`, `token`, `life`), `session` (`post`, `body`, `token` or `token_header`, `sent`, `name`, `prefix`, `life`) |
 //! | `[headers]` | sent with every request |
-//! | `[limits]` | `requests` or `points` in `per` (`resets`), further `windows = [{…}]`, `concurrency`, `pause` after a 429 that names no time, `lockout`, `wait`; `class.NAME` with windows of its own, `apart`, `exclusive`; `told`, `cost`: what answers tell |
+//! | `[limits]` | `requests` or `points` in `per` (`resets`), further `windows = [{…}]`, `concurrency`, `pause` after a 429 that names no time, `lockout`, `wait`; `class.NAME` with windows of its own, `apart`, `exclusive`; `together`: of all connections; `told`, `cost`: what answers tell |
 //! | `[errors]` | statuses that mean something unusual: `limited`, `unauthorised`, `missing`, `changed`, `duplicate`, `invalid`, `retry`; `[[errors.rules]]`: `class`, `status`, `header`, `path`, `is`, `pattern`, `wait`, `pause`, `field` |
 //! | `[object.x]` | `path` (of all records: list, read, create, update and delete follow from it, each may be `false`), `like` (another object, which says what this one leaves out), `if_match`, `id` (one path, or several with `id_separator`), `id_type = "number"`, `json`, `empty_is_null`, `absent_is_null`, `properties` (`values`, `join`, `max_length`), `version`, `version_header`, `modified` (one path or several: the first that is not null), `modified_unit`, `zone`, `time_format`, `read_only`, `record` (where a single record stands in an answer), `read_lag` |
-//! | `[object.x.list]` | required without `path`; an endpoint (a POST with `body`), `records` (where the list stands), `item` (where the record stands in an entry), `thin` (an entry only names its record), `page`, `cursor`, `deleted` |
+//! | `[object.x.list]` | required without `path`; an endpoint (a POST with `body`), `records` (where the list stands), `item` (where the record stands in an entry), `thin` (an entry only names its record), `page`, `cursor`, `deleted`, `job` (`url`, or `get` with `id`; `status`, `done`, `failed`, `every`, `within`; `file` with `origin`, or `download`; `format`, `query`, `next`) |
 //! | `[object.x.changes]` | changes listed by another request: as `list`, from which it has what it does not say |
 //! | `[object.x.deletions]` | a list of deletions: an endpoint, `records`, `item`, `page`, `param` |
 //! | `page` | `kind` and what continues: `none`; `page` (`param`, `first`); `offset` (`param`); `cursor` (`param`, `next`); `keyset` (`param`, `field`); `link_header` (`header`); `next_url` (`next`). With it `size`, `size_param`, `total`, `more`, `end = "empty"` or `"short"`, `max_pages`, `max_results`, `alone` |
@@ -40,7 +40,7 @@
 //! | `[object.x.delete]` | an endpoint with `{id}`, `body`, `if_match`, `missing`, `changed` |
 //! | `[webhook]` | `signature` (required; below), `events` (where a list of them stands), `object` for all events, or `type` with `objects = { "contact.*" = "contacts" }`, `id` (one path or several: the first that holds anything), `account`, `handshake = { query = "param" }` or `{ body = "path" }` |
 //! | `signature` | `standard-webhooks`, `stripe`, `github`, `hubspot-v3`, `shopify`, `slack`, `basic`, `none`; `{ token = "header", prefix }`; `{ token_at = "path" }`; or `hmac` (`sha256`, `sha512`) with `header`, `encoding` (`hex`, `base64`), `prefix` or `list = { separator, between, name }`, `secret` (`text`, `whsec`), `timestamp` (a header) or `timestamp_entry` (of the list) with `timestamp_unit` and `tolerance`, `id` (a header), `signed`: a list of texts, `"{body}"`, `"{timestamp}"`, `"{id}"`, `"{method}"`, `"{url}"` |
-//! | `[object.x.batch]` | `kind = "requests"`: an endpoint, `requests`, `responses`, `address`, `relative`, `by`; `kind = "records"`: `create`, `update`, `delete`, each an endpoint with `records`, `item`, `results`, `status`, `error`, `record`, `by`, `errors`, `errors_by` (also once for all of them), `whole`. With it `size` |
+//! | `[object.x.batch]` | `kind = "requests"`: an endpoint, `requests`, `responses`, `address`, `relative`, `by`; `kind = "records"`: `create`, `update`, `delete`, each an endpoint with `records`, `item`, `results`, `status`, `error`, `record`, `by`, `errors`, `errors_by` (also once for all of them), `place`, `whole`, `job`. With it `size` |
 //!
 //! In the query and body of what reads, `{cursor}`, `{page}`, `{size}`, `{param}`, `{value}`,
 //! `{id}` and `{ids}` stand for what is asked; what stands for nothing is left out.
@@ -54,17 +54,23 @@ mod batch;
 mod body;
 mod call;
 mod compose;
+mod csv;
 mod cursor;
 mod declared;
+mod download;
 mod entry;
+mod export;
 pub(in crate::connectors) mod fields;
 mod file;
 mod forms;
 mod guard;
 mod id;
+mod job;
 mod net;
 mod outcome;
 mod page;
+mod parse_auth;
+mod parse_job;
 mod parse_limits;
 mod parse_read;
 mod parse_rules;
@@ -76,6 +82,8 @@ mod read;
 mod refused;
 mod resource;
 mod rules;
+mod send;
+mod session;
 mod settings;
 mod spec;
 mod summary;
@@ -85,6 +93,7 @@ mod template;
 mod tests;
 mod text;
 mod time;
+mod together;
 mod transport;
 mod write;
 
@@ -99,7 +108,7 @@ pub use file::HttpConnectorFile;
 pub(crate) use parse_limits::required_window;
 pub use settings::{Credentials, HttpSettings, SettingsProblem, Timeouts};
 pub use summary::ObjectSummary;
-pub use transport::{HttpRequest, HttpResponse, MAX_RESPONSE_BYTES, Method, Transport, TransportError};
+pub use transport::{HttpRequest, HttpResponse, MAX_RESPONSE_BYTES, Method, Part, Transport, TransportError};
 
 use crate::connectors::{Calls, Connector, ConnectorFactory, ConnectorScope, Read};
 use crate::model::ids::ObjectName;
@@ -109,6 +118,7 @@ use crate::model::write::{Capabilities, ConnectorError, CreateRecovery, NextStep
 use call::Caller;
 use forms::Forms;
 use net::NetTransport;
+use session::Sessions;
 use settings::Auth;
 use spec::ObjectSpec;
 
@@ -125,6 +135,8 @@ pub struct HttpFactory {
     settings: HttpSettings,
     transport: Option<Arc<MakeTransport>>,
     now: Arc<Clock>,
+    /// Tokens that are fetched, shared by all connectors of the connection.
+    sessions: Option<Arc<Sessions>>,
 }
 
 impl HttpFactory {
@@ -132,7 +144,8 @@ impl HttpFactory {
     /// by [`HttpFactory::problems`] and again when a connector is made.
     #[must_use]
     pub fn new(file: Arc<HttpConnectorFile>, settings: HttpSettings) -> Self {
-        Self { file, settings, transport: None, now: Arc::new(Utc::now) }
+        let sessions = Sessions::of(file.auth.as_ref());
+        Self { file, settings, transport: None, now: Arc::new(Utc::now), sessions }
     }
 
     /// The connector file.
@@ -175,6 +188,8 @@ impl HttpFactory {
                 .map_err(|problem| fail(problem.to_string()))?,
             credentials: self.settings.credentials.clone(),
             now: Arc::clone(&self.now),
+            sessions: self.sessions.clone(),
+            together: self.file.together.clone(),
             telling: self.file.telling.clone(),
         };
         Ok(HttpConnector { file: Arc::clone(&self.file), caller })
@@ -183,7 +198,7 @@ impl HttpFactory {
 
 impl fmt::Debug for HttpFactory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { file, settings, transport: _, now: _ } = self;
+        let Self { file, settings, transport: _, now: _, sessions: _ } = self;
         f.debug_struct("HttpFactory").field("file", &file.name()).field("settings", settings).finish()
     }
 }

@@ -14,7 +14,7 @@ use url::Url;
 use super::guard::{ForbiddenAddress, GuardedResolver, url_problem};
 use super::settings::Timeouts;
 use super::text::clip;
-use super::transport::{HttpRequest, HttpResponse, MAX_RESPONSE_BYTES, Method, Transport, TransportError};
+use super::transport::{HttpRequest, HttpResponse, MAX_RESPONSE_BYTES, Method, Part, Transport, TransportError};
 
 /// What makes one client different from another.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -117,14 +117,18 @@ fn install_crypto() {
 #[async_trait(?Send)]
 impl Transport for NetTransport {
     async fn send(&self, request: HttpRequest) -> Result<HttpResponse, TransportError> {
+        let part = request.part;
         let request = self.prepare(request)?;
         let mut response = self.client.execute(request).await.map_err(transport_error)?;
         let status = response.status().as_u16();
-        let headers = response
+        let headers: Vec<(String, String)> = response
             .headers()
             .iter()
             .map(|(name, value)| (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
             .collect();
+        if let (Some(part), 200) = (part, status) {
+            return take_part(part, response, headers).await;
+        }
         let mut body = Vec::new();
         // Chunk by chunk, so that a compression bomb stops at the cap.
         while let Some(chunk) = response.chunk().await.map_err(read_error)? {
@@ -136,6 +140,34 @@ impl Transport for NetTransport {
         }
         Ok(HttpResponse { status, headers, body })
     }
+}
+
+/// Takes a part out of an answer that holds the whole, never holding more than the part.
+async fn take_part(
+    part: Part,
+    mut response: reqwest::Response,
+    mut headers: Vec<(String, String)>,
+) -> Result<HttpResponse, TransportError> {
+    let (mut body, mut at, mut more) = (Vec::new(), 0_u64, false);
+    while let Some(chunk) = response.chunk().await.map_err(read_error)? {
+        let skipped = part.from.saturating_sub(at).min(chunk.len() as u64);
+        at += chunk.len() as u64;
+        let rest = &chunk[usize::try_from(skipped).unwrap_or(chunk.len())..];
+        let room = usize::try_from(part.most).unwrap_or(usize::MAX).min(MAX_RESPONSE_BYTES) - body.len();
+        body.extend_from_slice(&rest[..rest.len().min(room)]);
+        if rest.len() > room {
+            more = true;
+            break;
+        }
+    }
+    let total = if more { "*".to_owned() } else { at.to_string() };
+    if !more && part.from > at {
+        return Ok(HttpResponse { status: 416, headers, body: Vec::new() });
+    }
+    let last = (part.from + body.len() as u64).saturating_sub(1);
+    headers.retain(|(name, _)| !name.eq_ignore_ascii_case("content-range"));
+    headers.push(("Content-Range".to_owned(), format!("bytes {}-{last}/{total}", part.from)));
+    Ok(HttpResponse { status: 206, headers, body })
 }
 
 impl NetTransport {
@@ -158,7 +190,13 @@ impl NetTransport {
             value.set_sensitive(true);
             built.headers_mut().insert(name, value);
         }
-        *built.body_mut() = request.body.map(Into::into);
+        if let Some(Part { from, most }) = request.part {
+            let (name, value) =
+                header("Range", &format!("bytes={from}-{}", from.saturating_add(most.max(1) - 1))).map_err(refused)?;
+            built.headers_mut().insert(name, value);
+        }
+        let secret = request.secret_body.map(|body| body.expose_secret().to_owned());
+        *built.body_mut() = secret.or(request.body).map(Into::into);
         Ok(built)
     }
 }

@@ -13,6 +13,7 @@ use super::id::check_id;
 use super::raw::{Fields, at, tells_error, text_of};
 use super::read::single;
 use super::refused::is_refusal;
+use super::send::SendError;
 use super::spec::ObjectSpec;
 use super::transport::TransportError;
 
@@ -48,7 +49,7 @@ pub(super) fn outcome(object: &ObjectSpec, write: &Write, sent: &Value, answer: 
         (Meaning::Success, Write::Update(update)) => Outcome::Written(updated(object, &update.id, sent, answer)),
         (Meaning::Limited { millis }, _) => not_sent(NextStep::Wait { millis }, sentence()),
         (Meaning::Unauthorised, _) => not_sent(NextStep::Reauthorise, sentence()),
-        (Meaning::NotNow | Meaning::Expired, _) => not_sent(NextStep::Retry, sentence()),
+        (Meaning::NotNow | Meaning::Expired | Meaning::BeginAnew, _) => not_sent(NextStep::Retry, sentence()),
         (Meaning::Missing, Write::Update(_)) => Outcome::Missing,
         (Meaning::Missing, Write::Delete(_)) => Outcome::Deleted,
         (Meaning::Changed, Write::Update(_) | Write::Delete(_)) => Outcome::Changed,
@@ -63,11 +64,12 @@ pub(super) fn outcome(object: &ObjectSpec, write: &Write, sent: &Value, answer: 
 }
 
 /// What a write that got no answer came to.
-pub(super) fn unanswered(error: TransportError) -> Outcome {
+pub(super) fn unanswered(error: SendError) -> Outcome {
     match error {
-        TransportError::NotSent(message) => not_sent(NextStep::Retry, message),
-        TransportError::Refused(message) => not_sent(NextStep::Fail, message),
-        TransportError::Unknown(message) => Outcome::Unknown(message),
+        SendError::Transport(TransportError::NotSent(message)) => not_sent(NextStep::Retry, message),
+        SendError::Transport(TransportError::Refused(message)) => not_sent(NextStep::Fail, message),
+        SendError::Transport(TransportError::Unknown(message)) => Outcome::Unknown(message),
+        SendError::NoSession(error) => Outcome::NotSent(error),
     }
 }
 

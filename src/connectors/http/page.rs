@@ -11,6 +11,7 @@ use crate::model::hash::RawHash;
 use crate::model::write::{ConnectorError, NextStep};
 
 use super::cursor::Track;
+use super::export::Export;
 use super::spec::{End, PageKind, PageSpec};
 
 /// Most pages of one read, where the file does not say.
@@ -39,6 +40,12 @@ pub(super) struct Run {
     /// Who it is among lists of which the side allows one at a time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holder: Option<u64>,
+    /// The job that makes the list, where one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub export: Option<Export>,
+    /// How often the list was begun anew because what continues it was no longer known.
+    #[serde(default)]
+    pub anew: u32,
     /// How many records came since the list was begun.
     #[serde(default)]
     results: u64,
@@ -148,6 +155,18 @@ impl Run {
         let goes_on = next.is_some();
         self.at = next;
         Ok(Turn { goes_on, drifted, overlaps })
+    }
+
+    /// Takes note of a page that no answer tells the end of.
+    ///
+    /// # Errors
+    /// When there are too many, with a sentence.
+    pub fn step(&mut self, spec: &PageSpec) -> Result<(), String> {
+        self.pages += 1;
+        if self.pages > spec.max_pages {
+            return Err(format!("no end after {} pages (max_pages of the connector file)", spec.max_pages));
+        }
+        Ok(())
     }
 
     /// Begins the list anew at a position, because the side gives only so many records in one.

@@ -28,12 +28,13 @@ pub(super) struct DeclaredLimits {
     pub lockout_ms: u64,
     pub wait: Option<Wait>,
     pub telling: Telling,
+    pub together: Option<Limits>,
 }
 
 impl Default for DeclaredLimits {
     fn default() -> Self {
         let (limits, telling) = (Limits::default(), Telling::default());
-        Self { limits, pause_ms: DEFAULT_PAUSE_MS, lockout_ms: 0, wait: None, telling }
+        Self { limits, pause_ms: DEFAULT_PAUSE_MS, lockout_ms: 0, wait: None, telling, together: None }
     }
 }
 
@@ -56,9 +57,23 @@ pub(super) fn limits(table: Table<'_>) -> DeclaredLimits {
         lockout_ms: table.duration_ms("lockout").map_or(0, |lockout| lockout.value),
         wait: wait(&table, "wait"),
         telling: telling(&table),
+        together: sub(&table, "together", "limits.together").map(together),
     };
     table.finish();
     declared
+}
+
+/// `[limits.together]`
+fn together(table: Table<'_>) -> Limits {
+    // However many connections there are, each has a limit of its own.
+    let concurrency = concurrency(&table).unwrap_or(usize::MAX);
+    let limits = Limits { windows: windows(&table), concurrency, ..Limits::default() };
+    if limits.windows.is_empty() && table.item("concurrency").is_none() {
+        let help = "for example requests = 10_000, per = \"1m\"";
+        table.problems().add_with_help(table.span(), "[limits.together] limits nothing", help);
+    }
+    table.finish();
+    limits
 }
 
 /// `[limits.class.NAME]`

@@ -11,6 +11,7 @@ use super::fields::{
 };
 use super::id::IdSpec;
 use super::page::DEFAULT_MAX_PAGES;
+use super::parse_job::export;
 use super::spec::{
     CursorKind, CursorSpec, DeletedSpec, End, Endpoint, EntryDeleted, FindSpec, ListSpec, OrderedSpec, PageKind,
     PageSpec, ReadManySpec, ReadSpec, SearchBy, SearchForm, Unit, request_holds,
@@ -37,13 +38,14 @@ pub(super) fn list(table: Table<'_>, has_modified: bool, asks: bool) -> Option<L
     let cursor =
         sub(&table, "cursor", "cursor").and_then(|table| cursor(table, has_modified, asks.then_some(&request)));
     let (item, thin) = entries(&table);
+    let export = export(&table);
     check_max_results(&table, page.as_ref(), cursor.as_ref());
     if let (Some(_), Some(cursor)) = (page.as_ref().and_then(|page| page.max_results), &cursor) {
         // Also where changes are asked for by another request, this one must be able to go on.
         check_asks(&table, cursor, &request);
     }
     table.finish();
-    Some(ListSpec { endpoint, body, records, item, thin, page: page?, cursor, deleted: None })
+    Some(ListSpec { endpoint, body, records, item, thin, page: page?, cursor, deleted: None, export })
 }
 
 /// Where the record stands in an entry, and whether it has to be read by its id.
@@ -83,6 +85,7 @@ impl Asking<'_> {
     }
 }
 
+/// A list that is one answer, or one file.
 fn one_page() -> PageSpec {
     PageSpec {
         kind: PageKind::One,
@@ -90,7 +93,7 @@ fn one_page() -> PageSpec {
         total: None,
         more: None,
         end: None,
-        max_pages: 1,
+        max_pages: DEFAULT_MAX_PAGES,
         max_results: None,
         alone: false,
     }
@@ -133,10 +136,13 @@ pub(super) fn changes(table: Table<'_>, list: Option<&ListSpec>, has_modified: b
         }
     };
     let (item, thin) = entries(&table);
+    let export = export(&table);
+    // A file has no pages.
+    let page = if export.is_some() { Some(one_page()) } else { page };
     let deleted = deleted(&table).map(EntryDeleted::Field);
     check_max_results(&table, page.as_ref(), cursor.as_ref());
     table.finish();
-    Some(ListSpec { endpoint, body, records, item, thin, page: page?, cursor, deleted })
+    Some(ListSpec { endpoint, body, records, item, thin, page: page?, cursor, deleted, export })
 }
 
 /// The cursor of a list that declares none, beside changes that do: the same where its records
@@ -186,7 +192,7 @@ pub(super) fn deletions(table: Table<'_>, changes: Option<&ListSpec>) -> Option<
     let (item, _) = entries(&table);
     table.finish();
     let deleted = Some(EntryDeleted::Always);
-    Some(ListSpec { endpoint, body, records, item, thin: false, page: page?, cursor, deleted })
+    Some(ListSpec { endpoint, body, records, item, thin: false, page: page?, cursor, deleted, export: None })
 }
 
 /// `page`, or that of another list where it is not given.
@@ -493,7 +499,7 @@ pub(super) fn find(table: Table<'_>, list: Option<&ListSpec>) -> Option<FindSpec
     let params = search_params(&table, request.holds(Name::Value));
     let (item, thin) = entries(&table);
     table.finish();
-    let list = ListSpec { endpoint, body, records, item, thin, page: page?, cursor: None, deleted: None };
+    let list = ListSpec { endpoint, body, records, item, thin, page: page?, cursor: None, deleted: None, export: None };
     Some(FindSpec { list, params, encode })
 }
 

@@ -9,6 +9,7 @@ use super::compose::{TRACE, holds};
 use super::fields::{body, endpoint, header_name, needs_id, number, path, set_content_type, statuses, sub, word};
 use super::forms::Nulls;
 use super::id::IdSpec;
+use super::parse_job::job;
 use super::parse_read::MISSING;
 use super::spec::{
     Absent, BatchEndpoint, BatchKind, BatchSpec, CreateSpec, DeleteSpec, Endpoint, FindSpec, UpdateSpec,
@@ -378,7 +379,22 @@ fn batch_endpoint(table: Table<'_>, default_item: Value, shared: &Results, creat
     let Results { item, records, results, status, error, record, by, errors, errors_by } =
         Results::of(&table).or(&shared);
     let item = item.unwrap_or(default_item);
-    let spec = BatchEndpoint { endpoint, records, item, results, status, error, record, by, errors, errors_by, whole };
+    let (place, job) = (path(&table, "place"), job(&table));
+    let spec = BatchEndpoint {
+        endpoint,
+        records,
+        item,
+        results,
+        status,
+        error,
+        record,
+        by,
+        errors,
+        errors_by,
+        place,
+        whole,
+        job,
+    };
     check_results(&table, &spec, creates);
     table.finish();
     Box::new(spec)
@@ -400,6 +416,9 @@ fn check_results(table: &Table<'_>, spec: &BatchEndpoint, creates: bool) {
     if creates && spec.by.is_some() && !holds(&spec.item, TRACE) {
         let help = "add \"{trace}\" to the item where the side takes a mark of its own and gives it back";
         problem("by", "a record that is created has no id yet to be known by", help);
+    }
+    if spec.place.is_some() && spec.by.is_some() {
+        problem("place", "'place' beside 'by': a result names its entry in one way", "keep one of them");
     }
     if creates && spec.whole {
         let help = "name the list of results: results = \"results\"";

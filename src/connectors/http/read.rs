@@ -22,11 +22,23 @@ use super::ask::{Ask, Searched};
 use super::call::{Judged, Meaning, PathIds, Reply};
 use super::cursor::{self, Place};
 use super::entry::{Parsed, entry_id, parse, parse_in};
-use super::page::{Run, Seen, mark};
+use super::export::expired;
+use super::page::{Run, Seen, Turn, mark};
 use super::raw::{at, is_truthy, kind, tells_error, text_of};
 use super::refused::is_refusal;
 use super::spec::{CursorKind, CursorSpec, ListSpec, ObjectSpec, PageKind, ReadManySpec, ReadSpec, request_holds};
 use super::template::{Name, Values, fill_query, fill_tree};
+
+/// How often the pages of one read may be begun anew.
+const MAX_ANEW: u32 = 10;
+
+/// What a page shows.
+pub(super) struct Found<'r> {
+    pub parsed: Vec<Parsed<'r>>,
+    pub turn: Turn,
+    /// How many records the side says there are.
+    pub total: Option<u64>,
+}
 
 /// Most records in one page.
 const MAX_PAGE_RECORDS: usize = 10_000;
@@ -53,11 +65,16 @@ impl HttpConnector {
             let holder = *run.holder.get_or_insert_with(|| fastrand::u64(..));
             calls.hold(class, holder).map_err(|left| waits_for_another(object, left))?;
         }
+        if let Some(export) = &list.export {
+            return self.export(calls, object, list, export, since.as_ref(), run).await;
+        }
         let ask = self.ask_page(list, since.as_ref(), &run)?;
         let url = ask.url.clone();
         let reply = self.ask(calls, &list.endpoint, ask).await?;
-        let expired = list.cursor.as_ref().filter(|_| since.is_some()).map(|cursor| &cursor.expired[..]);
-        self.check_read(&reply, calls, expired)?;
+        if run.at.is_some() && reply.judge(&self.file, self.now()).meaning == Meaning::BeginAnew {
+            return self.pages_begun_anew(list, run, &reply);
+        }
+        self.check_read(&reply, calls, expired(list, since.as_ref()))?;
         let json = reply.json().map_err(retry)?;
         let records = records(&reply, json, list.records.as_ref())?;
         let place = list.records.as_ref().map(Path::to_string).unwrap_or_default();
@@ -70,8 +87,23 @@ impl HttpConnector {
         if turn.goes_on && run.is_at_cap(&list.page) {
             begin_anew(object, list, since.as_ref(), &mut run)?;
         }
+        let total = seen.total.filter(|_| !list.thin);
+        self.finish_page(calls, object, list, since.as_ref(), run, Found { parsed, turn, total }).await
+    }
+
+    /// The page that comes of what was found: its records, its position, where it goes on.
+    pub(super) async fn finish_page(
+        &self,
+        calls: &Calls,
+        object: &ObjectSpec,
+        list: &ListSpec,
+        since: Option<&Cursor>,
+        mut run: Run,
+        found: Found<'_>,
+    ) -> Result<Page, ConnectorError> {
+        let Found { parsed, turn, total } = found;
         if let Some(holder) = run.holder.filter(|_| !turn.goes_on) {
-            calls.release(class, holder);
+            calls.release(list.endpoint.charge.class.as_deref(), holder);
             run.holder = None;
         }
         // Deletions are still to come, and the position must not pass them.
@@ -79,7 +111,7 @@ impl HttpConnector {
         let to_deletions = with_deletions && !run.deletions && !turn.goes_on;
         let cursor = list.cursor.as_ref().filter(|_| !with_deletions || (run.deletions && !turn.goes_on));
         let place = Place { last: !turn.goes_on, stable: list.page.kind.is_stable() };
-        let cursor = cursor.and_then(|spec| run.track.cursor(spec, since.as_ref(), place));
+        let cursor = cursor.and_then(|spec| run.track.cursor(spec, since, place));
         if to_deletions {
             run.begin_deletions();
         }
@@ -90,8 +122,31 @@ impl HttpConnector {
         result.next = (turn.goes_on || to_deletions).then(|| run.to_token());
         result.cursor = cursor;
         result.drifted = turn.drifted;
-        result.total = seen.total.filter(|_| !list.thin);
+        result.total = total;
         Ok(result)
+    }
+
+    /// Begins a list anew whose continuation the side does not know any more, from the position
+    /// reached where the list is in order. What came of its pages so far stays.
+    fn pages_begun_anew(&self, list: &ListSpec, mut run: Run, reply: &Reply) -> Result<Page, ConnectorError> {
+        let said = self.caller.sentence(reply);
+        if run.anew >= MAX_ANEW {
+            return Err(fail(format!(
+                "the pages were begun anew {MAX_ANEW} times and do not come to their end: {said}"
+            )));
+        }
+        tracing::warn!(said, "the pages of a list are begun anew");
+        let reached = list.cursor.as_ref().and_then(|spec| match &spec.kind {
+            CursorKind::Ordered(ordered) => run.track.reached_in_order(ordered),
+            CursorKind::Opaque { .. } => None,
+        });
+        // A list of deletions has no position of its own.
+        let reached = reached.map(|reached| reached.as_str().to_owned()).filter(|_| !run.deletions);
+        run.begin_anew(reached.or(run.from.clone()));
+        run.anew += 1;
+        let mut page = Page::last(Vec::new());
+        page.next = Some(run.to_token());
+        Ok(page)
     }
 
     /// The records that entries name, each read once by its id. One that is said to be deleted
@@ -112,7 +167,7 @@ impl HttpConnector {
     }
 
     /// Notes what a page shows of positions.
-    fn track(
+    pub(super) fn track(
         &self,
         spec: &CursorSpec,
         object: &ObjectSpec,
@@ -249,6 +304,10 @@ impl HttpConnector {
             let url = self.caller.url(&many.endpoint.path, PathIds::default(), &query).map_err(fail)?;
             let body = many.body.as_ref().and_then(|body| fill_tree(body, &values));
             let reply = self.ask(calls, &many.endpoint, Ask { url, body }).await?;
+            if self.says_invalid(&reply) {
+                // Because of one of them: each is read by itself.
+                continue;
+            }
             self.check_read(&reply, calls, None)?;
             let json = reply.json().map_err(retry)?;
             let records = records(&reply, json, many.records.as_ref())?;
@@ -277,6 +336,9 @@ impl HttpConnector {
         }
         if self.says_missing(read, &reply) {
             return Ok(Entry::Deleted { id: id.clone(), version: None, cause: DeletionCause::NotFound });
+        }
+        if self.says_invalid(&reply) {
+            return Ok(bad(id, &reply.place, self.caller.sentence(&reply)));
         }
         self.check_read(&reply, calls, None)?;
         let json = reply.json().map_err(retry)?;
@@ -309,6 +371,13 @@ impl HttpConnector {
     fn says_missing(&self, read: &ReadSpec, reply: &Reply) -> bool {
         let Judged { meaning, rule } = reply.judge(&self.file, self.now());
         if rule.is_some() { meaning == Meaning::Missing } else { read.missing.contains(&reply.status) }
+    }
+
+    /// Whether the file says that an answer is about a record that is not as it should be. What
+    /// a status usually means is not enough: the request may be what is wrong.
+    fn says_invalid(&self, reply: &Reply) -> bool {
+        let Judged { meaning, rule } = reply.judge(&self.file, self.now());
+        meaning == Meaning::Invalid && (rule.is_some() || self.file.statuses.invalid.contains(&reply.status))
     }
 
     /// Records by the values of fields: the first page that holds any.

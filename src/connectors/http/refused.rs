@@ -31,6 +31,10 @@ impl HttpConnector {
         let ask = self.ask_page(list, None, &Run::default())?;
         let reply = self.ask(calls, &list.endpoint, ask).await?;
         self.check_read(&reply, calls, None)?;
+        if list.export.is_some() {
+            // The answer is a job, and no list yet.
+            return Ok(());
+        }
         let json = reply.json().map_err(retry)?;
         records(&reply, json, list.records.as_ref()).map(|_| ())
     }

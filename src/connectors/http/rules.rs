@@ -45,12 +45,13 @@ pub(super) enum Class {
     Invalid,
     Retry,
     Expired,
+    ResetPage,
     Fail,
 }
 
 impl Class {
     /// All classes with their words.
-    pub const ALL: [(&'static str, Class); 9] = [
+    pub const ALL: [(&'static str, Class); 10] = [
         ("limited", Class::Limited),
         ("unauthorised", Class::Unauthorised),
         ("missing", Class::Missing),
@@ -59,6 +60,7 @@ impl Class {
         ("invalid", Class::Invalid),
         ("retry", Class::Retry),
         ("expired", Class::Expired),
+        ("reset_page", Class::ResetPage),
         ("fail", Class::Fail),
     ];
 }
@@ -191,6 +193,7 @@ impl Rule {
             Class::Invalid => Meaning::Invalid,
             Class::Retry => Meaning::NotNow,
             Class::Expired => Meaning::Expired,
+            Class::ResetPage => Meaning::BeginAnew,
             Class::Fail => Meaning::Wrong,
         }
     }

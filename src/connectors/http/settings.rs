@@ -7,6 +7,7 @@ use url::Url;
 
 use super::guard::url_problem;
 use super::net::ClientKey;
+use super::session::Login;
 use super::spec::AuthKind;
 use super::text::clip;
 use super::transport::HttpRequest;
@@ -27,6 +28,15 @@ pub enum Credentials {
         user: String,
         /// The password.
         password: SecretString,
+    },
+    /// Id and secret of an OAuth 2.0 client, with which tokens are fetched.
+    Client {
+        /// The id.
+        id: String,
+        /// The secret.
+        secret: SecretString,
+        /// Where tokens are fetched, in place of the connector file's address.
+        url: Option<String>,
     },
 }
 
@@ -127,7 +137,7 @@ impl Auth {
         let problem = |message: &str| Err(SettingsProblem { setting: "auth", message: message.to_owned() });
         let auth = match (kind, credentials) {
             (None | Some(AuthKind::None), Credentials::None) => Auth::None,
-            (Some(AuthKind::None), Credentials::Token(_) | Credentials::Basic { .. }) => {
+            (Some(AuthKind::None), Credentials::Token(_) | Credentials::Basic { .. } | Credentials::Client { .. }) => {
                 return problem("the connector file declares auth kind 'none', so no credentials may be given");
             }
             (None | Some(AuthKind::Bearer), Credentials::Token(token)) => Auth::Header {
@@ -149,12 +159,26 @@ impl Auth {
             (Some(AuthKind::Query { name }), Credentials::Token(key)) => {
                 Auth::Query { name: name.clone(), value: key.clone() }
             }
-            (Some(AuthKind::Basic), Credentials::None | Credentials::Token(_)) => {
+            // Each request is sent with a token that is fetched by these.
+            (Some(AuthKind::Fetched(spec)), credentials) => match (&spec.login, credentials) {
+                (Login::Client { .. }, Credentials::Client { .. })
+                | (Login::Password { .. }, Credentials::Basic { .. }) => Auth::None,
+                (Login::Client { .. }, Credentials::None | Credentials::Token(_) | Credentials::Basic { .. }) => {
+                    return problem("the connector file fetches tokens: give id and secret of a client");
+                }
+                (Login::Password { .. }, Credentials::None | Credentials::Token(_) | Credentials::Client { .. }) => {
+                    return problem("the connector file logs in: give user and password");
+                }
+            },
+            (None, Credentials::Client { .. }) => {
+                return problem("the connector file does not say where tokens are fetched");
+            }
+            (Some(AuthKind::Basic), Credentials::None | Credentials::Token(_) | Credentials::Client { .. }) => {
                 return problem("the connector file wants basic authentication: give user and password");
             }
             (
                 Some(AuthKind::Bearer | AuthKind::Header { .. } | AuthKind::Query { .. }),
-                Credentials::None | Credentials::Basic { .. },
+                Credentials::None | Credentials::Basic { .. } | Credentials::Client { .. },
             ) => {
                 return problem("the connector file wants a key or token: give one");
             }
@@ -190,7 +214,9 @@ impl Credentials {
     pub(super) fn redact(&self, text: &str) -> String {
         let secret = match self {
             Credentials::None => return text.to_owned(),
-            Credentials::Token(secret) | Credentials::Basic { password: secret, .. } => secret.expose_secret(),
+            Credentials::Token(secret)
+            | Credentials::Basic { password: secret, .. }
+            | Credentials::Client { secret, .. } => secret.expose_secret(),
         };
         // One of a few letters could be part of any word.
         if secret.len() < 6 { text.to_owned() } else { text.replace(secret, "***") }

@@ -6,21 +6,31 @@ use crate::model::path::Path;
 use crate::model::value::Value;
 use crate::model::write::CreateRecovery;
 
+use super::export::ExportSpec;
 use super::forms::{Forms, Nulls};
 use super::id::IdSpec;
+use super::job::JobSpec;
 use super::properties::Parts;
+use super::session::SessionSpec;
 use super::template::{Name, text_holds, tree_holds};
 use super::time::Spelling;
 use super::transport::Method;
 
 /// Where the credentials go.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) enum AuthKind {
     None,
     Bearer,
     Basic,
-    Header { name: String, prefix: String },
-    Query { name: String },
+    Header {
+        name: String,
+        prefix: String,
+    },
+    Query {
+        name: String,
+    },
+    /// A token that is fetched.
+    Fetched(Box<SessionSpec>),
 }
 
 /// What statuses mean for the whole app, beyond what they usually mean.
@@ -129,6 +139,8 @@ pub(super) struct ListSpec {
     /// How an entry says that its record is deleted, where that is said differently than by
     /// the object's records.
     pub deleted: Option<EntryDeleted>,
+    /// The list is made as a job.
+    pub export: Option<ExportSpec>,
 }
 
 /// Whether the query or the body of a request holds a name.
@@ -491,6 +503,10 @@ pub(super) struct BatchEndpoint {
     pub errors_by: Option<Path>,
     /// Where the record stands in one result.
     pub record: Option<Path>,
+    /// Where a result says the place of its entry in the list, from 0.
+    pub place: Option<Path>,
     /// A success says that all entries were carried out, and nothing of each.
     pub whole: bool,
+    /// The side answers with a job; its results come when that has ended.
+    pub job: Option<JobSpec>,
 }

@@ -66,8 +66,17 @@ impl Telling {
         self.cost.as_ref().is_some_and(in_body) || self.left.iter().any(told)
     }
 
-    /// Tells the budget what an answer says. What cannot be understood says nothing.
-    pub fn hear(&self, permit: &Permit, calls: &Calls, charge: &Charge, answer: &HttpResponse, ours: DateTime<Utc>) {
+    /// Tells the budget what an answer says. What cannot be understood says nothing. `of_all` is
+    /// the call within the budget of all connections, which knows what calls cost, too.
+    pub fn hear(
+        &self,
+        permit: &Permit,
+        of_all: Option<&Permit>,
+        calls: &Calls,
+        charge: &Charge,
+        answer: &HttpResponse,
+        ours: DateTime<Utc>,
+    ) {
         let body = if self.looks_into_bodies() { serde_json::from_slice::<&RawValue>(&answer.body).ok() } else { None };
         let header = |name: &str| answer.header(name).map(str::to_owned);
         let told = Told {
@@ -78,7 +87,8 @@ impl Telling {
             server_now: time::server_clock(answer.header("date"), ours),
         };
         if let Some(cost) = self.cost.as_ref().and_then(|place| whole(&text_at(place, &told)?)) {
-            permit.correct(u32::try_from(cost.min(MAX_POINTS)).unwrap_or(u32::MAX));
+            let cost = u32::try_from(cost.min(MAX_POINTS)).unwrap_or(u32::MAX);
+            [Some(permit), of_all].into_iter().flatten().for_each(|permit| permit.correct(cost));
         }
         for spec in &self.left {
             let Some(tell) = spec.tell(&told) else { continue };

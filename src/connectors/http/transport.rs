@@ -59,6 +59,19 @@ pub struct HttpRequest {
     pub secret_query: Vec<(String, SecretString)>,
     /// The body, JSON text.
     pub body: Option<String>,
+    /// A body that carries credentials, in place of the other.
+    pub secret_body: Option<SecretString>,
+    /// Only a part of the answer's body is wanted.
+    pub part: Option<Part>,
+}
+
+/// A part of an answer's body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part {
+    /// The first byte that is wanted.
+    pub from: u64,
+    /// How many bytes at most.
+    pub most: u64,
 }
 
 impl HttpRequest {
@@ -125,7 +138,9 @@ pub enum TransportError {
 /// Carries requests. Must neither retry nor follow redirects.
 #[async_trait(?Send)]
 pub trait Transport {
-    /// Sends one request and reads the whole answer.
+    /// Sends one request and reads the whole answer. Where a part of it is wanted, a `Range`
+    /// header asks for that, and where the side sends all of it all the same, the part is taken
+    /// out and `Content-Range` says so, or the whole is given with its status.
     ///
     /// # Errors
     /// When there is no whole answer; an error status is an answer.

@@ -44,7 +44,7 @@ impl HttpConnector {
         let mut request = Prepared::new(composed.method, composed.url, &self.file.headers, &composed.headers);
         request.body = composed.body.map(|body| encode(&request.headers, &body));
         request.charge = composed.charge;
-        match self.caller.send(calls, request).await {
+        match self.send(calls, request).await {
             Ok(reply) => {
                 let parsed = reply.json();
                 let answer = Answer {

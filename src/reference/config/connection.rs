@@ -75,10 +75,28 @@ static AUTH: Group = Group {
             .around("connector = \"connectors/key.toml\"")
             .example("\"${API_KEY}\""),
         table("basic", &BASIC),
+        table("client", &CLIENT).around("connector = \"connectors/client.toml\""),
     ]],
-    one_of: &["bearer", "key", "basic"],
+    one_of: &["bearer", "key", "basic", "client"],
     brought: false,
     declared_in: ("AUTH", file!()),
+};
+
+static CLIENT: Group = Group {
+    heading: "auth.client",
+    about: "id and secret of an OAuth 2.0 client, for connector files whose `auth` is of kind `client_credentials`",
+    example: r#"{ id = "syncline", secret = "${CLIENT_SECRET}" }"#,
+    keys: &[&[
+        text("id", "the client's id").required().example("\"syncline\""),
+        text("secret", "its secret").required().example("\"${CLIENT_SECRET}\""),
+        text("url", "where its tokens are fetched, `https`")
+            .otherwise("as the connector file says")
+            .example("\"https://login.example.com/tenant/token\"")
+            .wrong("\"http://login.example.com/token\""),
+    ]],
+    one_of: &[],
+    brought: false,
+    declared_in: ("CLIENT", file!()),
 };
 
 static BASIC: Group = Group {

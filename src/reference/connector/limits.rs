@@ -53,6 +53,7 @@ pub(super) static LIMITS: Group = Group {
             table("wait", &WAIT).otherwise("`Retry-After`"),
             key("class", Holds::Named("search", &Holds::Table(&CLASS)), CLASS.about)
                 .example("{ search = { requests = 5, per = \"1s\" } }"),
+            table("together", &TOGETHER),
             key("told", Holds::List(&Holds::Table(&TOLD)), TOLD.about)
                 .example("[{ header = \"X-RateLimit-Remaining\", reset = { header = \"X-RateLimit-Reset\", unit = \"epoch\" } }]"),
             table("cost", &COST).otherwise("the endpoint's `cost`"),
@@ -85,6 +86,17 @@ static CLASS: Group = Group {
     one_of: &[],
     brought: false,
     declared_in: ("CLASS", file!()),
+};
+
+static TOGETHER: Group = Group {
+    heading: "[limits.together]",
+    about: "limits of all connections of this connector together: where the app counts the calls of one client, whichever \
+            customers they are for. They hold beside each connection's own",
+    example: r#"{ requests = 10_000, per = "1m" }"#,
+    keys: &[OWN_WINDOW, &[whole("concurrency", 1, 1_000, "calls of all connections in flight at once").example("50")]],
+    one_of: &[],
+    brought: false,
+    declared_in: ("TOGETHER", file!()),
 };
 
 static TOLD: Group = Group {

@@ -1,5 +1,6 @@
 //! The keys of `[object.NAME.list]`: pages, cursors, deletions.
 
+use super::job::LIST_JOB;
 use super::{READING, REQUEST};
 use crate::reference::key::{
     Group, Holds, Key, SCALAR, When, boolean, duration, header, key, path, statuses, table, text, whole, word,
@@ -15,6 +16,7 @@ pub(super) static LIST: Group = Group {
             table("page", &PAGE).otherwise("the list is one answer"),
             table("cursor", &CURSOR).otherwise("every run reads everything"),
             table("deleted", &DELETED),
+            table("job", &LIST_JOB).without(&["page"]),
         ],
         ITEM,
         READING,
@@ -44,6 +46,7 @@ pub(super) static CHANGES: Group = Group {
             table("page", &PAGE).otherwise("the list's"),
             table("cursor", &CURSOR).otherwise("the list's"),
             table("deleted", &DELETED),
+            table("job", &LIST_JOB).without(&["page"]),
         ],
         ITEM,
         READING,

@@ -1,5 +1,7 @@
 //! The keys of the connector file: the top, `[auth]`, `[limits]` and `[errors]`.
 
+pub(super) mod auth;
+pub(super) mod job;
 pub(super) mod limits;
 pub(super) mod list;
 pub(super) mod object;
@@ -7,11 +9,12 @@ pub(super) mod rules;
 pub(super) mod webhook;
 pub(super) mod write;
 
+use self::auth::AUTH;
 use self::limits::LIMITS;
 use self::object::OBJECT;
 use self::rules::RULE;
 use self::webhook::WEBHOOK;
-use super::key::{Group, Holds, Key, SCALAR, When, endpoint, key, statuses, table, text, whole, word};
+use super::key::{Group, Holds, Key, SCALAR, When, endpoint, key, statuses, table, text, whole};
 
 pub(in crate::reference) static TOP: Group = Group {
     heading: "The top",
@@ -80,32 +83,6 @@ pub(super) const READING: &[Key] = &[
 pub(super) const CONTENT_TYPE: Key = text("content_type", "the type of the body, which is JSON")
     .default("\"application/json\"")
     .example("\"application/vnd.api+json\"");
-
-static AUTH: Group = Group {
-    heading: "[auth]",
-    about: "where the credentials of a connection go",
-    example: r#"{ kind = "bearer" }"#,
-    keys: &[&[
-        word(
-            "kind",
-            &["none", "bearer", "basic", "header", "query"],
-            "`bearer`: a token in `Authorization`; `basic`: user and password; `header`, `query`: a key in a header or \
-             parameter",
-        )
-        .required()
-        .example("\"bearer\""),
-        text("name", "of the header or of the parameter")
-            .only(When::Is("kind", &["header", "query"]))
-            .needed(When::Is("kind", &["header", "query"]))
-            .example("\"X-Key\""),
-        text("prefix", "what stands before the key in the header")
-            .only(When::Is("kind", &["header"]))
-            .example("\"Key \""),
-    ]],
-    one_of: &[],
-    brought: false,
-    declared_in: ("AUTH", file!()),
-};
 
 static ERRORS: Group = Group {
     heading: "[errors]",

@@ -10,8 +10,8 @@ pub(super) static RULE: Group = Group {
     keys: &[&[
         word(
             "class",
-            &["limited", "unauthorised", "missing", "changed", "duplicate", "invalid", "retry", "expired", "fail"],
-            "what the answer is; `expired`: the position is no longer known, everything is read again; `fail`: a person must \
+            &["limited", "unauthorised", "missing", "changed", "duplicate", "invalid", "retry", "expired", "reset_page", "fail"],
+            "what the answer is; `expired`: the position is no longer known, everything is read again; `reset_page`: what continues a list is no longer known, it is begun anew; `fail`: a person must \
              mend something",
         )
         .required()

@@ -1,5 +1,6 @@
 //! The keys of `create`, `update`, `delete` and `batch`.
 
+use super::job::BATCH_JOB;
 use super::{CONTENT_TYPE, REQUEST};
 use crate::reference::key::{
     Group, Holds, Key, When, boolean, duration, endpoint, header, key, path, statuses, table, text, whole, word,
@@ -262,7 +263,7 @@ const WHOLE: Key =
         .default("false");
 
 /// The keys of a batch of records.
-const OF_A_BATCH: &[Key] = &[
+static OF_A_BATCH: &[Key] = &[
     endpoint("post", "the path to POST to").example("\"/contacts/batch\""),
     endpoint("put", "the path to PUT to").example("\"/contacts/batch\""),
     endpoint("patch", "the path to PATCH").example("\"/contacts/batch\""),
@@ -282,6 +283,9 @@ const OF_A_BATCH: &[Key] = &[
         .otherwise("by its place in the list")
         .with(MARKED)
         .example("\"mark\""),
+    path("place", "where a result tells the place of its entry in the list, from 0")
+        .without(&["by"])
+        .example("\"index\""),
     path("errors", "the list of failures, where they have one of their own")
         .only(When::Beside("by"))
         .with(MARKED_BY)
@@ -290,6 +294,7 @@ const OF_A_BATCH: &[Key] = &[
         .only(When::Beside("errors"))
         .with(MARKED_ERRORS)
         .example("\"context.mark\""),
+    table("job", &BATCH_JOB),
     CONTENT_TYPE,
 ];
 

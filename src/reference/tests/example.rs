@@ -246,6 +246,9 @@ fn file(path: &Path) -> io::Result<String> {
     match path.to_str() {
         Some("connectors/crm.toml") => Ok(CRM.to_owned()),
         Some("connectors/key.toml") => Ok(format!("auth = {{ kind = 'header', name = 'X-Key' }}\n{CRM}")),
+        Some("connectors/client.toml") => {
+            Ok(format!("auth = {{ kind = 'client_credentials', url = '/oauth/token' }}\n{CRM}"))
+        }
         Some("connectors/accounts.toml") => Ok(format!("{CRM}account = 'account_id'\n")),
         Some("ca.pem") => std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/config/ca.pem")),
         _ => Err(io::ErrorKind::NotFound.into()),

@@ -255,3 +255,33 @@ fn limits_that_cannot_be_meant_are_told() {
         assert!(lines.iter().any(|line| line.contains(want)), "{limits}: {lines:#?}");
     }
 }
+
+/// Two connections of one connector, and one of another reading of the same file.
+#[tokio::test(start_paused = true)]
+async fn all_connections_of_a_connector_have_limits_together() {
+    let text = file(&format!("[limits.together]\nrequests = 20\nper = \"10s\"\n{NONE}"));
+    let parse = || HttpConnectorFile::parse("t.toml", &text).unwrap();
+    let first = parse();
+    let again = parse();
+    again.go_on_with(&first);
+    let bench = |file: &HttpConnectorFile| {
+        let mut bench = Bench::new(&text, answer);
+        bench.connector.caller.together = file.together.clone();
+        bench
+    };
+    let benches = [bench(&first), bench(&first), bench(&again)];
+    let times = RefCell::new(Vec::new());
+    let started = Instant::now();
+    let reads = benches.iter().map(|bench| async {
+        for _ in 0..20 {
+            read(bench).await;
+            times.borrow_mut().push(u64::try_from(started.elapsed().as_millis()).unwrap());
+        }
+    });
+    futures_util::future::join_all(reads).await;
+    let times = times.into_inner();
+    assert_eq!(times.len(), 60);
+    let in_window = |from: u64| times.iter().filter(|at| (from..from + 10_000).contains(*at)).count();
+    let most = times.iter().map(|from| in_window(*from)).max().unwrap();
+    assert!((15..=20).contains(&most), "{most} calls in ten seconds");
+}

@@ -7,11 +7,13 @@ mod files;
 mod forms;
 mod hostile;
 mod ids;
+mod jobs;
 mod limits;
 mod network;
 mod positions;
 mod properties;
 mod reading;
+mod sessions;
 mod short;
 mod writing;
 
@@ -77,6 +79,8 @@ impl Bench {
             auth: Auth::new(file.auth.as_ref(), &settings.credentials).unwrap(),
             credentials: settings.credentials,
             now: Arc::new(clock),
+            sessions: Sessions::of(file.auth.as_ref()),
+            together: file.together.clone(),
             telling: file.telling.clone(),
         };
         let calls = Calls::new(file.limits());

@@ -22,6 +22,8 @@ fn get(url: String) -> HttpRequest {
         secret_headers: vec![("authorization".into(), "Bearer s3cret-token".into())],
         secret_query: vec![("api_key".into(), "s3cret key".into())],
         body: None,
+        secret_body: None,
+        part: None,
     }
 }
 
@@ -48,10 +50,19 @@ async fn answer(request: Asked, log: Log) -> Answered {
     let auth = request.headers().get("authorization").map_or("", |value| value.to_str().unwrap());
     log.lock().unwrap().push(format!("{} {auth}", request.uri()));
     match request.path() {
+        // Knows no ranges, and is longer than any answer that is taken whole.
+        "/whole" => Answered::Ok().body("012345678\n".repeat(4 * 1024 * 1024)),
+        "/ranges" => {
+            let range = request.headers().get(header::RANGE).unwrap().to_str().unwrap().to_owned();
+            Answered::PartialContent().insert_header((header::CONTENT_RANGE, "bytes 20-29/40")).body(range)
+        }
         "/redirect" => Answered::Found().insert_header((header::LOCATION, "/stolen")).finish(),
         _ => Answered::Ok().json(["fine"]),
     }
 }
+
+/// The length of a file that cannot be taken whole, in bytes.
+const LONG: u64 = 40 * 1024 * 1024;
 
 /// 40 MiB of blanks, which the middleware compresses for clients that ask for it.
 async fn bomb() -> Answered {
@@ -251,3 +262,27 @@ fn settings_that_do_not_fit_are_told_before_any_call() {
 
 /// The authority that signed the certificates in `tls`.
 const CA: &str = include_str!("tls/ca.pem");
+
+/// A part of a file is taken out of it where the side knows no ranges, and is asked for in any
+/// case.
+#[actix_web::test]
+async fn a_part_of_a_file_is_all_that_is_held() {
+    let (base, _) = serve().await;
+    let transport = NetTransport::on_this_thread(&key()).unwrap();
+    let part = async |path: &str, from: u64, most: u64| {
+        let mut request = get(format!("{base}{path}"));
+        request.part = Some(Part { from, most });
+        let answer = transport.send(request).await.unwrap();
+        let range = answer.header("content-range").unwrap_or_default().to_owned();
+        (answer.status, range, String::from_utf8(answer.body).unwrap())
+    };
+    let (status, range, body) = part("/whole", 25, 10).await;
+    assert_eq!((status, range.as_str(), body.as_str()), (206, "bytes 25-34/*", "5678\n01234"));
+    let (status, range, body) = part("/whole", LONG - 10, 100).await;
+    assert_eq!((status, body.len()), (206, 10));
+    assert_eq!(range, format!("bytes {}-{}/{LONG}", LONG - 10, LONG - 1));
+    assert_eq!(part("/whole", LONG + 1, 100).await.0, 416);
+    assert_eq!(part("/ranges", 20, 10).await, (206, "bytes 20-29/40".into(), "bytes=20-29".into()));
+    let whole = transport.send(get(format!("{base}/whole"))).await;
+    assert!(matches!(whole, Err(TransportError::Unknown(message)) if message.contains("longer than 32 MiB")));
+}

@@ -501,6 +501,8 @@ fn other_credentials_are_not_taken() {
                 secret_headers: Vec::new(),
                 secret_query: Vec::new(),
                 body: None,
+                secret_body: None,
+                part: None,
             };
             assert_eq!(rig.rest.transport().send(request).await.unwrap().status, 401);
             rig.app().expire_credentials_in(0);
