@@ -5,10 +5,11 @@
 //! a panic kills its actor for good. So death is told by a dropped sender, watched by a
 //! task of its own, and a restart is a fresh struct loaded from the store.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -28,6 +29,7 @@ use crate::model::notice::Notice;
 use crate::model::schedule::When;
 use crate::model::side::{PerSide, Side};
 use crate::model::work::Lane;
+use crate::reconcile::mapping::Mapping;
 use crate::reconcile::sync::BoundSync;
 use crate::store::{CommitRight, Store};
 
@@ -60,6 +62,7 @@ pub struct Supervisor {
     notifier: Notifier,
     routes: Routes,
     triggers: StartTriggers,
+    mappings: RefCell<Mappings>,
     connections: BTreeMap<ConnectionId, Supervised>,
     /// Counts all starts, so that a late notice about a removed connection never fits
     /// one of the same name that was added since.
@@ -80,7 +83,8 @@ impl Supervisor {
     /// A supervisor without connections.
     #[must_use]
     pub fn new(store: Store, env: Env, notifier: Notifier, routes: Routes, triggers: StartTriggers) -> Self {
-        Self { store, env, notifier, routes, triggers, connections: BTreeMap::new(), starts: 0, draining: false }
+        let (mappings, connections) = (RefCell::default(), BTreeMap::new());
+        Self { store, env, notifier, routes, triggers, mappings, connections, starts: 0, draining: false }
     }
 
     /// Starts a connection: in the epoch that has begun for it, or in the next.
@@ -92,7 +96,7 @@ impl Supervisor {
         let generation = supervised.generation;
         let (gone, told) = oneshot::channel();
         let (spec, calls) = (supervised.spec.clone(), supervised.calls.clone());
-        let around = Around { store: &self.store, env: &self.env, notifier: &self.notifier, triggers: &self.triggers };
+        let around = Around { store: &self.store, env: &self.env, notifier: &self.notifier, triggers: &self.triggers, mappings: &self.mappings };
         // Making connectors runs foreign code, which may panic.
         let started = catch_unwind(AssertUnwindSafe(|| spawn(spec, calls, begun, &around, gone)))
             .unwrap_or_else(|_| Err("starting it crashed".to_owned()));
@@ -124,6 +128,31 @@ struct Around<'s> {
     env: &'s Env,
     notifier: &'s Notifier,
     triggers: &'s StartTriggers,
+    mappings: &'s RefCell<Mappings>,
+}
+
+/// The numbered mappings of this arbiter: connections with the same sync share one.
+#[derive(Default)]
+struct Mappings {
+    /// By the sync's address, which is another's once it is gone.
+    known: HashMap<usize, (Weak<SyncSpec>, Arc<Mapping>)>,
+    /// Those of syncs that are gone are looked for when there are so many.
+    swept_at: usize,
+}
+
+impl Mappings {
+    fn get(&self, declared: &Arc<SyncSpec>) -> Option<Arc<Mapping>> {
+        let (spec, mapping) = self.known.get(&Arc::as_ptr(declared).addr())?;
+        spec.upgrade().filter(|spec| Arc::ptr_eq(spec, declared)).map(|_| Arc::clone(mapping))
+    }
+
+    fn keep(&mut self, declared: &Arc<SyncSpec>, mapping: &Arc<Mapping>) {
+        if self.known.len() >= self.swept_at.max(64) {
+            self.known.retain(|_, (spec, _)| spec.strong_count() > 0);
+            self.swept_at = self.known.len() * 2;
+        }
+        self.known.insert(Arc::as_ptr(declared).addr(), (Arc::downgrade(declared), Arc::clone(mapping)));
+    }
 }
 
 /// Builds a connection's family from the store and its specification.
@@ -134,7 +163,7 @@ fn spawn(
     around: &Around<'_>,
     gone: oneshot::Sender<()>,
 ) -> Result<Addr<Connection>, String> {
-    let Around { store, env, notifier, triggers } = around;
+    let Around { store, env, notifier, triggers, mappings } = around;
     let text = |error: &dyn std::fmt::Display| error.to_string();
     let scope = ConnectorScope { scope: spec.scope.clone() };
     let make = |side: Side| {
@@ -144,7 +173,8 @@ fn spawn(
     let sides = PerSide { app: make(Side::App)?, remote: make(Side::Remote)? };
     let mut syncs = Vec::with_capacity(spec.syncs.len());
     for declared in &spec.syncs {
-        syncs.push(Arc::new(number(declared, store, &sides)?));
+        let mapping = numbered(declared, store, mappings)?;
+        syncs.push(Arc::new(bound(declared, mapping, store, &sides)?));
     }
     let begin = || store.start_epoch(store.intern_connection(&spec.id)?);
     let right = begun.map_or_else(begin, Ok).map_err(|error| text(&error))?;
@@ -170,12 +200,32 @@ fn spawn(
     }))
 }
 
-/// Gives a declared sync its numbers and asks each side what it can do.
-fn number(declared: &SyncSpec, store: &Store, sides: &PerSide<ReadSide>) -> Result<BoundSync, String> {
+/// The mapping of a declared sync, with the numbers of its fields.
+fn numbered(
+    declared: &Arc<SyncSpec>,
+    store: &Store,
+    mappings: &RefCell<Mappings>,
+) -> Result<Arc<Mapping>, String> {
+    if let Some(known) = mappings.borrow().get(declared) {
+        return Ok(known);
+    }
     let no = store.intern_sync(&declared.name).map_err(|error| error.to_string())?;
     let mut mapping = declared.mapping.clone();
     let numbers = store.intern_fields(no, &mapping.field_identities()).map_err(|error| error.to_string())?;
     mapping.number_fields(&numbers);
+    let mapping = Arc::new(mapping);
+    mappings.borrow_mut().keep(declared, &mapping);
+    Ok(mapping)
+}
+
+/// Asks each side of a declared sync what it can do.
+fn bound(
+    declared: &SyncSpec,
+    mapping: Arc<Mapping>,
+    store: &Store,
+    sides: &PerSide<ReadSide>,
+) -> Result<BoundSync, String> {
+    let no = store.intern_sync(&declared.name).map_err(|error| error.to_string())?;
     let capabilities = |side: Side| {
         let object = &declared.objects[side];
         sides[side]
@@ -188,7 +238,7 @@ fn number(declared: &SyncSpec, store: &Store, sides: &PerSide<ReadSide>) -> Resu
         name: declared.name.clone(),
         objects: declared.objects.clone(),
         direction: declared.direction,
-        mapping: Arc::new(mapping),
+        mapping,
         initial: declared.initial,
         tie: declared.tie,
         capabilities: PerSide { app: capabilities(Side::App)?, remote: capabilities(Side::Remote)? },

@@ -10,13 +10,14 @@ use super::files::Outside;
 use super::http::HttpSide;
 use super::keys::{shown, unknown};
 use super::{AppSide, ConfiguredConnection, HttpSideFactory, Receive};
-use crate::actors::spec::Webhook;
+use crate::actors::spec::{SyncSpec, Webhook};
 use crate::connectors::http::{HttpConnectorFile, HttpFactory, HttpSettings};
 use crate::model::budget::Limits;
 use crate::model::document::{Located, Problems, line_and_column};
 use crate::model::hash::Digest;
 use crate::model::ids::{ConnectionId, ObjectName, Scope};
 use crate::model::side::{PerSide, Side};
+use crate::reconcile::mapping::Mapping;
 
 /// The scope of the only connection to the embedded store, where it names none.
 const DEFAULT_SCOPE: &str = "default";
@@ -53,6 +54,7 @@ impl Declared<'_> {
             checker.objects(sync, connector);
         }
         checker.chosen_syncs(&mut syncs);
+        checker.overrides(&syncs);
         for (connection, syncs) in self.connections.iter().zip(&syncs) {
             let id = connection.id.as_ref().map_or("", |id| id.value.as_str());
             checker.rivals(&format!("connection '{}'", shown(id)), syncs);
@@ -88,6 +90,7 @@ impl Declared<'_> {
         };
         let mut syncs: Vec<Vec<&Sync>> = self.connections.iter().map(syncs_of).collect();
         checker.chosen_syncs(&mut syncs);
+        checker.overrides(&syncs);
         checker.scopes(false);
         checker.connections(&syncs)
     }
@@ -95,6 +98,10 @@ impl Declared<'_> {
 
 /// Connections, and for each sync the name of its connector.
 type Checked = (Vec<ConfiguredConnection>, Vec<Option<String>>);
+
+fn name_of(sync: &Sync) -> &str {
+    sync.name.as_ref().map_or("", |name| name.value.as_str())
+}
 
 struct Checker<'c> {
     declared: &'c Declared<'c>,
@@ -210,7 +217,6 @@ impl<'c> Checker<'c> {
         for (connection, syncs) in self.declared.connections.iter().zip(syncs) {
             self.is_used(connection, syncs);
             let Some(chosen) = &connection.syncs else { continue };
-            let name_of = |sync: &'c Sync| sync.name.as_ref().map_or("", |name| name.value.as_str());
             for name in &chosen.value {
                 if connection.remote.file.is_some() && !syncs.iter().any(|sync| name_of(sync) == name.value) {
                     let message = format!("no sync '{}' applies to this connection", shown(&name.value));
@@ -223,6 +229,38 @@ impl<'c> Checker<'c> {
             }
             syncs.retain(|sync| chosen.value.iter().any(|name| name.value == name_of(sync)));
         }
+    }
+
+    /// What connections say about fields must be about syncs that apply to them, and allowed
+    /// there.
+    fn overrides(&self, syncs: &[Vec<&Sync>]) {
+        for (connection, syncs) in self.declared.connections.iter().zip(syncs) {
+            for fields in &connection.fields {
+                let name = &fields.sync.value;
+                let Some(sync) = syncs.iter().find(|sync| name_of(sync) == name) else {
+                    if connection.remote.file.is_some() {
+                        let message = format!("no sync '{}' applies to this connection", shown(name));
+                        unknown(&fields.sync, message, syncs.iter().map(|sync| name_of(sync)), self.problems);
+                    }
+                    continue;
+                };
+                let Some(rules) = &sync.rules else { continue };
+                fields.overrides.check(&shown(name), rules, sync.overrides.as_ref(), self.problems);
+            }
+        }
+    }
+
+    /// The sync as it is for a connection.
+    fn spec_for(&self, connection: &Connection, sync: &Sync) -> Option<Arc<SyncSpec>> {
+        let spec = sync.spec.as_ref()?;
+        let Some(fields) = connection.fields.iter().find(|fields| fields.sync.value == name_of(sync)) else {
+            return Some(Arc::clone(spec));
+        };
+        let rules = sync.rules.as_ref()?;
+        sync.variants.get(fields.said, || {
+            let mapping = Mapping::compile(&rules.overridden(&fields.overrides), self.problems, spec.direction)?;
+            Some(SyncSpec { mapping, ..SyncSpec::clone(spec) })
+        })
     }
 
     /// A sync is for one connector.
@@ -329,7 +367,9 @@ impl<'c> Checker<'c> {
             return None;
         }
         let all = self.declared.connections.iter().zip(syncs);
-        all.map(|(connection, syncs)| self.configured(connection, syncs)).collect()
+        // Each of them, so that all problems are told.
+        let configured: Vec<_> = all.map(|(connection, syncs)| self.configured(connection, syncs)).collect();
+        configured.into_iter().collect()
     }
 
     /// Two connections that keep the same records of your app would carry one customer's
@@ -425,7 +465,7 @@ impl<'c> Checker<'c> {
             limits: PerSide { app: app_limits, remote: connection.remote.limits.clone() },
             webhook,
             paused: connection.paused,
-            syncs: syncs.iter().map(|sync| sync.spec.clone()).collect::<Option<_>>()?,
+            syncs: syncs.iter().map(|sync| self.spec_for(connection, sync)).collect::<Option<_>>()?,
         })
     }
 

@@ -9,8 +9,9 @@ use secrecy::SecretString;
 
 use super::files::Outside;
 use super::http::{HttpSide, http_side, secret, secrets};
-use super::keys::{bounded, name, non_empty, shown, word};
+use super::keys::{bounded, name, non_empty, shown, unknown, word};
 use super::said::Said;
+use super::variants::Variants;
 use super::{DEFAULT_RECEIVED_AT_ONCE, EmbeddedApi, Receive};
 use crate::actors::spec::SyncSpec;
 use crate::model::direction::Direction;
@@ -21,6 +22,7 @@ use crate::model::schedule::Schedule;
 use crate::model::side::{PerSide, Side};
 use crate::reconcile::mapping::Mapping;
 use crate::reconcile::merge::Initial;
+use crate::reconcile::overrides::{Overridable, Overrides};
 use crate::reconcile::spec::MappingSpec;
 
 const INITIALS: [(&str, Initial); 4] = [
@@ -40,10 +42,20 @@ pub(super) struct Connection {
     pub paused: bool,
     /// Only these of the syncs that apply to it.
     pub syncs: Option<Located<Vec<Located<String>>>>,
+    /// What it says otherwise than a sync about its fields.
+    pub fields: Vec<FieldsOf>,
     /// What it says, key by key.
     pub said: Said,
     /// The same as TOML of its own.
     pub document: String,
+}
+
+/// What a connection says about the fields of one sync.
+pub(super) struct FieldsOf {
+    pub sync: Located<String>,
+    pub overrides: Overrides,
+    /// Of what it says: the same for all connections that say the same.
+    pub said: Digest,
 }
 
 /// A connection's `webhook`.
@@ -66,6 +78,12 @@ pub(super) struct Sync {
     pub objects: PerSide<Option<Located<ObjectName>>>,
     pub direction: Option<Direction>,
     pub is_filtered: bool,
+    /// The field rules as declared, for connections that say something else about them.
+    pub rules: Option<Arc<MappingSpec>>,
+    /// Which of them a connection may say otherwise.
+    pub overrides: Option<Overridable>,
+    /// What it is for connections that do.
+    pub variants: Arc<Variants>,
     /// `None` when anything is wrong with it.
     pub spec: Option<Arc<SyncSpec>>,
     /// Of what it says.
@@ -79,19 +97,63 @@ pub(super) fn connection(table: Table<'_>, outside: &Outside<'_>) -> Connection 
     let paused = table.boolean("paused").is_some_and(|paused| paused.value);
     let webhook = table.table("webhook").map(|table| webhook(table, outside));
     let syncs = names(&table, "syncs");
+    let fields = table.table("fields").map(fields_of).unwrap_or_default();
     let span = table.span();
     let mut said = remote.said.clone().without("paused");
     said.add("what is filled in", outside.take_filled());
     let lines = table.canonical().into_iter();
     let document = lines.map(|(key, value)| format!("{} = {value}\n", write_key(&key))).collect();
     table.finish();
-    Connection { span, id, scope, remote, webhook, paused, syncs, said, document }
+    Connection { span, id, scope, remote, webhook, paused, syncs, fields, said, document }
 }
 
 fn names(table: &Table<'_>, key: &str) -> Option<Located<Vec<Located<String>>>> {
     let item = table.item(key)?;
     let value = table.texts(key)?;
     Some(Located { value, span: item.span() })
+}
+
+/// Reads `[connection.fields]`: a table for each sync.
+fn fields_of(table: Table<'_>) -> Vec<FieldsOf> {
+    let problems = table.problems();
+    let mut all = Vec::new();
+    for (sync, item) in table.all() {
+        let name = format!("connection.fields.{}", sync.value);
+        let Ok(fields) = item.table(&name) else {
+            let message = format!("'{}' must be a table of fields, not {}", shown(&sync.value), item.kind());
+            problems.add_with_help(item.span(), message, "write [connection.fields.SYNC] with name = \"path\" for each");
+            continue;
+        };
+        let (overrides, said) = (Overrides::parse(&fields, &sync.value), Said::of(&fields).digest());
+        all.push(FieldsOf { sync, overrides, said });
+    }
+    all
+}
+
+/// Which fields of a sync a connection may declare.
+fn overridable(table: &Table<'_>) -> Option<Overridable> {
+    let item = table.item("overrides")?;
+    if item.list().is_ok() {
+        let names = table.texts("overrides")?;
+        if names.is_empty() {
+            let help = "name the fields, or take 'overrides' away";
+            table.problems().add_with_help(item.span(), "'overrides' is empty: it lets connections declare nothing", help);
+        }
+        return Some(Overridable::Named(names.into_iter().map(|name| name.value).collect()));
+    }
+    let words = [("add", Overridable::Added), ("replace", Overridable::All)];
+    let Ok(text) = item.text() else {
+        let message = format!("'overrides' must be a text or a list, not {}", item.kind());
+        table.problems().add_with_help(item.span(), message, "write \"add\", \"replace\", or a list of fields");
+        return Some(Overridable::All);
+    };
+    let known = words.iter().find(|(word, _)| *word == text.value).map(|(_, what)| what.clone());
+    if known.is_none() {
+        let message = format!("'overrides' must be one of add, replace, or a list of fields, not '{}'", shown(&text.value));
+        unknown(&text, message, words.iter().map(|(word, _)| *word), table.problems());
+    }
+    // One that is wrong is told of here, and not again with each field.
+    Some(known.unwrap_or(Overridable::All))
 }
 
 fn webhook(table: Table<'_>, outside: &Outside<'_>) -> DeclaredWebhook {
@@ -201,7 +263,11 @@ pub(super) fn sync(table: Table<'_>, outside: &Outside<'_>) -> Sync {
     let direction = direction(&table);
     check_match(&table, direction, outside);
     let is_filtered = table.item("filter").is_some();
-    let mapping = mapping(&table, direction);
+    let rules = MappingSpec::parse(&table).map(Arc::new);
+    let mapping = rules.as_ref().zip(direction).and_then(|(rules, direction)| {
+        Mapping::compile(rules, problems, direction)
+    });
+    let overrides = overridable(&table);
     let initial = word(&table, "initial", &INITIALS);
     let tie = word(&table, "tie", &Side::BOTH.map(|side| (side.as_str(), side)));
     let schedule = schedule(&table);
@@ -222,7 +288,8 @@ pub(super) fn sync(table: Table<'_>, outside: &Outside<'_>) -> Sync {
         (Some(_) | None, Some(_) | None, Some(_) | None, Some(_) | None, Some(_) | None) => None,
     };
     table.finish();
-    Sync { span, name, connector, connections, objects, direction, is_filtered, spec, said }
+    let variants = Arc::default();
+    Sync { span, name, connector, connections, objects, direction, is_filtered, rules, overrides, variants, spec, said }
 }
 
 fn direction(table: &Table<'_>) -> Option<Direction> {
@@ -248,11 +315,6 @@ fn check_match(table: &Table<'_>, direction: Option<Direction>, outside: &Outsid
         Some(Direction::Out | Direction::In) => outside.warnings.add_with_help(table.span(), message, help),
         None => {}
     }
-}
-
-fn mapping(table: &Table<'_>, direction: Option<Direction>) -> Option<Mapping> {
-    let spec = MappingSpec::parse(table)?;
-    Mapping::compile(&spec, table.problems(), direction?)
 }
 
 fn schedule(table: &Table<'_>) -> Option<Schedule> {

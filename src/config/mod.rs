@@ -39,6 +39,7 @@ mod fill;
 mod http;
 mod keys;
 mod said;
+mod variants;
 #[cfg(test)]
 mod tests;
 

@@ -1058,3 +1058,111 @@ fn expressions_of_a_field_are_checked_when_the_file_is_loaded() {
     );
     parse_text(&one_way).unwrap();
 }
+
+/// A configuration with a sync that lets connections declare fields, and two connections of it.
+fn with_fields(overrides: &str, acme: &str, globex: &str) -> String {
+    let sync = "[[sync]]\nname = 'contacts'\napp = 'contacts'\nremote = 'contacts'\ndirection = 'two_way'\n\
+                match = ['email']\nfields.email = 'properties.email'\n\
+                fields.phone = { remote = 'properties.phone', transform = 'trim', max_length = 20 }\n\
+                fields.tier = { remote = 'properties.tier', values = { free = 'F', pro = 'P' } }\n";
+    let connection = |id: &str, fields: &str| {
+        format!(
+            "[[connection]]\nid = '{id}'\nscope = '{id}'\nconnector = 'connectors/crm.toml'\n\
+             base_url = 'https://{id}.example.com'\nauth = {{ bearer = '${{CRM_TOKEN}}' }}\n{fields}\n"
+        )
+    };
+    format!("{}{}{sync}{overrides}\n", connection("acme", acme), connection("globex", globex))
+}
+
+#[test]
+fn a_connection_declares_fields_of_its_own() {
+    let acme = "fields.contacts.phone = 'properties.custom_17'\nfields.contacts.vip = 'properties.vip'";
+    let config = parse_text(&with_fields("overrides = 'replace'", acme, "")).unwrap();
+    let [own, plain] = [0, 1].map(|at| &config.connections[at].syncs[0].mapping);
+    assert_eq!(plain.field_identities().len(), 3);
+    assert_eq!(own.field_identities().len(), 4);
+    assert_eq!(own.fields[1].paths.remote.to_string(), "properties.custom_17");
+    assert!(own.field_identities()[1].ends_with(" trim"), "what is not said stays: {:?}", own.field_identities());
+    assert!(own.check(1, Some(&crate::model::value::Value::string("1".repeat(21)))).is_err());
+    assert_ne!(own.hash, plain.hash, "it takes effect as a changed mapping does");
+    // Other values take the place of those of the sync, and of no other key.
+    let tier = "fields.contacts.tier.values = { free = '0', pro = '1', gold = '2' }";
+    let config = parse_text(&with_fields("overrides = ['tier']", tier, tier)).unwrap();
+    let own = &config.connections[0].syncs[0];
+    assert_eq!(own.mapping.fields[2].paths.remote.to_string(), "properties.tier");
+    let gold = crate::model::value::Value::string("gold");
+    let spelled = own.mapping.to_side(Side::Remote, 2, Some(&gold)).unwrap();
+    assert_eq!(spelled, Some(crate::model::value::Value::string("2")));
+    assert!(Arc::ptr_eq(own, &config.connections[1].syncs[0]), "those that say the same share it");
+}
+
+#[test]
+fn connections_share_what_they_say_alike() {
+    let text = with_fields("overrides = 'add'", "", "fields.contacts.vip = 'properties.vip'");
+    let config = parse_text(&text).unwrap();
+    let more = |id: &str, fields: &str| {
+        let text = MORE.replace("initech", id).replace("acct 3", id).replace("auth =", &format!("{fields}\nauth ="));
+        add(&config, &text).map(|added| added.connections[0].clone())
+    };
+    let of = |connection: &ConfiguredConnection| Arc::clone(&connection.syncs[0]);
+    let plain: Vec<_> = (0..3).map(|n| of(&more(&format!("p{n}"), "").unwrap())).collect();
+    assert!(plain.iter().all(|spec| Arc::ptr_eq(spec, &config.connections[0].syncs[0])));
+    let vip: Vec<_> = (0..3).map(|n| of(&more(&format!("v{n}"), "fields.contacts.vip = 'properties.vip'").unwrap())).collect();
+    assert!(vip.iter().all(|spec| Arc::ptr_eq(spec, &config.connections[1].syncs[0])));
+    let other = of(&more("o", "fields.contacts.vip = 'properties.important'").unwrap());
+    assert!(!Arc::ptr_eq(&other, &vip[0]));
+    // What a connection says about fields stands in its document, and a change of it is told.
+    let (before, after) = (more("x", "").unwrap(), more("x", "fields.contacts.vip = 'properties.vip'").unwrap());
+    assert_eq!(before.changes_to(&after), ["fields"]);
+    let again = add(&config, after.document()).unwrap();
+    assert!(Arc::ptr_eq(&again.connections[0].syncs[0], &vip[0]), "{}", after.document());
+}
+
+#[test]
+fn what_a_connection_may_not_say_about_fields_is_told_at_its_place() {
+    for (overrides, fields, told) in [
+        ("", "vip = 'p.vip'", "sync 'contacts' does not let a connection add 'vip' (write overrides = [\"vip\"] in the sync"),
+        ("", "phone = 'p.x'", "sync 'contacts' does not let a connection say otherwise what is 'phone'"),
+        ("overrides = 'add'", "phone = 'p.x'", "(its overrides are \"add\": write \"replace\", or a list with \"phone\")"),
+        ("overrides = ['phone']", "vip = 'p.vip'", "(its overrides are phone: add \"vip\")"),
+        ("overrides = 'ad'", "vip = 'p.vip'", "'overrides' must be one of add, replace, or a list of fields, not 'ad'"),
+        ("overrides = []", "vip = 'p.vip'", "'overrides' is empty"),
+        ("overrides = 'add'", "vip = 'properties.email'", "'vip' and 'email' overlap in the remote"),
+        ("overrides = 'add'", "vip = { app = 'phone', remote = 'p.x' }", "'vip' and 'phone' overlap in the app"),
+        ("overrides = 'add'", "vip = { remote = 'p.x', owner = 'ap' }", "'owner' must be one of app, remote, shared"),
+        ("overrides = 'add'", "vip = { remote = 'p.x', onwer = 'app' }", "unknown key 'onwer' in [connection.fields.contacts.vip]"),
+
+        ("overrides = 'replace'", "phone = { to_remote = 'value ~ \"x\"', to_app = 'value' }", "cannot be undone"),
+        ("overrides = 'replace'", "phone = { min_length = 30 }", "'max_length' (20) is less than 'min_length' (30)"),
+        ("overrides = 'replace'", "email = { constant = 'x', owner = 'app' }", "'email' is a constant, by which no two records"),
+        ("overrides = 'replace'", "tier = { date = { remote = 'ms' }, values = { a = 'A' } }", "both say what the remote's form is"),
+    ] {
+        let acme = format!("[connection.fields.contacts]\n{fields}");
+        let text = with_fields(overrides, &acme, "");
+        let lines = match parse_text(&text) {
+            Err(lines) => lines,
+
+            Ok(_) => panic!("{fields} is taken"),
+        };
+        let line = lines.iter().find(|line| line.contains(told)).unwrap_or_else(|| panic!("{told}\n{lines:#?}"));
+        let at: usize = line.split(':').nth(1).unwrap().parse().unwrap();
+        let stands = text.lines().nth(at - 1).unwrap();
+        let own = stands.starts_with("overrides") || stands == fields || stands == "[connection.fields.contacts]";
+        assert!(own, "{line} is told at {stands}");
+    }
+    for (fields, told) in [
+        ("fields.contact.vip = 'p'", "no sync 'contact' applies to this connection (did you mean 'contacts'?)"),
+        ("fields.contacts = 5", "'contacts' must be a table of fields, not"),
+        ("fields = 5", "'fields' must be a table"),
+    ] {
+        let lines = parse_text(&with_fields("overrides = 'add'", fields, "")).unwrap_err();
+        assert!(lines.iter().any(|line| line.contains(told)), "{told}\n{lines:#?}");
+    }
+    // In a document of its own the places are those of the document.
+    let config = parse_text(&with_fields("overrides = 'add'", "", "")).unwrap();
+    let text = MORE.replace("auth =", "fields.contacts.vip = 'properties.email'\nauth =");
+    let lines = add(&config, &text).unwrap_err();
+    let at = text.lines().position(|line| line.starts_with("fields")).unwrap() + 1;
+    assert!(lines[0].starts_with(&format!("more.toml:{at}:")), "{lines:#?}");
+    assert!(lines[0].contains("'vip' and 'email' overlap in the remote"), "{lines:#?}");
+}

@@ -71,8 +71,8 @@ fn check_sizes(spec: &MappingSpec, problems: &Problems) {
     for field in &spec.fields {
         lists.extend(field.values.as_ref().map(|values| ("values", values.value.len(), values.span.clone())));
         lists.extend(field.one_of.as_ref().map(|list| ("one_of", list.value.len(), list.span.clone())));
-        let transforms = field.transforms.first().map(|first| first.span.clone());
-        lists.extend(transforms.map(|span| ("transform", field.transforms.len(), span)));
+        let transforms = field.transforms().first().map(|first| first.span.clone());
+        lists.extend(transforms.map(|span| ("transform", field.transforms().len(), span)));
     }
     for (key, length, span) in lists {
         if length > MAX_ENTRIES {
@@ -175,7 +175,7 @@ impl Compiler<'_> {
             }
         };
         let excess = [
-            ("transform", spec.transforms.first().map(|transform| &transform.span)),
+            ("transform", spec.transforms().first().map(|transform| &transform.span)),
             ("values", spec.values.as_ref().map(|values| &values.span)),
             ("boolean", spec.boolean.as_ref().map(|boolean| &boolean.span)),
             ("date", spec.date.as_ref().map(|date| &date.span)),
@@ -197,9 +197,9 @@ impl Compiler<'_> {
     /// Builds the chain of steps and proves that it can be trusted.
     fn lens(&self, spec: &FieldSpec, rules: Option<&Rules>, lists: PerSide<Option<usize>>) -> Option<Lens> {
         let before = self.problems.len();
-        self.check_transforms(&spec.transforms);
+        self.check_transforms(spec.transforms());
         let mut steps: Vec<Step> = self.joined(spec).into_iter().collect();
-        steps.extend(spec.transforms.iter().map(|step| Step::Transform(step.value)));
+        steps.extend(spec.transforms().iter().map(|step| Step::Transform(step.value)));
         let forms = [
             spec.values.as_ref().map(|values| ("values", &values.span)),
             spec.boolean.as_ref().map(|boolean| ("boolean", &boolean.span)),
@@ -545,7 +545,7 @@ impl FieldSpec {
             self.expressions.remote.as_ref().map(|text| &text.span),
             self.expressions.app.as_ref().map(|text| &text.span),
             self.split.as_ref().or(self.join.as_ref()).map(|text| &text.span),
-            self.transforms.first().map(|transform| &transform.span),
+            self.transforms().first().map(|transform| &transform.span),
         ];
         spans.into_iter().flatten().next().unwrap_or(&self.name.span).clone()
     }

@@ -26,6 +26,7 @@ pub mod lifecycle;
 pub mod mapping;
 pub mod merge;
 pub mod now;
+pub mod overrides;
 mod pieces;
 mod place;
 pub mod plan;

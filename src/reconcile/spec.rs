@@ -78,7 +78,7 @@ pub(super) struct FieldSpec {
     pub(super) required: Option<Located<bool>>,
     pub(super) default: Option<Located<Value>>,
     pub(super) constant: Option<Located<Value>>,
-    pub(super) transforms: Vec<Located<Transform>>,
+    pub(super) transforms: Option<Vec<Located<Transform>>>,
     pub(super) values: Option<Located<EnumValues>>,
     pub(super) values_default: Option<Located<PerSide<Option<Located<Value>>>>>,
     pub(super) boolean: Option<Located<(Value, Value)>>,
@@ -158,7 +158,7 @@ impl MappingSpec {
         let (mut fields, mut unreadable) = (Vec::new(), BTreeSet::new());
         for (name, item) in table.all() {
             let known = problems.len();
-            let field = FieldSpec::parse(name.clone(), item, problems);
+            let field = FieldSpec::parse(name.clone(), item, "sync.fields", problems);
             match field.filter(|_| problems.len() == known) {
                 Some(field) => fields.push(field),
                 None => {
@@ -181,13 +181,36 @@ impl MappingSpec {
     }
 }
 
+impl ConditionSpec {
+    /// The same as if all of it stood here.
+    pub(super) fn moved(&self, here: &Range<usize>) -> Self {
+        let at = |value: &Located<Value>| Located { value: value.value.clone(), span: here.clone() };
+        let bound = |bound: &Located<Number>| Located { value: bound.value.clone(), span: here.clone() };
+        let test = |test: &TestSpec| match test {
+            TestSpec::In(values) => TestSpec::In(values.iter().map(at).collect()),
+            TestSpec::Not(values) => TestSpec::Not(values.iter().map(at).collect()),
+            TestSpec::Min(min) => TestSpec::Min(bound(min)),
+            TestSpec::Max(max) => TestSpec::Max(bound(max)),
+            TestSpec::Present(present) => TestSpec::Present(*present),
+        };
+        let field = Located { value: self.field.value.clone(), span: here.clone() };
+        Self { field, tests: self.tests.iter().map(test).collect() }
+    }
+}
+
 impl FieldSpec {
-    fn parse(name: Located<String>, item: Item<'_>, problems: &Problems) -> Option<Self> {
+    /// Its transforms, in their order.
+    pub(super) fn transforms(&self) -> &[Located<Transform>] {
+        self.transforms.as_deref().unwrap_or_default()
+    }
+
+    /// Reads a field; `above` names the table that it stands in.
+    pub(super) fn parse(name: Located<String>, item: Item<'_>, above: &str, problems: &Problems) -> Option<Self> {
         if let Ok(text) = item.text() {
             let remote = place(text, problems);
             return Some(Self::plain(name, PerSide { app: None, remote }));
         }
-        let Ok(table) = item.table(&format!("sync.fields.{}", name.value)) else {
+        let Ok(table) = item.table(&format!("{above}.{}", name.value)) else {
             let message = format!("'{}' must be a path or a table, not {}", name.value, item.kind());
             let help = format!("write {} = \"path.in.the.remote\"", name.value);
             problems.add_with_help(item.span(), message, help);
@@ -238,7 +261,7 @@ impl FieldSpec {
             required: None,
             default: None,
             constant: None,
-            transforms: Vec::new(),
+            transforms: None,
             values: None,
             values_default: None,
             boolean: None,
@@ -392,14 +415,14 @@ fn one_of(table: &Table<'_>) -> Option<Located<Vec<Located<Value>>>> {
     Some(Located { value, span: item.span() })
 }
 
-fn transforms(table: &Table<'_>) -> Vec<Located<Transform>> {
-    let Some(item) = table.item("transform") else { return Vec::new() };
+fn transforms(table: &Table<'_>) -> Option<Vec<Located<Transform>>> {
+    let item = table.item("transform")?;
     let words = Transform::ALL.map(|transform| (transform.as_str(), transform));
     let texts = match item.text() {
         Ok(text) => vec![text],
         Err(_) => table.texts("transform").unwrap_or_default(),
     };
-    texts.iter().filter_map(|text| choose(text, "transform", &words, table.problems())).collect()
+    Some(texts.iter().filter_map(|text| choose(text, "transform", &words, table.problems())).collect())
 }
 
 fn values(table: &Table<'_>) -> Option<Located<EnumValues>> {

@@ -1,6 +1,7 @@
 //! The keys of `[[connection]]` and `[app]`: how a side is reached.
 
 use crate::reference::connector::limits::WINDOW;
+use crate::reference::config::fields::FIELD;
 use crate::reference::key::{Group, Holds, Key, boolean, key, table, text, whole};
 
 pub(in crate::reference) static CONNECTION: Group = Group {
@@ -24,6 +25,22 @@ pub(in crate::reference) static CONNECTION: Group = Group {
                 .otherwise("all that apply")
                 .example("[\"contacts\"]")
                 .wrong("[\"contact\"]"),
+            key(
+                "fields",
+                Holds::Named(
+                    "contacts",
+                    &Holds::Named("name", &Holds::Either(&[Holds::Path, Holds::Table(&FIELD)])),
+                ),
+                "fields of its own, for each sync by `name`: more of them, or other keys for those of the sync, as far as \
+                 the sync's `overrides` lets it",
+            )
+            .otherwise("those of the syncs")
+            .around(
+                r#"sync = [{ name = "contacts", app = "contacts", remote = "contacts", direction = "two_way",
+                     match = ["email"], fields = { email = "properties.email" }, overrides = "replace" }]"#,
+            )
+            .example(r#"{ contacts = { name = "properties.custom_17" } }"#)
+            .wrong(r#"{ contacts = { name = "custom..17" } }"#),
             table("webhook", &WEBHOOK),
         ],
         SIDE,

@@ -48,6 +48,14 @@ pub(in crate::reference) static SYNC: Group = Group {
         )
         .required()
         .example("{ email = { remote = \"properties.email\", required = true, transform = \"lowercase\" } }"),
+        key(
+            "overrides",
+            Holds::Either(&[Holds::Words(&["add", "replace"]), Holds::List(&Holds::Text)]),
+            "which fields a connection may declare for itself, in its `fields`: `add`, those that are not here; \
+             `replace`, any; or these, by name",
+        )
+        .otherwise("none")
+        .example("\"add\""),
         SCHEDULE,
         duration("jitter", "so much later at most, so that many connections do not call at once; `0s` for none")
             .otherwise("`every`: a tenth of it; `cron`: `30s`")

@@ -181,8 +181,9 @@ fn around(document: &mut Document, key: &Key) {
         return;
     }
     let steps = document.table.clone();
-    let mut above = steps.as_slice();
-    above = &above[..above.len() - 1];
+    // Without the table itself, and where it is one of a list, without its number.
+    let is_listed = steps.last().is_some_and(|step| step == "0");
+    let above = &steps[..steps.len() - 1 - usize::from(is_listed)];
     merge(at_mut(&mut document.value, above), lines(key.around));
 }
 
