@@ -1,6 +1,6 @@
 //! The kernel: connections kept in agreement inside a running actix system.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,11 +13,14 @@ use crate::actors::env::Env;
 use crate::actors::message::{ConnectionStatus, MarkError, MarkRecord, RunReport, RunSync, SetPaused, Wake};
 use crate::actors::notifier::{Notifier, Subscription};
 use crate::actors::spec::{ConnectionSpec, Webhook};
-use crate::actors::supervisor::{AbortAll, Add, DrainAll, GetAllStatus, Remove, Routes, StartTriggers, Supervisor};
+use crate::actors::supervisor::{
+    AbortAll, Add, DrainAll, GetAllStatus, Hooks, Remove, Routes, StartTriggers, Supervisor,
+};
 use crate::connectors::action::{Action, ActionAnswer};
 use crate::model::ids::{ConnectionId, ObjectName, RecordId, Scope, SyncName};
 use crate::model::side::{PerSide, Side};
 use crate::model::work::Lane;
+use crate::reconcile::before_write::BeforeWrite;
 use crate::store::{CommitRight, Store, StoreError, StoreOptions};
 use crate::triggers::counts::Counts;
 use crate::triggers::event::{Accepted, EventError, EventTrigger, Fire};
@@ -93,6 +96,7 @@ pub struct KernelBuilder {
     schedules: bool,
     late_after: Option<Duration>,
     connections: Vec<ConnectionSpec>,
+    hooks: BTreeMap<SyncName, Arc<dyn BeforeWrite>>,
 }
 
 impl KernelBuilder {
@@ -145,6 +149,67 @@ impl KernelBuilder {
         self
     }
 
+    /// Asks `hook` before each write of a sync, by the sync's name, for all its connections. It
+    /// sees the write as it was decided, before anything of it is durable or sent, and lets it
+    /// be, changes values, holds the record back, or puts it off.
+    ///
+    /// What it changes is what is sent, and what the written side is known to hold: the other side
+    /// keeps its own value, and the difference is no edit. It is called on the connection's thread
+    /// and must answer at once. It may be called again for the same write (the unit of work was put
+    /// off, the program was killed), so its answer should follow from what it is given. A panic or
+    /// an error in it holds the record back, which a change of the record releases. Actions
+    /// ([`Kernel::act`]) are not asked about: they are the host program's own writes.
+    ///
+    /// ```
+    /// use syncline::before_write::{Proposed, Verdict, WriteKind};
+    /// use syncline::connectors::memory::MemoryApp;
+    /// use syncline::model::direction::Direction;
+    /// use syncline::model::side::Side;
+    /// use syncline::model::value::Value;
+    /// use syncline::store::{Store, StoreOptions};
+    /// use syncline::{ConnectionSpec, Kernel, SyncSpec};
+    ///
+    /// # actix::System::new().block_on(async {
+    /// let (app, crm) = (MemoryApp::new(1), MemoryApp::new(2));
+    /// let rules = "match = ['email']\n[fields]\nemail = 'email'\nname = 'name'\nphone = 'phone'";
+    /// let sync = SyncSpec::parse("contacts", "contacts", "contacts", Direction::TwoWay, rules)?;
+    /// let kernel = Kernel::builder()
+    ///     .store(Store::in_memory(StoreOptions::inline())?)
+    ///     .connection(ConnectionSpec::new("acme", app.factory(), crm.factory()).sync(sync))
+    ///     .before_write("contacts", |write: &mut Proposed<'_>| {
+    ///         if write.side() == Side::App {
+    ///             return Ok(Verdict::Write);
+    ///         }
+    ///         if write.kind() == WriteKind::Delete {
+    ///             return Ok(Verdict::HoldBack("nothing is deleted in the CRM".to_owned()));
+    ///         }
+    ///         // The CRM calls abroad; the app's own numbers stay as they are.
+    ///         if let Some(local) = write.get("phone").and_then(Value::as_str).and_then(|it| it.strip_prefix('0')) {
+    ///             let abroad = Value::string(format!("+41{local}"));
+    ///             write.set("phone", Some(abroad))?;
+    ///         }
+    ///         Ok(Verdict::Write)
+    ///     })
+    ///     .start()
+    ///     .await?;
+    /// let id = app.create("contacts", Value::from_json(r#"{"email":"ada@x.io","phone":"0441234567"}"#)?);
+    /// kernel.sync_now(&"acme".into(), None).await?;
+    /// let (_, there) = crm.nth("contacts", 0).ok_or("it was made")?;
+    /// assert_eq!(there.get(&"phone".parse()?), Some(&Value::string("+41441234567")));
+    /// // The difference is known, and not carried back.
+    /// let report = kernel.sync_now(&"acme".into(), None).await?;
+    /// assert_eq!(report.totals.writes(), 0);
+    /// let here = app.get("contacts", id).ok_or("it is there")?;
+    /// assert_eq!(here.get(&"phone".parse()?), Some(&Value::string("0441234567")));
+    /// kernel.shutdown().await;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn before_write(mut self, sync: impl Into<SyncName>, hook: impl BeforeWrite + 'static) -> Self {
+        self.hooks.insert(sync.into(), Arc::new(hook));
+        self
+    }
+
     /// Starts it. Needs a running actix system.
     ///
     /// # Errors
@@ -158,9 +223,11 @@ impl KernelBuilder {
         let notifier = self.late_after.map_or_else(Notifier::default, Notifier::new);
         let mut supervisors = Vec::new();
         let mut arbiters = Vec::new();
+        let hooks: Hooks = Arc::new(self.hooks);
         let new = |store: &Store, routes: &Routes| {
             let triggers = if self.schedules { schedule::starter(&self.env) } else { no_triggers() };
-            Supervisor::new(store.clone(), self.env.clone(), notifier.clone(), Arc::clone(routes), triggers)
+            let (routes, hooks) = (Arc::clone(routes), Arc::clone(&hooks));
+            Supervisor::new(store.clone(), self.env.clone(), notifier.clone(), routes, triggers, hooks)
         };
         if self.arbiters == 0 {
             supervisors.push(new(&store, &routes).start());
@@ -238,6 +305,7 @@ impl Kernel {
             schedules: true,
             late_after: None,
             connections: Vec::new(),
+            hooks: BTreeMap::new(),
         }
     }
 

@@ -305,7 +305,8 @@ fn add_held(store: &Store, conn: ConnNo, sync: &mut PlannedSync, shown: usize) -
             | QuarantineKind::DeadLetter
             | QuarantineKind::UnknownCreate
             | QuarantineKind::Crashed
-            | QuarantineKind::Undecided => &mut sync.quarantined,
+            | QuarantineKind::Undecided
+            | QuarantineKind::Refused => &mut sync.quarantined,
         };
         let name = sync.sync.clone();
         effects.add(shown, || QuarantineRow { sync: name, side, id, held });

@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use actix::prelude::*;
 
 use crate::actors::message::{Map, Mapped};
+use crate::reconcile::before_write::asked;
 use crate::reconcile::case::{Case, Partner};
 use crate::reconcile::now::Now;
 use crate::reconcile::plan::plan;
@@ -28,7 +29,11 @@ impl Handler<Map> for Mapper {
 }
 
 fn step(sync: &BoundSync, mut case: Case, now: Now) -> Mapped {
-    match catch_unwind(AssertUnwindSafe(|| plan(sync, &mut case, now))) {
+    let decided = catch_unwind(AssertUnwindSafe(|| {
+        let step = plan(sync, &mut case, now);
+        asked(sync, &case, step)
+    }));
+    match decided {
         Ok(step) => Mapped::Stepped(Box::new(case), step),
         Err(_) => {
             // Only its name and its marker are looked at again, and both are whole.

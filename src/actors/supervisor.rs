@@ -29,6 +29,7 @@ use crate::model::notice::Notice;
 use crate::model::schedule::When;
 use crate::model::side::{PerSide, Side};
 use crate::model::work::Lane;
+use crate::reconcile::before_write::{BeforeWrite, Hook};
 use crate::reconcile::mapping::Mapping;
 use crate::reconcile::sync::BoundSync;
 use crate::store::{CommitRight, Store};
@@ -49,6 +50,9 @@ pub struct Started<'s> {
     pub last_runs: &'s BTreeMap<SyncName, i64>,
 }
 
+/// What the host program wants to be asked before the writes of a sync, by the sync's name.
+pub type Hooks = Arc<BTreeMap<SyncName, Arc<dyn BeforeWrite>>>;
+
 /// How connections are found from any thread.
 pub type Routes = Arc<dashmap::DashMap<ConnectionId, Addr<Connection>>>;
 
@@ -62,6 +66,7 @@ pub struct Supervisor {
     notifier: Notifier,
     routes: Routes,
     triggers: StartTriggers,
+    hooks: Hooks,
     mappings: RefCell<Mappings>,
     connections: BTreeMap<ConnectionId, Supervised>,
     /// Counts all starts, so that a late notice about a removed connection never fits
@@ -82,9 +87,16 @@ struct Supervised {
 impl Supervisor {
     /// A supervisor without connections.
     #[must_use]
-    pub fn new(store: Store, env: Env, notifier: Notifier, routes: Routes, triggers: StartTriggers) -> Self {
+    pub fn new(
+        store: Store,
+        env: Env,
+        notifier: Notifier,
+        routes: Routes,
+        triggers: StartTriggers,
+        hooks: Hooks,
+    ) -> Self {
         let (mappings, connections) = (RefCell::default(), BTreeMap::new());
-        Self { store, env, notifier, routes, triggers, mappings, connections, starts: 0, draining: false }
+        Self { store, env, notifier, routes, triggers, hooks, mappings, connections, starts: 0, draining: false }
     }
 
     /// Starts a connection: in the epoch that has begun for it, or in the next.
@@ -96,7 +108,7 @@ impl Supervisor {
         let generation = supervised.generation;
         let (gone, told) = oneshot::channel();
         let (spec, calls) = (supervised.spec.clone(), supervised.calls.clone());
-        let around = Around { store: &self.store, env: &self.env, notifier: &self.notifier, triggers: &self.triggers, mappings: &self.mappings };
+        let around = Around { store: &self.store, env: &self.env, notifier: &self.notifier, triggers: &self.triggers, hooks: &self.hooks, mappings: &self.mappings };
         // Making connectors runs foreign code, which may panic.
         let started = catch_unwind(AssertUnwindSafe(|| spawn(spec, calls, begun, &around, gone)))
             .unwrap_or_else(|_| Err("starting it crashed".to_owned()));
@@ -128,6 +140,7 @@ struct Around<'s> {
     env: &'s Env,
     notifier: &'s Notifier,
     triggers: &'s StartTriggers,
+    hooks: &'s Hooks,
     mappings: &'s RefCell<Mappings>,
 }
 
@@ -163,7 +176,7 @@ fn spawn(
     around: &Around<'_>,
     gone: oneshot::Sender<()>,
 ) -> Result<Addr<Connection>, String> {
-    let Around { store, env, notifier, triggers, mappings } = around;
+    let Around { store, env, notifier, triggers, hooks, mappings } = around;
     let text = |error: &dyn std::fmt::Display| error.to_string();
     let scope = ConnectorScope { scope: spec.scope.clone() };
     let make = |side: Side| {
@@ -174,7 +187,8 @@ fn spawn(
     let mut syncs = Vec::with_capacity(spec.syncs.len());
     for declared in &spec.syncs {
         let mapping = numbered(declared, store, mappings)?;
-        syncs.push(Arc::new(bound(declared, mapping, store, &sides)?));
+        let hook = hooks.get(&declared.name).map(|call| Hook { connection: spec.id.clone(), call: Arc::clone(call) });
+        syncs.push(Arc::new(bound(declared, mapping, hook, store, &sides)?));
     }
     let begin = || store.start_epoch(store.intern_connection(&spec.id)?);
     let right = begun.map_or_else(begin, Ok).map_err(|error| text(&error))?;
@@ -222,6 +236,7 @@ fn numbered(
 fn bound(
     declared: &SyncSpec,
     mapping: Arc<Mapping>,
+    before_write: Option<Hook>,
     store: &Store,
     sides: &PerSide<ReadSide>,
 ) -> Result<BoundSync, String> {
@@ -242,6 +257,7 @@ fn bound(
         initial: declared.initial,
         tie: declared.tie,
         capabilities: PerSide { app: capabilities(Side::App)?, remote: capabilities(Side::Remote)? },
+        before_write,
     })
 }
 

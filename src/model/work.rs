@@ -207,6 +207,8 @@ pub enum QuarantineKind {
     Crashed,
     /// Both sides differ at first contact and the policy is to ask.
     Undecided,
+    /// The host program did not let it be written.
+    Refused,
 }
 
 impl QuarantineKind {
@@ -222,6 +224,7 @@ impl QuarantineKind {
             QuarantineKind::UnknownCreate => "unknown_create",
             QuarantineKind::Crashed => "crashed",
             QuarantineKind::Undecided => "undecided",
+            QuarantineKind::Refused => "refused",
         }
     }
 }

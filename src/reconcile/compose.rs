@@ -44,6 +44,8 @@ pub(super) enum NoBase {
 #[derive(Debug, Default)]
 pub(super) struct Merged {
     pub changes: PerSide<Vec<Put>>,
+    /// The same in the app's form; only where somebody is to be asked about them.
+    pub values: PerSide<Vec<Put>>,
     pub bases: PerSide<Vec<(FieldNo, BaseValue)>>,
     pub lost: Vec<Lost>,
     pub conflicts: u64,
@@ -227,6 +229,9 @@ impl<'a> FieldCase<'a> {
         }
         merged.bases[loser].push((field.no, BaseValue::of(written)));
         merged.changes[loser].push((self.index, value));
+        if self.sync.before_write.is_some() {
+            merged.values[loser].push((self.index, written.cloned()));
+        }
         if let Some(lost) = lost {
             merged.lost.push(Lost { field: field.name.clone(), winner, lost: lost.cloned(), kept: kept.cloned() });
         }
@@ -306,7 +311,7 @@ pub(super) fn into_step(sync: &BoundSync, case: &Case, marker: Marker, merged: M
             marker.sides[side].version = None;
         }
     }
-    let mut puts = merged.changes;
+    let (mut puts, mut values) = (merged.changes, merged.values);
     let unknown = |side: Side| {
         case.seen[side].is_none() && sync.mapping.needs_current(side, puts[side].iter().map(|(index, _)| *index))
     };
@@ -318,7 +323,10 @@ pub(super) fn into_step(sync: &BoundSync, case: &Case, marker: Marker, merged: M
     let mut writes = PerSide { app: None, remote: None };
     for side in Side::BOTH {
         match side_update(sync, case, &before, side, std::mem::take(&mut puts[side])) {
-            Ok(update) => writes[side] = update,
+            Ok(update) => {
+                let values = std::mem::take(&mut values[side]);
+                writes[side] = update.map(|update| SideUpdate { values, ..update });
+            }
             Err(fault) => return held_back(sync, case, invalid(side, &fault)),
         }
     }
@@ -386,7 +394,8 @@ fn side_update(
         return Ok(None);
     }
     let expected = version.clone().filter(|_| sync.guarded(side) && !planted::is(Bug::UpdateUnconditional));
-    Ok(Some(SideUpdate { id, expected, current, changes, fields, before: Previous { digest, version } }))
+    let before = Previous { digest, version };
+    Ok(Some(SideUpdate { id, expected, current, changes, fields, values: Vec::new(), before }))
 }
 
 /// The record as a careless rewrite of it would look.
@@ -429,6 +438,7 @@ pub(super) fn create(sync: &BoundSync, case: &Case, mut marker: Marker, target: 
         };
     };
     let mut puts: Vec<Put> = Vec::with_capacity(sync.mapping.fields.len());
+    let mut values: Vec<Put> = Vec::new();
     let mut bases: PerSide<Vec<(FieldNo, BaseValue)>> = PerSide::default();
     let mut disputed = false;
     for (index, field) in sync.mapping.fields.iter().enumerate() {
@@ -470,7 +480,12 @@ pub(super) fn create(sync: &BoundSync, case: &Case, mut marker: Marker, target: 
         let written = with_default(field, value);
         let put = sync.mapping.check(index, written).and_then(|()| sync.mapping.to_side(target, index, written));
         match put {
-            Ok(Some(value)) => puts.push((index, Some(value))),
+            Ok(Some(value)) => {
+                puts.push((index, Some(value)));
+                if sync.before_write.is_some() {
+                    values.push((index, written.cloned()));
+                }
+            }
             Ok(None) => {}
             Err(fault) => return held_back(sync, case, invalid(source, &fault)),
         }
@@ -484,7 +499,7 @@ pub(super) fn create(sync: &BoundSync, case: &Case, mut marker: Marker, target: 
     marker.mapping_hash = sync.mapping.hash;
     marker.sides[source].base.clone_from(&bases[source]);
     let match_key = sync.mapping.match_key(fields);
-    quick(case, Effect::Create(Box::new(Creation { target, record, marker, bases, match_key, disputed })))
+    quick(case, Effect::Create(Box::new(Creation { target, record, values, marker, bases, match_key, disputed })))
 }
 
 /// The value that a side last held of a field. One too long to be kept is taken from the

@@ -153,7 +153,8 @@ fn partly(
     marker
 }
 
-fn both_bases(sync: &BoundSync, marker: &Marker) -> PerSide<Vec<(FieldNo, BaseValue)>> {
+/// All bases of a pair.
+pub(super) fn both_bases(sync: &BoundSync, marker: &Marker) -> PerSide<Vec<(FieldNo, BaseValue)>> {
     PerSide::from_fn(|side| {
         let fields = sync.mapping.fields.iter();
         fields.filter_map(|field| marker.base(side, field.no).map(|base| (field.no, base.clone()))).collect()

@@ -8,6 +8,7 @@
 //! own writes back. A record that does not fit yields a fault that names the field, the
 //! path and the reason, and harms nothing else.
 
+pub mod before_write;
 pub mod by_hand;
 pub mod case;
 mod compile;

@@ -137,6 +137,8 @@ pub struct SideUpdate {
     pub changes: Vec<Change>,
     /// Which fields these are, by index.
     pub fields: Vec<usize>,
+    /// Their values in the app's form; only where somebody is to be asked about them.
+    pub values: Vec<(usize, Option<Value>)>,
     /// Digest of all mapped fields before this write.
     pub before: Previous,
 }
@@ -148,6 +150,8 @@ pub struct Creation {
     pub target: Side,
     /// All its mapped fields.
     pub record: Value,
+    /// Their values in the app's form; only where somebody is to be asked about them.
+    pub values: Vec<(usize, Option<Value>)>,
     /// Half marker of the source, to be kept with the intent.
     pub marker: Marker,
     /// The bases once it is created.

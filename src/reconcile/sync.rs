@@ -6,6 +6,7 @@ use crate::model::direction::Direction;
 use crate::model::ids::{ObjectName, SyncName, SyncNo};
 use crate::model::side::{PerSide, Side};
 use crate::model::write::Capabilities;
+use crate::reconcile::before_write::Hook;
 use crate::reconcile::mapping::Mapping;
 use crate::reconcile::merge::Initial;
 
@@ -29,6 +30,8 @@ pub struct BoundSync {
     pub tie: Side,
     /// What each side can do.
     pub capabilities: PerSide<Capabilities>,
+    /// The host program's last word on its writes.
+    pub before_write: Option<Hook>,
 }
 
 impl BoundSync {

@@ -153,6 +153,11 @@ impl World {
         self.kernel = Some(kernel.unwrap());
     }
 
+    /// Goes on with another kernel over the same state.
+    pub fn run_on(&mut self, kernel: Kernel) {
+        self.kernel = Some(kernel);
+    }
+
     fn factory(&self, side: Side) -> Arc<dyn ConnectorFactory> {
         match (side, &self.rest) {
             (Side::Remote, Some(rest)) => Arc::new(rest.factory()),

@@ -1,6 +1,7 @@
 //! Whole-kernel stories: real actors, the real store in memory, two in-memory apps,
 //! paused time. Each file is named for the danger it guards.
 
+mod before_write;
 mod broken_answers;
 mod convergence;
 mod deletions;

@@ -122,6 +122,7 @@ impl<'s> Bench<'s> {
     /// The state when the two sides last agreed.
     pub fn new(scenario: &'s Scenario, mapping: &Arc<Mapping>) -> Self {
         let sync = BoundSync {
+            before_write: None,
             no: SyncNo(1),
             name: "things".into(),
             objects: PerSide { app: "things".into(), remote: "things".into() },
