@@ -108,5 +108,5 @@ pub use actors::spec::{ConnectionSpec, SyncSpec, Webhook};
 pub use connectors::action::{Action, ActionAnswer, ActionOutcome, ActionRecord};
 pub use kernel::{Kernel, KernelBuilder, KernelError};
 pub use model::notice::{Notice, Notification};
-pub use reconcile::before_write;
 pub use model::schedule::Schedule;
+pub use reconcile::before_write;

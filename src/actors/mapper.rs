@@ -9,6 +9,7 @@ use crate::reconcile::before_write::asked;
 use crate::reconcile::case::{Case, Partner};
 use crate::reconcile::now::Now;
 use crate::reconcile::plan::plan;
+use crate::reconcile::schema::checked;
 use crate::reconcile::sync::BoundSync;
 
 /// Owns nothing. A record whose mapping panics becomes a held-back record.
@@ -31,7 +32,7 @@ impl Handler<Map> for Mapper {
 fn step(sync: &BoundSync, mut case: Case, now: Now) -> Mapped {
     let decided = catch_unwind(AssertUnwindSafe(|| {
         let step = plan(sync, &mut case, now);
-        asked(sync, &case, step)
+        checked(sync, &case, asked(sync, &case, step))
     }));
     match decided {
         Ok(step) => Mapped::Stepped(Box::new(case), step),

@@ -16,6 +16,7 @@ use crate::model::schedule::Schedule;
 use crate::model::side::{PerSide, Side};
 use crate::reconcile::mapping::Mapping;
 use crate::reconcile::merge::Initial;
+use crate::reconcile::schema::{RecordSchema, Schemas};
 use crate::reconcile::spec::MappingSpec;
 
 /// One sync as declared; the same for all connections it applies to.
@@ -36,6 +37,8 @@ pub struct SyncSpec {
     pub tie: Side,
     /// When it runs by itself; `None` for only when asked.
     pub schedule: Option<Schedule>,
+    /// What its records must be before they are written.
+    pub schemas: Schemas,
 }
 
 impl SyncSpec {
@@ -67,11 +70,23 @@ impl SyncSpec {
                 initial: None,
                 tie: Side::App,
                 schedule: None,
+                schemas: Schemas::default(),
             }),
             Some(_) | None => {
                 Err(DocumentError::new(&format!("the rules of sync '{name}'"), rules, problems.into_sorted()))
             }
         }
+    }
+
+    /// Holds back what is not as a JSON Schema wants it, in your app's form, before it is written
+    /// to either side.
+    ///
+    /// # Errors
+    /// What is wrong with the schema, or that the program was built without the feature
+    /// `json-schema`.
+    pub fn checked_by(mut self, schema: &str) -> Result<Self, String> {
+        self.schemas.both = Some(RecordSchema::compile(schema)?);
+        Ok(self)
     }
 
     /// Runs it by the clock, too.

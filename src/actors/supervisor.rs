@@ -108,7 +108,14 @@ impl Supervisor {
         let generation = supervised.generation;
         let (gone, told) = oneshot::channel();
         let (spec, calls) = (supervised.spec.clone(), supervised.calls.clone());
-        let around = Around { store: &self.store, env: &self.env, notifier: &self.notifier, triggers: &self.triggers, hooks: &self.hooks, mappings: &self.mappings };
+        let around = Around {
+            store: &self.store,
+            env: &self.env,
+            notifier: &self.notifier,
+            triggers: &self.triggers,
+            hooks: &self.hooks,
+            mappings: &self.mappings,
+        };
         // Making connectors runs foreign code, which may panic.
         let started = catch_unwind(AssertUnwindSafe(|| spawn(spec, calls, begun, &around, gone)))
             .unwrap_or_else(|_| Err("starting it crashed".to_owned()));
@@ -215,11 +222,7 @@ fn spawn(
 }
 
 /// The mapping of a declared sync, with the numbers of its fields.
-fn numbered(
-    declared: &Arc<SyncSpec>,
-    store: &Store,
-    mappings: &RefCell<Mappings>,
-) -> Result<Arc<Mapping>, String> {
+fn numbered(declared: &Arc<SyncSpec>, store: &Store, mappings: &RefCell<Mappings>) -> Result<Arc<Mapping>, String> {
     if let Some(known) = mappings.borrow().get(declared) {
         return Ok(known);
     }
@@ -258,6 +261,7 @@ fn bound(
         tie: declared.tie,
         capabilities: PerSide { app: capabilities(Side::App)?, remote: capabilities(Side::Remote)? },
         before_write,
+        schemas: declared.schemas.clone(),
     })
 }
 

@@ -23,6 +23,7 @@ use crate::model::side::{PerSide, Side};
 use crate::reconcile::mapping::Mapping;
 use crate::reconcile::merge::Initial;
 use crate::reconcile::overrides::{Overridable, Overrides};
+use crate::reconcile::schema::{RecordSchema, Schemas};
 use crate::reconcile::spec::MappingSpec;
 
 const INITIALS: [(&str, Initial); 4] = [
@@ -121,13 +122,45 @@ fn fields_of(table: Table<'_>) -> Vec<FieldsOf> {
         let name = format!("connection.fields.{}", sync.value);
         let Ok(fields) = item.table(&name) else {
             let message = format!("'{}' must be a table of fields, not {}", shown(&sync.value), item.kind());
-            problems.add_with_help(item.span(), message, "write [connection.fields.SYNC] with name = \"path\" for each");
+            problems.add_with_help(
+                item.span(),
+                message,
+                "write [connection.fields.SYNC] with name = \"path\" for each",
+            );
             continue;
         };
         let (overrides, said) = (Overrides::parse(&fields, &sync.value), Said::of(&fields).digest());
         all.push(FieldsOf { sync, overrides, said });
     }
     all
+}
+
+/// Reads `schema`: one file for your app's form, or one for each side's. With digests of what
+/// the files hold.
+fn schemas(table: &Table<'_>, outside: &Outside<'_>) -> (Schemas, Vec<Digest>) {
+    let (mut schemas, mut texts) = (Schemas::default(), Vec::new());
+    let Some(item) = table.item("schema") else { return (schemas, texts) };
+    let problems = table.problems();
+    let mut read = |written: Option<Located<String>>| {
+        let written = written?;
+        let text = outside.text("schema", &written, problems)?;
+        texts.push(Digest::of(text.as_bytes()));
+        let refuse = |reason: String| {
+            let message = format!("'schema' cannot be {}", shown(&written.value));
+            problems.add_with_help(written.span.clone(), message, reason);
+        };
+        RecordSchema::compile(&text).map_err(refuse).ok()
+    };
+    if let Ok(text) = item.text() {
+        schemas.both = read(Some(text));
+    } else if let Ok(sides) = item.table("schema") {
+        schemas.sides = PerSide { app: read(sides.text("app")), remote: read(sides.text("remote")) };
+        sides.finish();
+    } else {
+        let message = format!("'schema' must be a text or a table, not {}", item.kind());
+        problems.add_with_help(item.span(), message, "write a file, or { app = \"file\", remote = \"file\" }");
+    }
+    (schemas, texts)
 }
 
 /// Which fields of a sync a connection may declare.
@@ -137,7 +170,11 @@ fn overridable(table: &Table<'_>) -> Option<Overridable> {
         let names = table.texts("overrides")?;
         if names.is_empty() {
             let help = "name the fields, or take 'overrides' away";
-            table.problems().add_with_help(item.span(), "'overrides' is empty: it lets connections declare nothing", help);
+            table.problems().add_with_help(
+                item.span(),
+                "'overrides' is empty: it lets connections declare nothing",
+                help,
+            );
         }
         return Some(Overridable::Named(names.into_iter().map(|name| name.value).collect()));
     }
@@ -149,7 +186,8 @@ fn overridable(table: &Table<'_>) -> Option<Overridable> {
     };
     let known = words.iter().find(|(word, _)| *word == text.value).map(|(_, what)| what.clone());
     if known.is_none() {
-        let message = format!("'overrides' must be one of add, replace, or a list of fields, not '{}'", shown(&text.value));
+        let message =
+            format!("'overrides' must be one of add, replace, or a list of fields, not '{}'", shown(&text.value));
         unknown(&text, message, words.iter().map(|(word, _)| *word), table.problems());
     }
     // One that is wrong is told of here, and not again with each field.
@@ -264,15 +302,17 @@ pub(super) fn sync(table: Table<'_>, outside: &Outside<'_>) -> Sync {
     check_match(&table, direction, outside);
     let is_filtered = table.item("filter").is_some();
     let rules = MappingSpec::parse(&table).map(Arc::new);
-    let mapping = rules.as_ref().zip(direction).and_then(|(rules, direction)| {
-        Mapping::compile(rules, problems, direction)
-    });
+    let mapping =
+        rules.as_ref().zip(direction).and_then(|(rules, direction)| Mapping::compile(rules, problems, direction));
     let overrides = overridable(&table);
+    let (schemas, texts) = schemas(&table, outside);
     let initial = word(&table, "initial", &INITIALS);
     let tie = word(&table, "tie", &Side::BOTH.map(|side| (side.as_str(), side)));
     let schedule = schedule(&table);
     let span = table.span();
-    let said = Said::of(&table).digest();
+    let mut said = Said::of(&table);
+    texts.into_iter().for_each(|text| said.add("schema", text));
+    let said = said.digest();
     let spec = match (&name, &objects.app, &objects.remote, direction, mapping) {
         (Some(name), Some(app), Some(remote), Some(direction), Some(mapping)) if problems.len() == before => {
             Some(Arc::new(SyncSpec {
@@ -283,6 +323,7 @@ pub(super) fn sync(table: Table<'_>, outside: &Outside<'_>) -> Sync {
                 initial: initial.map(|initial| initial.value),
                 tie: tie.map_or(Side::App, |tie| tie.value),
                 schedule,
+                schemas,
             }))
         }
         (Some(_) | None, Some(_) | None, Some(_) | None, Some(_) | None, Some(_) | None) => None,

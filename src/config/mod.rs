@@ -39,9 +39,9 @@ mod fill;
 mod http;
 mod keys;
 mod said;
-mod variants;
 #[cfg(test)]
 mod tests;
+mod variants;
 
 pub use added::Added;
 

@@ -1107,7 +1107,8 @@ fn connections_share_what_they_say_alike() {
     let of = |connection: &ConfiguredConnection| Arc::clone(&connection.syncs[0]);
     let plain: Vec<_> = (0..3).map(|n| of(&more(&format!("p{n}"), "").unwrap())).collect();
     assert!(plain.iter().all(|spec| Arc::ptr_eq(spec, &config.connections[0].syncs[0])));
-    let vip: Vec<_> = (0..3).map(|n| of(&more(&format!("v{n}"), "fields.contacts.vip = 'properties.vip'").unwrap())).collect();
+    let vip: Vec<_> =
+        (0..3).map(|n| of(&more(&format!("v{n}"), "fields.contacts.vip = 'properties.vip'").unwrap())).collect();
     assert!(vip.iter().all(|spec| Arc::ptr_eq(spec, &config.connections[1].syncs[0])));
     let other = of(&more("o", "fields.contacts.vip = 'properties.important'").unwrap());
     assert!(!Arc::ptr_eq(&other, &vip[0]));
@@ -1121,21 +1122,40 @@ fn connections_share_what_they_say_alike() {
 #[test]
 fn what_a_connection_may_not_say_about_fields_is_told_at_its_place() {
     for (overrides, fields, told) in [
-        ("", "vip = 'p.vip'", "sync 'contacts' does not let a connection add 'vip' (write overrides = [\"vip\"] in the sync"),
+        (
+            "",
+            "vip = 'p.vip'",
+            "sync 'contacts' does not let a connection add 'vip' (write overrides = [\"vip\"] in the sync",
+        ),
         ("", "phone = 'p.x'", "sync 'contacts' does not let a connection say otherwise what is 'phone'"),
-        ("overrides = 'add'", "phone = 'p.x'", "(its overrides are \"add\": write \"replace\", or a list with \"phone\")"),
+        (
+            "overrides = 'add'",
+            "phone = 'p.x'",
+            "(its overrides are \"add\": write \"replace\", or a list with \"phone\")",
+        ),
         ("overrides = ['phone']", "vip = 'p.vip'", "(its overrides are phone: add \"vip\")"),
         ("overrides = 'ad'", "vip = 'p.vip'", "'overrides' must be one of add, replace, or a list of fields, not 'ad'"),
         ("overrides = []", "vip = 'p.vip'", "'overrides' is empty"),
         ("overrides = 'add'", "vip = 'properties.email'", "'vip' and 'email' overlap in the remote"),
         ("overrides = 'add'", "vip = { app = 'phone', remote = 'p.x' }", "'vip' and 'phone' overlap in the app"),
         ("overrides = 'add'", "vip = { remote = 'p.x', owner = 'ap' }", "'owner' must be one of app, remote, shared"),
-        ("overrides = 'add'", "vip = { remote = 'p.x', onwer = 'app' }", "unknown key 'onwer' in [connection.fields.contacts.vip]"),
-
+        (
+            "overrides = 'add'",
+            "vip = { remote = 'p.x', onwer = 'app' }",
+            "unknown key 'onwer' in [connection.fields.contacts.vip]",
+        ),
         ("overrides = 'replace'", "phone = { to_remote = 'value ~ \"x\"', to_app = 'value' }", "cannot be undone"),
         ("overrides = 'replace'", "phone = { min_length = 30 }", "'max_length' (20) is less than 'min_length' (30)"),
-        ("overrides = 'replace'", "email = { constant = 'x', owner = 'app' }", "'email' is a constant, by which no two records"),
-        ("overrides = 'replace'", "tier = { date = { remote = 'ms' }, values = { a = 'A' } }", "both say what the remote's form is"),
+        (
+            "overrides = 'replace'",
+            "email = { constant = 'x', owner = 'app' }",
+            "'email' is a constant, by which no two records",
+        ),
+        (
+            "overrides = 'replace'",
+            "tier = { date = { remote = 'ms' }, values = { a = 'A' } }",
+            "both say what the remote's form is",
+        ),
     ] {
         let acme = format!("[connection.fields.contacts]\n{fields}");
         let text = with_fields(overrides, &acme, "");
@@ -1165,4 +1185,36 @@ fn what_a_connection_may_not_say_about_fields_is_told_at_its_place() {
     let at = text.lines().position(|line| line.starts_with("fields")).unwrap() + 1;
     assert!(lines[0].starts_with(&format!("more.toml:{at}:")), "{lines:#?}");
     assert!(lines[0].contains("'vip' and 'email' overlap in the remote"), "{lines:#?}");
+}
+
+#[test]
+#[cfg(feature = "json-schema")]
+fn a_schema_is_read_from_its_file() {
+    let with = |schema: &str, text: &'static str| {
+        let read_file = move |path: &Path| match path.to_str() {
+            Some("contact.json") => Ok(text.to_owned()),
+            _ => std::fs::read_to_string(fixtures().join(path)),
+        };
+        let file = with_fields(&format!("schema = {schema}"), "", "");
+        Config::parse("s.toml", &file, Path::new(""), &env, &read_file).map_err(|error| error.lines)
+    };
+    let good = "{ \"required\": [\"email\"] }";
+    let config = with("'contact.json'", good).unwrap();
+    let spec = &config.connections[0].syncs[0];
+    assert!(spec.schemas.has(Side::App) && spec.schemas.has(Side::Remote));
+    let remote = with("{ remote = 'contact.json' }", good).unwrap();
+    assert!(!remote.connections[0].syncs[0].schemas.has(Side::App));
+    // Another text in the same file is another sync.
+    let later = with("'contact.json'", "{}").unwrap();
+    assert_eq!(config.connections[0].changes_to(&later.connections[0]), ["sync 'contacts'"]);
+    for (schema, text, told) in [
+        ("'contact.json'", "{", "'schema' cannot be contact.json (it is not JSON: "),
+        ("'contact.json'", "{ \"$ref\": \"https://x.io/y\" }", "must stand by itself"),
+        ("'none.json'", good, "'schema': failed to read none.json"),
+        ("5", good, "'schema' must be a text or a table, not integer"),
+        ("{ remot = 'contact.json' }", good, "unknown key 'remot' in [schema] (did you mean 'remote'?)"),
+    ] {
+        let lines = with(schema, text).unwrap_err();
+        assert!(lines.iter().any(|line| line.contains(told)), "{told}\n{lines:#?}");
+    }
 }

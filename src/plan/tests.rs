@@ -33,6 +33,7 @@ fn spec(apps: &PerSide<MemoryApp>) -> ConnectionSpec {
         initial: None,
         tie: Side::App,
         schedule: None,
+        schemas: crate::reconcile::schema::Schemas::default(),
     };
     ConnectionSpec {
         id: "acme".into(),

@@ -224,7 +224,13 @@ pub fn asked(sync: &BoundSync, case: &Case, step: Step) -> Step {
         Err(Stop::Read(side, id)) => Step::Read(side, id),
         Err(Stop::Verdict(Verdict::HoldBack(reason))) => {
             let reason = format!("before_write: {}", shown(&reason));
-            quick(case, Effect::Quarantine(Fault { kind: QuarantineKind::Refused, reason, path: None }, keep_visible(sync, case)))
+            quick(
+                case,
+                Effect::Quarantine(
+                    Fault { kind: QuarantineKind::Refused, reason, path: None },
+                    keep_visible(sync, case),
+                ),
+            )
         }
         Err(Stop::Verdict(Verdict::Later(after_ms))) => {
             // Not a failed attempt, of which there are only so many.
@@ -271,13 +277,7 @@ fn go_on(verdict: Verdict) -> Result<(), Stop> {
     if verdict == Verdict::Write { Ok(()) } else { Err(Stop::Verdict(verdict)) }
 }
 
-fn ask_about_update(
-    hook: &Hook,
-    sync: &BoundSync,
-    case: &Case,
-    updates: &mut Updates,
-    side: Side,
-) -> Result<(), Stop> {
+fn ask_about_update(hook: &Hook, sync: &BoundSync, case: &Case, updates: &mut Updates, side: Side) -> Result<(), Stop> {
     let Some(update) = &mut updates.writes[side] else { return Ok(()) };
     let mut proposed = Proposed {
         connection: &hook.connection,
@@ -336,7 +336,8 @@ fn ask_about_create(hook: &Hook, sync: &BoundSync, case: &Case, creation: &mut C
     Ok(())
 }
 
-fn spelled(mapping: &Mapping, side: Side, values: &[Put]) -> Result<Vec<Put>, FieldFault> {
+/// Values in the app's form as a side spells them.
+pub(super) fn spelled(mapping: &Mapping, side: Side, values: &[Put]) -> Result<Vec<Put>, FieldFault> {
     values.iter().map(|(index, value)| Ok((*index, mapping.to_side(side, *index, value.as_ref())?))).collect()
 }
 

@@ -229,7 +229,7 @@ impl<'a> FieldCase<'a> {
         }
         merged.bases[loser].push((field.no, BaseValue::of(written)));
         merged.changes[loser].push((self.index, value));
-        if self.sync.before_write.is_some() {
+        if self.sync.shows_values(loser) {
             merged.values[loser].push((self.index, written.cloned()));
         }
         if let Some(lost) = lost {
@@ -482,7 +482,7 @@ pub(super) fn create(sync: &BoundSync, case: &Case, mut marker: Marker, target: 
         match put {
             Ok(Some(value)) => {
                 puts.push((index, Some(value)));
-                if sync.before_write.is_some() {
+                if sync.shows_values(target) {
                     values.push((index, written.cloned()));
                 }
             }

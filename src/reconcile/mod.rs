@@ -33,6 +33,7 @@ mod place;
 pub mod plan;
 mod rules;
 pub mod run;
+pub mod schema;
 pub mod spec;
 pub mod sync;
 

@@ -152,9 +152,10 @@ fn moved(field: &FieldSpec, here: &Range<usize>) -> FieldSpec {
         required: at(&field.required, here),
         default: at(&field.default, here),
         constant: at(&field.constant, here),
-        transforms: field.transforms.as_ref().map(|transforms| {
-            transforms.iter().map(|one| Located { value: one.value, span: here.clone() }).collect()
-        }),
+        transforms: field
+            .transforms
+            .as_ref()
+            .map(|transforms| transforms.iter().map(|one| Located { value: one.value, span: here.clone() }).collect()),
         values: field.values.as_ref().map(|all| Located { value: pairs(&all.value), span: here.clone() }),
         values_default: field.values_default.as_ref().map(|defaults| {
             let value = PerSide::from_fn(|side| at(&defaults.value[side], here));

@@ -9,6 +9,7 @@ use crate::model::write::Capabilities;
 use crate::reconcile::before_write::Hook;
 use crate::reconcile::mapping::Mapping;
 use crate::reconcile::merge::Initial;
+use crate::reconcile::schema::Schemas;
 
 /// One object pair with everything that decides about it.
 #[derive(Debug, Clone)]
@@ -32,6 +33,8 @@ pub struct BoundSync {
     pub capabilities: PerSide<Capabilities>,
     /// The host program's last word on its writes.
     pub before_write: Option<Hook>,
+    /// What its records must be before they are written.
+    pub schemas: Schemas,
 }
 
 impl BoundSync {
@@ -39,6 +42,12 @@ impl BoundSync {
     #[must_use]
     pub fn guarded(&self, side: Side) -> bool {
         self.capabilities[side].conditional
+    }
+
+    /// Whether somebody is to see the values of a side's writes before they are sent.
+    #[must_use]
+    pub fn shows_values(&self, side: Side) -> bool {
+        self.before_write.is_some() || self.schemas.has(side)
     }
 
     /// Which side a run reads first. The side read first has its new records read

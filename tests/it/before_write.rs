@@ -72,10 +72,19 @@ fn what_it_sees_is_the_write() {
         let seen: Arc<Mutex<Vec<String>>> = Arc::default();
         let log = Arc::clone(&seen);
         let hook = move |write: &mut Proposed<'_>| -> Answer {
-            let fields: Vec<String> =
-                write.written().map(|(name, value)| format!("{name}={}", value.map_or("-".to_owned(), Value::to_json))).collect();
+            let fields: Vec<String> = write
+                .written()
+                .map(|(name, value)| format!("{name}={}", value.map_or("-".to_owned(), Value::to_json)))
+                .collect();
             let ids = (write.id().is_some(), write.source().is_some());
-            let line = format!("{} {} {} {:?} {ids:?} {}", write.connection(), write.sync(), write.side(), write.kind(), fields.join(" "));
+            let line = format!(
+                "{} {} {} {:?} {ids:?} {}",
+                write.connection(),
+                write.sync(),
+                write.side(),
+                write.kind(),
+                fields.join(" ")
+            );
             log.lock().unwrap().push(line);
             Ok(Verdict::Write)
         };

@@ -20,6 +20,7 @@ use syncline::model::value::Value;
 use syncline::model::work::{Conflict, Quarantined};
 use syncline::reconcile::mapping::Mapping;
 use syncline::reconcile::merge::Initial;
+use syncline::reconcile::schema::Schemas;
 use syncline::reconcile::spec::MappingSpec;
 use syncline::store::{Store, StoreOptions};
 use syncline::{ConnectionSpec, Env, Kernel, RunReport, Schedule, SyncSpec};
@@ -56,6 +57,8 @@ pub struct Setup {
     pub webhook: Option<Webhook>,
     /// How much the connected app may be called.
     pub limits: Limits,
+    /// What records must be before they are written.
+    pub schemas: Schemas,
 }
 
 impl Default for Setup {
@@ -70,6 +73,7 @@ impl Default for Setup {
             rest: None,
             webhook: None,
             limits: Limits::default(),
+            schemas: Schemas::default(),
         }
     }
 }
@@ -133,6 +137,7 @@ impl World {
             initial: self.setup.initial,
             tie: self.setup.tie,
             schedule: self.setup.schedule.clone(),
+            schemas: self.setup.schemas.clone(),
         };
         ConnectionSpec {
             id: "acme".into(),

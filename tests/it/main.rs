@@ -21,6 +21,7 @@ mod planted;
 #[cfg(feature = "tls-ring")]
 mod sandbox_webhooks;
 mod schedules;
+mod schemas;
 mod shapes;
 #[cfg(feature = "simulate")]
 mod simulation;

@@ -1,7 +1,7 @@
 //! The keys of `[[connection]]` and `[app]`: how a side is reached.
 
-use crate::reference::connector::limits::WINDOW;
 use crate::reference::config::fields::FIELD;
+use crate::reference::connector::limits::WINDOW;
 use crate::reference::key::{Group, Holds, Key, boolean, key, table, text, whole};
 
 pub(in crate::reference) static CONNECTION: Group = Group {

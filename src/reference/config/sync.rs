@@ -56,6 +56,14 @@ pub(in crate::reference) static SYNC: Group = Group {
         )
         .otherwise("none")
         .example("\"add\""),
+        key(
+            "schema",
+            Holds::Either(&[Holds::Text, Holds::Table(&SCHEMA)]),
+            "a file with a JSON Schema that a record must meet in your app's form before it is written to either side, or \
+             one for each side's form; part of the feature `json-schema`",
+        )
+        .example("\"contact.schema.json\"")
+        .wrong("\"none.schema.json\""),
         SCHEDULE,
         duration("jitter", "so much later at most, so that many connections do not call at once; `0s` for none")
             .otherwise("`every`: a tenth of it; `cron`: `30s`")
@@ -83,6 +91,22 @@ const SCHEDULE: Key = text(
 .otherwise("only when asked")
 .example("\"every 5m\"")
 .wrong("\"every day\"");
+
+static SCHEMA: Group = Group {
+    heading: "schema",
+    about: "JSON Schemas that a record must meet before it is written, in each side's form",
+    example: r#"{ remote = "contact.schema.json" }"#,
+    keys: &[&[
+        text("app", "a file: what is written to your app")
+            .example("\"contact.schema.json\"")
+            .wrong("\"none.schema.json\""),
+        text("remote", "a file: what is written to the remote")
+            .example("\"contact.schema.json\"")
+            .wrong("\"none.schema.json\""),
+    ]],
+    one_of: &[],
+    declared_in: ("SCHEMA", file!()),
+};
 
 static CONDITION: Group = Group {
     heading: "An entry of `filter`",

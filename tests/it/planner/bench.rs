@@ -123,6 +123,7 @@ impl<'s> Bench<'s> {
     pub fn new(scenario: &'s Scenario, mapping: &Arc<Mapping>) -> Self {
         let sync = BoundSync {
             before_write: None,
+            schemas: Default::default(),
             no: SyncNo(1),
             name: "things".into(),
             objects: PerSide { app: "things".into(), remote: "things".into() },
