@@ -427,3 +427,33 @@ fn restarting(id: &ConnectionId, supervised: &Supervised) -> ConnectionStatus {
         late_ms: None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::direction::Direction;
+    use crate::store::StoreOptions;
+
+    fn sync(remote: &str) -> Arc<SyncSpec> {
+        let rules = format!("match = ['id']\n[fields]\nid = 'id'\nx = '{remote}'");
+        Arc::new(SyncSpec::parse("contacts", "a", "b", Direction::TwoWay, &rules).unwrap())
+    }
+
+    #[test]
+    fn connections_with_the_same_sync_share_its_mapping() {
+        let store = Store::in_memory(StoreOptions::inline()).unwrap();
+        let mappings = RefCell::default();
+        let (plain, other) = (sync("x"), sync("custom_17"));
+        let first = numbered(&plain, &store, &mappings).unwrap();
+        assert!((0..100).all(|_| Arc::ptr_eq(&numbered(&plain, &store, &mappings).unwrap(), &first)));
+        let own = numbered(&other, &store, &mappings).unwrap();
+        assert_eq!(own.fields[0].no, first.fields[0].no, "a field that means the same has the same number");
+        assert_ne!(own.fields[1].no, first.fields[1].no);
+        // Those that nobody uses any more are given up.
+        for n in 0..1_000 {
+            numbered(&sync(&format!("c{n}")), &store, &mappings).unwrap();
+        }
+        assert!(mappings.borrow().known.len() < 100, "{}", mappings.borrow().known.len());
+        assert!(Arc::ptr_eq(&numbered(&plain, &store, &mappings).unwrap(), &first));
+    }
+}

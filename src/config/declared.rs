@@ -187,7 +187,7 @@ fn overridable(table: &Table<'_>) -> Option<Overridable> {
     let known = words.iter().find(|(word, _)| *word == text.value).map(|(_, what)| what.clone());
     if known.is_none() {
         let message =
-            format!("'overrides' must be one of add, replace, or a list of fields, not '{}'", shown(&text.value));
+            format!("'overrides' must be a list of fields, or one of add, replace, not '{}'", shown(&text.value));
         unknown(&text, message, words.iter().map(|(word, _)| *word), table.problems());
     }
     // One that is wrong is told of here, and not again with each field.

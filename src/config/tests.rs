@@ -644,7 +644,7 @@ const TOGETHER_PROBLEMS: &[Case] = &[
         "app = 'contacts'",
         "app = 'people'\nx = 1",
         &[
-            "s.toml:10:1: unknown key 'x' in [sync] (known keys: app, connections, connector, direction, fields, filter, initial, jitter, match, name, remote, schedule, tie)",
+            "s.toml:10:1: unknown key 'x' in [sync] (known keys: app, connections, connector, direction, fields, filter, initial, jitter, match, name, overrides, remote, schedule, schema, tie)",
         ],
     ),
     (
@@ -1134,7 +1134,7 @@ fn what_a_connection_may_not_say_about_fields_is_told_at_its_place() {
             "(its overrides are \"add\": write \"replace\", or a list with \"phone\")",
         ),
         ("overrides = ['phone']", "vip = 'p.vip'", "(its overrides are phone: add \"vip\")"),
-        ("overrides = 'ad'", "vip = 'p.vip'", "'overrides' must be one of add, replace, or a list of fields, not 'ad'"),
+        ("overrides = 'ad'", "vip = 'p.vip'", "'overrides' must be a list of fields, or one of add, replace, not 'ad'"),
         ("overrides = []", "vip = 'p.vip'", "'overrides' is empty"),
         ("overrides = 'add'", "vip = 'properties.email'", "'vip' and 'email' overlap in the remote"),
         ("overrides = 'add'", "vip = { app = 'phone', remote = 'p.x' }", "'vip' and 'phone' overlap in the app"),

@@ -538,6 +538,26 @@ mod tests {
     }
 
     #[test]
+    fn what_an_app_finds_by_another_entry_is_another_record() {
+        let rules = "match = ['mail']\n[fields]\nmail = { remote = 'm[first].a', transform = 'lowercase' }";
+        let problems = Problems::new();
+        let document = parse(rules, &problems);
+        let spec = MappingSpec::parse(&Table::top(&document, &problems)).unwrap();
+        let by_entry = Mapping::compile(&spec, &problems, Direction::TwoWay).unwrap();
+        assert_eq!(by_entry.fields[0].paths.remote, "m[first].a".parse().unwrap(), "as a connector's search names it");
+        let sought = by_entry.read(Side::App, &Body::from_json(r#"{"mail":"B@x"}"#)).unwrap();
+        for (found, besides) in [
+            (r#"{"m":[{"a":"a@x"},{"a":"b@x"}]}"#, true),
+            (r#"{"m":[{"a":"b@x"},{"a":"a@x"}]}"#, false),
+            (r#"{"m":[]}"#, true),
+        ] {
+            assert_eq!(by_entry.is_found_besides(Side::Remote, &sought, &Body::from_json(found)), besides, "{found}");
+            // A field at one path is searched for as it is: what is found is taken as before.
+            assert!(!by_entry.is_found_besides(Side::App, &sought, &Body::from_json(r#"{"mail":"other"}"#)));
+        }
+    }
+
+    #[test]
     fn the_same_meaning_has_the_same_identity() {
         let a = mapping("a = 'x[type=work].y'\nname = { remote = ['f', 'l'], split = ' ' }");
         let b = mapping("a = 'x[ type = \"work\" ].y'\nname = { remote = ['f', 'l'], split = ' ', rest = 'last' }");

@@ -1,13 +1,18 @@
 //! Danger: a value that shares its place with others (one of several paths, an entry of a list,
 //! part of an object) takes them with it when it is written.
 
+use std::sync::Arc;
+
+use syncline::connectors::http::{HttpConnectorFile, HttpFactory, HttpSettings};
 use syncline::connectors::memory::{Behaviour, Normalise};
+use syncline::connectors::{ConnectorFactory, ConnectorScope};
+use syncline::model::direction::Direction;
 use syncline::model::ids::RecordId;
 use syncline::model::side::Side;
 use syncline::model::value::Value;
 use syncline::model::write::Change;
 
-use crate::harness::{OBJECT, Setup, World, story};
+use crate::harness::{OBJECT, Setup, World, mapping, story};
 
 const SHAPES: &str = r#"
 match = ["email"]
@@ -198,6 +203,19 @@ fn a_nested_object_is_one_value() {
         at_rest(&world).await;
         assert_eq!(world.writes().remote, 0, "the same object, spelled otherwise");
     });
+}
+
+#[test]
+fn a_connector_searches_by_an_entry_under_the_name_it_has_in_the_mapping() {
+    let text = "name = 'graph'\n[object.contacts]\nid = 'id'\n\
+                list = { get = '/me/contacts', records = 'value' }\n\
+                [object.contacts.find]\nget = '/me/contacts'\nencode = 'odata'\n\
+                params.'emailAddresses[first].address' = { '$filter' = 'emailAddresses/any(a:a/address eq {value})' }\n";
+    let file = HttpConnectorFile::parse("graph.toml", text).unwrap_or_else(|error| panic!("{error}"));
+    let factory = HttpFactory::new(Arc::new(file), HttpSettings::new("https://graph.example.com"));
+    let connector = factory.make(&ConnectorScope { scope: None }).unwrap();
+    let path = mapping(BY_ADDRESS, Direction::TwoWay).fields[0].paths.remote.clone();
+    assert_eq!(connector.capabilities(&OBJECT.into()).unwrap().find, [path]);
 }
 
 #[test]

@@ -39,8 +39,7 @@ pub(in crate::reference) static CONNECTION: Group = Group {
                 r#"sync = [{ name = "contacts", app = "contacts", remote = "contacts", direction = "two_way",
                      match = ["email"], fields = { email = "properties.email" }, overrides = "replace" }]"#,
             )
-            .example(r#"{ contacts = { name = "properties.custom_17" } }"#)
-            .wrong(r#"{ contacts = { name = "custom..17" } }"#),
+            .example(r#"{ contacts = { name = "properties.custom_17" } }"#),
             table("webhook", &WEBHOOK),
         ],
         SIDE,

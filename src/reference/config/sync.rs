@@ -105,6 +105,7 @@ static SCHEMA: Group = Group {
             .wrong("\"none.schema.json\""),
     ]],
     one_of: &[],
+    brought: false,
     declared_in: ("SCHEMA", file!()),
 };
 
