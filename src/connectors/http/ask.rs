@@ -101,7 +101,7 @@ impl HttpConnector {
     /// When there is no answer.
     pub(super) async fn ask(&self, calls: &Calls, endpoint: &Endpoint, ask: Ask) -> Result<Reply, ConnectorError> {
         let mut request = Prepared::to(endpoint, ask.url, &self.file.headers);
-        request.body = ask.body.map(|body| encode(&request.headers, &body));
+        request.body = ask.body.map(|body| encode(&request.headers, &body)).transpose().map_err(fail)?;
         self.send_read(calls, request).await
     }
 }

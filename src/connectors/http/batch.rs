@@ -220,7 +220,11 @@ impl HttpConnector {
             Err(reason) => return Whole::Same(not_sent(NextStep::Fail, reason)),
         };
         let mut request = Prepared::to(endpoint, url, &self.file.headers);
-        request.body = Some(encode(&request.headers, &body));
+        request.body = match encode(&request.headers, &body) {
+            Ok(body) => Some(body),
+            // One record of it cannot be said; which one, the single requests tell.
+            Err(reason) => return Whole::RefusedForOne(reason),
+        };
         let reply = match self.send(calls, request).await {
             Ok(reply) => reply,
             Err(error) => return Whole::Same(unanswered(error)),

@@ -29,6 +29,7 @@ use super::text::clip;
 use super::time;
 use super::together::Together;
 use super::transport::{HttpRequest, HttpResponse, Method, Part, Transport, TransportError, find_header};
+use super::xml::{self, XmlSpec};
 
 /// What stays as it is within one path segment or query value.
 pub(super) const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
@@ -48,6 +49,8 @@ pub(super) struct Caller {
     pub sessions: Option<Arc<Sessions>>,
     /// The budget of all connections of the connector.
     pub together: Option<Together>,
+    /// How answers in XML are read.
+    pub xml: Option<Arc<XmlSpec>>,
     /// What answers tell of limits, where the file says that they do.
     pub telling: Option<Arc<Telling>>,
 }
@@ -103,6 +106,8 @@ pub(super) struct Reply {
     pub status: u16,
     pub headers: Vec<(String, String)>,
     pub body: String,
+    /// What a body of XML says, as JSON, or why it is not taken; `None` for any other body.
+    pub xml: Option<Result<String, String>>,
     /// The body was not valid UTF-8; what was not is replaced by U+FFFD.
     pub lossy: bool,
 }
@@ -215,6 +220,17 @@ impl Caller {
         Ok(Exchange { class: charge.class, place, answer })
     }
 
+    /// An answer as text, and what it says where it is XML.
+    pub fn reply(&self, exchange: Exchange) -> Reply {
+        let mut reply = exchange.into_reply();
+        if let Some(spec) = &self.xml
+            && reply.body.trim_start_matches(['\u{feff}', ' ', '\t', '\r', '\n']).starts_with('<')
+        {
+            reply.xml = Some(xml::to_json(spec, &reply.body));
+        }
+        reply
+    }
+
     /// A foreign text for a message: short, harmless, without our secrets.
     pub fn redact(&self, text: &str) -> String {
         let text = self.credentials.redact(text);
@@ -270,20 +286,20 @@ pub(super) fn not_sent(next: NextStep, message: impl Into<String>) -> crate::mod
 
 impl Exchange {
     /// The answer as text.
-    pub fn into_reply(self) -> Reply {
+    fn into_reply(self) -> Reply {
         let Self { place, class, answer: HttpResponse { status, headers, body } } = self;
         let (body, lossy) = match String::from_utf8(body) {
             Ok(body) => (body, false),
             Err(error) => (String::from_utf8_lossy(error.as_bytes()).into_owned(), true),
         };
-        Reply { class, place, status, headers, body, lossy }
+        Reply { class, place, status, headers, body, xml: None, lossy }
     }
 
     /// The answer without its body.
     pub fn head(&self) -> Reply {
         let Self { place, class, answer: HttpResponse { status, headers, body: _ } } = self;
         let (place, class, headers) = (place.clone(), class.clone(), headers.clone());
-        Reply { class, place, status: *status, headers, body: String::new(), lossy: false }
+        Reply { class, place, status: *status, headers, body: String::new(), xml: None, lossy: false }
     }
 }
 
@@ -298,10 +314,16 @@ impl Reply {
     /// # Errors
     /// When it is none, with a sentence.
     pub fn json(&self) -> Result<&RawValue, String> {
-        serde_json::from_str(&self.body).map_err(|error| {
-            let Self { place, status, body, .. } = self;
-            format!("{place} answered {status}, but not JSON ({error}): {}", clip(body))
-        })
+        let Self { place, status, body, xml, .. } = self;
+        let json = match xml {
+            Some(Ok(json)) => json,
+            Some(Err(reason)) => {
+                return Err(format!("{place} answered {status}, but no XML ({reason}): {}", clip(body)));
+            }
+            None => body,
+        };
+        serde_json::from_str(json)
+            .map_err(|error| format!("{place} answered {status}, but not JSON ({error}): {}", clip(body)))
     }
 
     /// The server's clock, if it told one that can be believed; ours otherwise.

@@ -168,7 +168,7 @@ impl HttpConnector {
         let Exchange { answer, .. } = &exchange;
         let past_the_end = answer.status == 416 && export.total == Some(export.at);
         if !past_the_end && !matches!(answer.status, 200 | 206) {
-            let reply = exchange.into_reply();
+            let reply = self.caller.reply(exchange);
             let meaning = reply.judge(&self.file, self.now()).meaning;
             if is_forgotten(meaning) || matches!(meaning, Meaning::Unauthorised | Meaning::Invalid) {
                 return self.file_is_gone(run, export, &reply);

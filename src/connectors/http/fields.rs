@@ -319,7 +319,7 @@ pub(super) fn id_part(name: &str) -> Option<&str> {
 pub(super) fn body(table: &Table<'_>, key: &str) -> Value {
     let record = Value::string("{record}");
     let Some(item) = table.item(key) else { return record };
-    if item.text().is_ok_and(|text| text.value != "{record}") {
+    if item.text().is_ok_and(|text| text.value != "{record}" && record_path(&text.value).is_none()) {
         let mut envelope = Value::Object(Vec::new());
         if let Some(path) = path(table, key) {
             envelope.set(&path, record);

@@ -15,7 +15,7 @@ use crate::model::write::CreateRecovery;
 use super::compose::{TRACE, holds};
 use super::fields::{check_id_parts, header_name, headers, path, paths, statuses, word, word_of};
 use super::forms::{EmptyIsNull, Forms};
-use super::id::IdSpec;
+use super::id::{IdSpec, Within};
 use super::parse_auth::auth_of;
 use super::parse_limits::{DeclaredLimits, check_classes, limits};
 use super::parse_read::{as_changes, changes, deleted, deletions, find, list, read, read_many};
@@ -33,6 +33,8 @@ use super::telling::Telling;
 use super::text::clip;
 use super::time::Spelling;
 use super::together::Together;
+use super::transport::find_header;
+use super::xml::XmlSpec;
 
 /// A connector file that was read and checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -52,6 +54,8 @@ pub struct HttpConnectorFile {
     /// What answers tell of limits, if they do.
     pub(super) telling: Option<Arc<Telling>>,
     pub(super) statuses: Statuses,
+    /// How answers in XML are read, where the app gives such.
+    pub(super) xml: Option<Arc<XmlSpec>>,
     pub(super) rules: Vec<Rule>,
     objects: BTreeMap<ObjectName, ObjectSpec>,
     webhook: Option<Arc<WebhookSpec>>,
@@ -133,7 +137,11 @@ impl HttpConnectorFile {
 fn file(top: Table<'_>) -> Option<HttpConnectorFile> {
     let name = top.required_text("name").map(|name| name.value);
     let auth = auth_of(&top);
-    let headers = headers(&top, "headers");
+    let mut headers = headers(&top, "headers");
+    let xml = top.table("xml").map(XmlSpec::parse).map(Arc::new);
+    if xml.is_some() && find_header(&headers, "accept").is_none() {
+        headers.push(("Accept".to_owned(), "application/xml, text/xml".to_owned()));
+    }
     let limits = top.table("limits").map_or_else(DeclaredLimits::default, limits);
     let (statuses, rules) = top.table("errors").map(errors).unwrap_or_default();
     let objects = top.required_table("object").map(|table| objects(&table)).unwrap_or_default();
@@ -154,6 +162,7 @@ fn file(top: Table<'_>) -> Option<HttpConnectorFile> {
         together: together.map(|together| Together::new(Limits { dearest, ..together })),
         telling: (!telling.is_empty()).then(|| Arc::new(telling)),
         statuses,
+        xml,
         rules,
         objects,
         webhook,
@@ -315,6 +324,17 @@ fn id(table: &Table<'_>) -> IdSpec {
         table.problems().add_with_help(span, message, help);
     };
     let numbers = id_types(table, paths.len());
+    let id_in = table.text("id_in");
+    let within = id_in.as_ref().and_then(|text| Within::parse(&text.value));
+    match &id_in {
+        Some(_) if paths.len() > 1 => {
+            problem("id_in", "'id_in' is for an 'id' of one path", "name the path of the address");
+        }
+        Some(_) if within.is_none() => {
+            problem("id_in", "'id_in' must hold {id} once", "for example id_in = \"/{id}.vcf\"");
+        }
+        Some(_) | None => {}
+    }
     match (&paths[..], &separator) {
         ([], _) if has_id && table.item("id").is_some_and(|item| item.list().is_ok_and(|items| items.is_empty())) => {
             problem("id", "'id' names nothing", "name the path of the id, or the paths that make one");
@@ -339,7 +359,8 @@ fn id(table: &Table<'_>) -> IdSpec {
         _ => IdSpec::single(
             paths.into_iter().next().unwrap_or_else(|| Path::key("id")),
             numbers.first().copied().unwrap_or(false),
-        ),
+        )
+        .within(within),
     }
 }
 

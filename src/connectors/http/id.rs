@@ -17,6 +17,33 @@ pub(super) struct IdSpec {
     parts: Vec<IdPart>,
     /// What stands between two parts; empty where there is one.
     separator: String,
+    /// The value is an address, in which the id stands.
+    within: Option<Within>,
+}
+
+/// The end of an address: what stands before the id, and what comes after it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Within {
+    before: String,
+    after: String,
+}
+
+impl Within {
+    /// From a text around `{id}`; `None` unless it stands there once.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (before, after) = text.split_once("{id}")?;
+        (!after.contains("{id}")).then(|| Self { before: before.to_owned(), after: after.to_owned() })
+    }
+
+    /// The id in an address, without its encoding.
+    fn find(&self, address: &str) -> Result<String, String> {
+        let Self { before, after } = self;
+        let end = address.strip_suffix(after.as_str());
+        let id = if before.is_empty() { end } else { end.and_then(|end| Some(end.rsplit_once(before.as_str())?.1)) };
+        let id = id.ok_or_else(|| format!("'{}' does not end in '{before}{{id}}{after}'", clip(address)))?;
+        let decoded = percent_encoding::percent_decode_str(id).decode_utf8();
+        decoded.map(String::from).map_err(|_| format!("the id in '{}' is not UTF-8", clip(address)))
+    }
 }
 
 /// One value of an id.
@@ -37,13 +64,29 @@ pub(super) struct NoId {
 impl IdSpec {
     /// An id that is one value.
     pub fn single(path: Path, is_number: bool) -> Self {
-        Self { parts: vec![IdPart { path, is_number }], separator: String::new() }
+        Self { parts: vec![IdPart { path, is_number }], separator: String::new(), within: None }
     }
 
     /// An id of several values.
     pub fn composed(parts: Vec<(Path, bool)>, separator: String) -> Self {
         let parts = parts.into_iter().map(|(path, is_number)| IdPart { path, is_number });
-        Self { parts: parts.collect(), separator }
+        Self { parts: parts.collect(), separator, within: None }
+    }
+
+    /// The same, of which the value is an address with the id in it.
+    pub fn within(self, within: Option<Within>) -> Self {
+        Self { within, ..self }
+    }
+
+    /// An id as a text of the side tells it.
+    ///
+    /// # Errors
+    /// With the reason, where the text is not such an address.
+    pub fn told(&self, text: String) -> Result<String, String> {
+        match &self.within {
+            None => Ok(text),
+            Some(within) => within.find(&text),
+        }
     }
 
     /// Whether it is made of several values.
@@ -88,7 +131,7 @@ impl IdSpec {
 
     fn part_text(&self, part: &IdPart, raw: Option<&RawValue>) -> Result<String, String> {
         let raw = raw.ok_or_else(|| format!("it has no id at '{}'", part.path))?;
-        let text = text_of(raw).ok_or_else(|| format!("its id is {}", kind(raw)))?;
+        let text = self.told(text_of(raw).ok_or_else(|| format!("its id is {}", kind(raw)))?)?;
         if self.is_composed() && text.is_empty() {
             return Err(format!("the part '{}' of its id is empty", part.path));
         }
@@ -206,6 +249,24 @@ mod tests {
             let reason = spec.check(bad).unwrap_err();
             assert!(reason.contains("is not 2 parts (account+meta.no) around '/'"), "{bad}: {reason}");
         }
+    }
+
+    #[test]
+    fn an_id_stands_in_an_address() {
+        for (within, address, want) in [
+            ("/{id}.vcf", "/books/me/a%20b.vcf", Ok("a b")),
+            ("/{id}.vcf", "https://x/books/a@b.vcf", Ok("a@b")),
+            ("/{id}", "https://x/users/7", Ok("7")),
+            ("urn:{id}", "urn:x:urn:5", Ok("5")),
+            ("{id}/", "a/b/", Ok("a/b")),
+            ("/{id}.vcf", "/books/me/", Err("'/books/me/' does not end in '/{id}.vcf'")),
+            ("/{id}.vcf", "a.vcf", Err("'a.vcf' does not end in '/{id}.vcf'")),
+            ("/{id}", "/%ff", Err("the id in '/%ff' is not UTF-8")),
+        ] {
+            let found = Within::parse(within).unwrap().find(address);
+            assert_eq!(found.as_deref().map_err(String::as_str), want, "{within} {address}");
+        }
+        assert!(["", "/", "{id}{id}"].iter().all(|text| Within::parse(text).is_none()));
     }
 
     #[test]

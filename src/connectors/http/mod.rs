@@ -23,6 +23,7 @@
 //! | `auth` | `none`, `bearer`, `basic`, or a table of a `kind`: these, `header` (with `name`, `prefix`), `query` (with `name`), `client_credentials` (`url`, `scope`, `client`, `params`, `token`, `life`), `session` (`post`, `body`, `token` or `token_header`, `sent`, `name`, `prefix`, `life`) |
 //! | `[headers]` | sent with every request |
 //! | `[limits]` | `requests` or `points` in `per` (`resets`), further `windows = [{…}]`, `concurrency`, `pause` after a 429 that names no time, `lockout`, `wait`; `class.NAME` with windows of its own, `apart`, `exclusive`; `together`: of all connections; `told`, `cost`: what answers tell |
+//! | `[xml]` | answers in XML: `lists`, `texts`, `objects` (paths from the root element on), `prefixes` of namespaces |
 //! | `[errors]` | statuses that mean something unusual: `limited`, `unauthorised`, `missing`, `changed`, `duplicate`, `invalid`, `retry`; `[[errors.rules]]`: `class`, `status`, `header`, `path`, `is`, `pattern`, `wait`, `pause`, `field` |
 //! | `[object.x]` | `path` (of all records: list, read, create, update and delete follow from it, each may be `false`), `like` (another object, which says what this one leaves out), `if_match`, `id` (one path, or several with `id_separator`), `id_type = "number"`, `json`, `empty_is_null`, `absent_is_null`, `properties` (`values`, `join`, `max_length`), `version`, `version_header`, `modified` (one path or several: the first that is not null), `modified_unit`, `zone`, `time_format`, `read_only`, `record` (where a single record stands in an answer), `read_lag` |
 //! | `[object.x.list]` | required without `path`; an endpoint (a POST with `body`), `records` (where the list stands), `item` (where the record stands in an entry), `thin` (an entry only names its record), `page`, `cursor`, `deleted`, `job` (`url`, or `get` with `id`; `status`, `done`, `failed`, `every`, `within`; `file` with `origin`, or `download`; `format`, `query`, `next`) |
@@ -96,6 +97,7 @@ mod time;
 mod together;
 mod transport;
 mod write;
+mod xml;
 
 use std::fmt;
 use std::rc::Rc;
@@ -190,6 +192,7 @@ impl HttpFactory {
             now: Arc::clone(&self.now),
             sessions: self.sessions.clone(),
             together: self.file.together.clone(),
+            xml: self.file.xml.clone(),
             telling: self.file.telling.clone(),
         };
         Ok(HttpConnector { file: Arc::clone(&self.file), caller })

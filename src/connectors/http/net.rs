@@ -213,6 +213,9 @@ fn method(method: Method) -> reqwest::Method {
         Method::Put => reqwest::Method::PUT,
         Method::Patch => reqwest::Method::PATCH,
         Method::Delete => reqwest::Method::DELETE,
+        Method::Propfind | Method::Report => {
+            reqwest::Method::from_bytes(method.as_str().as_bytes()).expect("letters are a method")
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 use crate::model::ids::{RecordId, Version};
 use crate::model::record::Entry;
 use crate::model::value::Value;
-use crate::model::write::{NextStep, Outcome, Stored, Write};
+use crate::model::write::{Create, CreateRecovery, NextStep, Outcome, Stored, Write};
 
 use super::call::{Judged, Meaning, not_sent};
 use super::entry::{entry_id, parse};
@@ -45,7 +45,7 @@ pub(super) fn outcome(object: &ObjectSpec, write: &Write, sent: &Value, answer: 
     match (meaning, write) {
         (Meaning::Success, _) if answer.garbled || is_denied(object, write, answer) => Outcome::Unknown(sentence()),
         (Meaning::Success, Write::Delete(_)) => Outcome::Deleted,
-        (Meaning::Success, Write::Create(_)) => created(object, sent, answer),
+        (Meaning::Success, Write::Create(create)) => created(object, create, sent, answer),
         (Meaning::Success, Write::Update(update)) => Outcome::Written(updated(object, &update.id, sent, answer)),
         (Meaning::Limited { millis }, _) => not_sent(NextStep::Wait { millis }, sentence()),
         (Meaning::Unauthorised, _) => not_sent(NextStep::Reauthorise, sentence()),
@@ -125,17 +125,25 @@ fn existing(object: &ObjectSpec, answer: &Answer<'_>) -> Option<RecordId> {
     let body = answer.body?;
     match object.create.as_ref().and_then(|create| create.duplicate_id.as_ref()) {
         Some(path) => {
-            let id = text_of(at(body, Some(path)).ok()??)?;
+            let id = object.id.told(text_of(at(body, Some(path)).ok()??)?).ok()?;
             (check_id(&id).is_ok() && object.id.check(&id).is_ok()).then(|| RecordId::new(id))
         }
         None => object.id.of(&Fields::of(single(object, body).ok()?).ok()?).ok(),
     }
 }
 
-fn created(object: &ObjectSpec, sent: &Value, answer: &Answer<'_>) -> Outcome {
+fn created(object: &ObjectSpec, create: &Create, sent: &Value, answer: &Answer<'_>) -> Outcome {
+    let chosen_by_us = object.create.as_ref().is_some_and(|spec| spec.recovery == CreateRecovery::ClientId);
     let keep_body = object.create.as_ref().is_some_and(|create| create.answers_record);
     match stored(object, sent, keep_body, answer) {
         Some(stored) => Outcome::Written(stored),
+        // The id is known without it.
+        None if chosen_by_us && answer.body.is_none() => Outcome::Written(Stored {
+            id: RecordId::new(create.external_id.as_str()),
+            version: answer.version_header.map(Version::from),
+            modified: None,
+            body: None,
+        }),
         // Something was made, but nobody knows what: it has to be looked up.
         None => Outcome::Unknown(format!("the answer to a create names no record: {}", (answer.sentence)())),
     }

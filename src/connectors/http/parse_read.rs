@@ -67,8 +67,12 @@ fn reading_endpoint(table: &Table<'_>) -> (Endpoint, Option<Value>) {
             let help = "write post = \"/path\" instead of get, or the parameters as query = { … }";
             table.problems().add_with_help(item.span(), format!("a GET in {} sends no 'body'", table.name()), help);
         }
-        (Method::Post, _) => set_content_type(table, &mut endpoint),
-        (Method::Get | Method::Put | Method::Patch | Method::Delete, _) => {}
+        (Method::Post, _) => {
+            set_content_type(table, &mut endpoint);
+            let methods = [("PROPFIND", Method::Propfind), ("REPORT", Method::Report)];
+            endpoint.method = word(table, "method", &methods).unwrap_or(Method::Post);
+        }
+        (Method::Get | Method::Put | Method::Patch | Method::Delete | Method::Propfind | Method::Report, _) => {}
     }
     (endpoint, body)
 }
@@ -255,6 +259,7 @@ fn page(table: Table<'_>, request: &Asking<'_>) -> Option<PageSpec> {
             PageWord::NextUrl => PageKind::NextUrl { next: required_path(&table, "next")? },
         })
     });
+    let kind = kind.map(|kind| if request.holds(Name::Page) { kind.without_param() } else { kind });
     let size_param = table.text("size_param").map_or("limit".to_owned(), |param| param.value);
     let size = number(&table, "size", 1, MAX_PAGE_SIZE);
     let size_param = (!request.holds(Name::Size)).then_some(size_param);
@@ -268,7 +273,6 @@ fn page(table: Table<'_>, request: &Asking<'_>) -> Option<PageSpec> {
         max_results: number(&table, "max_results", 2, 100_000_000),
         alone: table.boolean("alone").is_some_and(|alone| alone.value),
     };
-    let kind = kind.map(|kind| if request.holds(Name::Page) { kind.without_param() } else { kind });
     check_page(&table, &spec, size);
     table.finish();
     kind.map(|_| spec)

@@ -591,6 +591,14 @@ fn begin_anew(
 pub(super) fn single<'r>(object: &ObjectSpec, json: &'r RawValue) -> Result<&'r RawValue, String> {
     let record = at(json, object.record.as_ref())?;
     match (record, &object.record) {
+        // A list of one is its record.
+        (Some(list), _) if list.get().starts_with('[') => match serde_json::from_str::<Vec<&RawValue>>(list.get()) {
+            Ok(records) => match records[..] {
+                [only] => Ok(only),
+                _ => Err(format!("the answer has {} records", records.len())),
+            },
+            Err(error) => Err(error.to_string()),
+        },
         (Some(record), _) => Ok(record),
         (None, Some(path)) => Err(format!("the answer has no record at '{path}'")),
         (None, None) => Err("the answer has no record".to_owned()),

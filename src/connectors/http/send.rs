@@ -23,7 +23,7 @@ impl HttpConnector {
     /// # Errors
     /// When there is no answer.
     pub(super) async fn send(&self, calls: &Calls, request: Prepared) -> Result<Reply, SendError> {
-        self.exchange(calls, request).await.map(Exchange::into_reply)
+        self.exchange(calls, request).await.map(|exchange| self.caller.reply(exchange))
     }
 
     /// Sends a request that reads.
@@ -66,7 +66,7 @@ impl HttpConnector {
         if !self.refuses_token(&second) {
             return Ok(second);
         }
-        let said = self.caller.sentence(&second.into_reply());
+        let said = self.caller.sentence(&self.caller.reply(second));
         let message = format!("a token that was just fetched is refused as well, so the right was withdrawn: {said}");
         Err(SendError::NoSession(ConnectorError::new(NextStep::Reauthorise, message)))
     }
@@ -83,7 +83,7 @@ impl HttpConnector {
         if !may_say_it {
             return false;
         }
-        let reply = exchange.clone().into_reply();
+        let reply = self.caller.reply(exchange.clone());
         let judged = reply.judge(&self.file, self.now());
         judged.meaning == Meaning::Unauthorised && (judged.rule.is_some() || status != 403)
     }

@@ -256,7 +256,7 @@ impl Sessions {
                 let url = caller.url(&endpoint.path, PathIds::default(), &endpoint.query).map_err(fail)?;
                 let mut request = Prepared::to(endpoint, url, &[]);
                 let body = filled(body, user, password.expose_secret());
-                request.secret_body = Some(encode(&request.headers, &body).into());
+                request.secret_body = Some(encode(&request.headers, &body).map_err(fail)?.into());
                 Ok((request, Auth::None))
             }
             _ => Err(fail("the credentials do not fit what the connector file declares".to_owned())),
@@ -290,7 +290,7 @@ impl State {
 
 /// Why no token came of an answer, and what to do next. Nothing was sent with it yet.
 fn refusal(caller: &Caller, exchange: Exchange) -> ConnectorError {
-    let reply = exchange.into_reply();
+    let reply = caller.reply(exchange);
     let said = caller.sentence(&reply);
     let code = reply.json().ok().and_then(|json| text_of(at(json, Some(&Path::key("error"))).ok()??));
     let passes = matches!(code.as_deref(), Some("temporarily_unavailable" | "server_error" | "slow_down"));

@@ -19,10 +19,14 @@ pub enum Method {
     Patch,
     /// `DELETE`
     Delete,
+    /// `PROPFIND`, of WebDAV (RFC 4918)
+    Propfind,
+    /// `REPORT`, of WebDAV (RFC 3253)
+    Report,
 }
 
 impl Method {
-    /// All methods with the keys they have in a connector file.
+    /// The methods that are keys of a connector file.
     pub(super) const ALL: [(&'static str, Method); 5] = [
         ("get", Method::Get),
         ("post", Method::Post),
@@ -40,6 +44,8 @@ impl Method {
             Method::Put => "PUT",
             Method::Patch => "PATCH",
             Method::Delete => "DELETE",
+            Method::Propfind => "PROPFIND",
+            Method::Report => "REPORT",
         }
     }
 }

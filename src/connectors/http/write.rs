@@ -42,7 +42,11 @@ impl HttpConnector {
             Err(outcome) => return outcome,
         };
         let mut request = Prepared::new(composed.method, composed.url, &self.file.headers, &composed.headers);
-        request.body = composed.body.map(|body| encode(&request.headers, &body));
+        request.body = match composed.body.map(|body| encode(&request.headers, &body)).transpose() {
+            Ok(body) => body,
+            // Such a record can never be written, so it is held back.
+            Err(reason) => return Outcome::Rejected { reason, path: None },
+        };
         request.charge = composed.charge;
         match self.send(calls, request).await {
             Ok(reply) => {

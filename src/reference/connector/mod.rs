@@ -14,7 +14,7 @@ use self::limits::LIMITS;
 use self::object::OBJECT;
 use self::rules::RULE;
 use self::webhook::WEBHOOK;
-use super::key::{Group, Holds, Key, SCALAR, When, endpoint, key, statuses, table, text, whole};
+use super::key::{Group, Holds, Key, PATHS, SCALAR, When, endpoint, key, statuses, table, text, whole, word};
 
 pub(in crate::reference) static TOP: Group = Group {
     heading: "The top",
@@ -39,6 +39,7 @@ pub(in crate::reference) static TOP: Group = Group {
         HEADERS,
         table("limits", &LIMITS),
         table("errors", &ERRORS),
+        table("xml", &XML),
         key(
             "object",
             Holds::Named("contacts", &Holds::Table(&OBJECT)),
@@ -73,16 +74,45 @@ pub(super) const READING: &[Key] = &[
     key("body", Holds::Any, "what is wanted, with the names of a request, such as `{cursor}` and `{page}`")
         .only(When::Beside("post"))
         .example("{ after = \"{page}\", limit = \"{size}\" }"),
-    text("content_type", "the type of the body: JSON, or `application/x-www-form-urlencoded`")
+    text("content_type", "the type of the body: JSON, `application/x-www-form-urlencoded`, or one of XML")
         .only(When::Beside("post"))
         .default("\"application/json\"")
         .example("\"application/x-www-form-urlencoded\""),
+    word("method", &["PROPFIND", "REPORT"], "what is sent in place of POST, of WebDAV")
+        .only(When::Beside("post"))
+        .example("\"REPORT\""),
 ];
 
 /// The type of a body.
-pub(super) const CONTENT_TYPE: Key = text("content_type", "the type of the body, which is JSON")
-    .default("\"application/json\"")
-    .example("\"application/vnd.api+json\"");
+pub(super) const CONTENT_TYPE: Key = text(
+    "content_type",
+    "the type of the body: JSON, `application/x-www-form-urlencoded`, one of XML, or of one text that the body is",
+)
+.default("\"application/json\"")
+.example("\"application/vnd.api+json\"");
+
+static XML: Group = Group {
+    heading: "[xml]",
+    about: "the app answers in XML. Paths begin with the name of the root element. An element is its text, or an object of \
+            its attributes (`@name`), its children and its own text (`#text`); children of one name are a list; an empty one \
+            is null; names are without their prefix",
+    example: "{}",
+    keys: &[&[
+        key("lists", PATHS, "elements that are a list, also where there is one or none")
+            .example("[\"Envelope.Body.Contacts.Contact\"]"),
+        key("texts", PATHS, "elements that are read as their text alone, whatever attributes they have")
+            .example("[\"contact.phone\"]"),
+        key("objects", PATHS, "elements that are read as objects, also where they hold text alone or nothing")
+            .example("[\"contact.price\"]"),
+        key("prefixes", Holds::Named("DAV:", &Holds::Text), "the prefix of names of a namespace, by its URI")
+            .otherwise("names stand without a prefix")
+            .example("{ \"DAV:\" = \"d\" }")
+            .wrong("{ \"DAV:\" = \"\" }"),
+    ]],
+    brought: false,
+    one_of: &[],
+    declared_in: ("XML", file!()),
+};
 
 static ERRORS: Group = Group {
     heading: "[errors]",

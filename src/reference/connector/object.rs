@@ -44,6 +44,10 @@ pub(in crate::reference) static OBJECT: Group = Group {
         )
         .default("\"id\"")
         .example("\"key\""),
+        text("id_in", "where the value at `id` is an address: how that ends, around `{id}`; what stands there is the id, without \
+             its percent-encoding")
+            .example("\"/{id}.vcf\"")
+            .wrong("\"/x\""),
         text("id_separator", "what stands between the values of an id of several paths; a record whose id could not be taken \
              apart again is held back")
             .with("id = [\"account\", \"number\"]")
@@ -144,6 +148,7 @@ const READING_ONE: &[Key] = &[
         .example("\"/contacts/{id}\""),
     READING[2],
     READING[3],
+    READING[4],
 ];
 
 static READ: Group = Group {

@@ -16,6 +16,7 @@ mod reading;
 mod sessions;
 mod short;
 mod writing;
+mod xml;
 
 use std::cell::RefCell;
 
@@ -81,6 +82,7 @@ impl Bench {
             now: Arc::new(clock),
             sessions: Sessions::of(file.auth.as_ref()),
             together: file.together.clone(),
+            xml: file.xml.clone(),
             telling: file.telling.clone(),
         };
         let calls = Calls::new(file.limits());

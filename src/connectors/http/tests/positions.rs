@@ -269,3 +269,32 @@ async fn times_in_a_form_and_zone_of_their_own_are_asked_for_as_they_are_written
     let modified: Vec<_> = modified.collect();
     assert_eq!(modified, [Some("2026-11-23T10:30:00+00:00".to_owned()), Some("2026-11-23T11:15:00+00:00".to_owned())]);
 }
+
+#[actix_web::test]
+async fn dates_alone_and_times_with_a_space_are_read_and_asked_for() {
+    for (at, object, op, cursor, want) in [
+        ("2026-11-21", "time_format = \"%Y-%m-%d\"\n", ">=", "t:2026-11-21T00:00:00.000000Z", "2026-11-20"),
+        // Whole days: what came later on that day has the same date.
+        ("2026-11-21", "time_format = \"%Y-%m-%d\"\n", ">", "t:2026-11-21T00:00:00.000000Z", "2026-11-19"),
+        ("2026-11-21", "", ">=", "t:2026-11-21T00:00:00.000000Z", "2026-11-20T23:55:00.000Z"),
+        ("2026-11-21 09:10:11", "", ">=", "t:2026-11-21T09:10:11.000000Z", "2026-11-21T09:05:11.000Z"),
+        (
+            "2026-11-21 09:10:11",
+            "time_format = \"%Y-%m-%d %H:%M:%S\"\nzone = \"America/New_York\"\n",
+            ">=",
+            "t:2026-11-21T14:10:11.000000Z",
+            "2026-11-21 09:05:11",
+        ),
+    ] {
+        let file = listing(&format!("cursor = {{ kind = \"time\", param = \"since\", op = \"{op}\" }}"));
+        let file = file.replace("modified =", &format!("{object}modified ="));
+        let bench = Bench::new(&file, move |_| {
+            ok(&format!(r#"[{{"id":"1","at":"{at}"}}]"#))
+                .map(|answer| answer.with_header("Date", "Mon, 23 Nov 2026 12:00:00 GMT"))
+        });
+        let pages = bench.pages(None).await.unwrap();
+        assert_eq!(cursors(&pages), [Some(cursor.to_owned())], "{at} {object}");
+        bench.pages(Some(cursor)).await.unwrap();
+        assert_eq!(param(&bench.sent()[1], "since").as_deref(), Some(want), "{at} {object}");
+    }
+}

@@ -164,9 +164,7 @@ impl Incoming {
                 Some(write) => Asked::Write(write),
                 None => Asked::Nonsense("this cannot be done here".to_owned()),
             },
-            (Method::Get | Method::Post | Method::Put | Method::Patch | Method::Delete, _, _) => {
-                Asked::Nonsense(format!("there is nothing at /{}", path.join("/")))
-            }
+            (_, _, _) => Asked::Nonsense(format!("there is nothing at /{}", path.join("/"))),
         }
     }
 
@@ -231,7 +229,7 @@ impl Incoming {
                 let upsert = dialect.updates == ApiUpdates::Upsert && self.header("If-Match").is_none();
                 Some(WriteAsk { write: Write::Update(update), upsert })
             }
-            (Method::Get | Method::Post | Method::Put | Method::Patch | Method::Delete, _) => None,
+            (_, _) => None,
         }
     }
 
