@@ -1,4 +1,4 @@
-//! `sandbox`: the sandbox CRM on a port of this machine, until it is told to end.
+//! `sandbox`: the sandbox on a port of this machine, until it is told to end.
 
 mod webhooks;
 
@@ -6,10 +6,15 @@ use self::webhooks::WebhookArgs;
 use super::exit::{Exit, Failure};
 use super::output::Output;
 use super::run::told_to_end;
-use crate::sandbox::{Hostile, Sandbox, SandboxBuilder, SandboxHandle, Webhook, token, webhook_secret};
+use crate::model::document::nearest;
+use crate::sandbox::{Dialect, Hostile, Sandbox, SandboxBuilder, SandboxHandle, Webhook, token, webhook_secret};
 
 const HELP: &str = "\
-Hostile mode: some of the requests under /v1 meet what real apps do. An answer is lost, cut off or
+Dialects: 'crm' is an app of our own. The others imitate what a sync of records meets of a vendor's
+API, from the vendor's documents: paths, errors, limits, lags, batches and signed webhooks. Each goes
+with the connector file of its name.
+
+Hostile mode: some of the requests meet what real apps do. An answer is lost, cut off or
 broken though the write was carried out, or it was not, or it is carried out later; 500, 502 and 503;
 429 with Retry-After in seconds, as a date or without; slow answers; reads that lag behind writes;
 pages that begin with what stood on the one before. Rates are drawn from the seed.
@@ -31,6 +36,9 @@ They can be switched while the sandbox runs, too; the URL and the secret stay if
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
 pub(super) struct Args {
+    /// Which kind of app it is.
+    #[arg(long, default_value = "crm", value_parser = dialect, value_name = "NAME")]
+    dialect: Dialect,
     /// Port of this machine to listen on; 0 for a free one.
     #[arg(long, default_value_t = 8090)]
     port: u16,
@@ -46,7 +54,7 @@ pub(super) struct Args {
     /// Start without records.
     #[arg(long, conflicts_with = "seed")]
     empty: bool,
-    /// Requests an account may make: `100/10s`.
+    /// Requests an account may make: `100/10s`. A dialect has the limits of its vendor.
     #[arg(long, value_parser = rate_limit, value_name = "NUM/TIME")]
     rate_limit: Option<(usize, i64)>,
     /// Records on a page, by default and at most.
@@ -69,6 +77,15 @@ pub(super) struct Args {
     webhooks: WebhookArgs,
 }
 
+fn dialect(text: &str) -> Result<Dialect, String> {
+    let known = Dialect::ALL.map(Dialect::name);
+    let found = Dialect::ALL.into_iter().find(|dialect| dialect.name() == text);
+    found.ok_or_else(|| match nearest(text, known.into_iter()) {
+        Some(near) => format!("there is no such dialect; did you mean '{near}'?"),
+        None => format!("there is no such dialect, but {}", known.join(", ")),
+    })
+}
+
 /// Parses `100/10s`.
 fn rate_limit(text: &str) -> Result<(usize, i64), String> {
     let wanted = || format!("'{text}' is no rate limit; write requests per time: 100/10s");
@@ -80,6 +97,7 @@ fn rate_limit(text: &str) -> Result<(usize, i64), String> {
 
 pub(super) async fn execute(args: Args, out: &Output) -> Result<Exit, Failure> {
     let accounts = args.accounts.clone();
+    let dialect = args.dialect;
     let hostile = args.hostile.then(|| Hostile::swarm(args.hostile_seed.unwrap_or_else(|| fastrand::u64(..1_000_000))));
     let webhook = args.webhooks.wanted()?;
     let has_secret = webhook.as_ref().is_some_and(|webhook| webhook.secret.is_some());
@@ -91,7 +109,7 @@ pub(super) async fn execute(args: Args, out: &Output) -> Result<Exit, Failure> {
         builder = builder.webhook(account, webhook.clone());
     }
     let sandbox = builder.start()?;
-    tell(&sandbox, &accounts, (hostile.as_ref(), webhook.as_ref()), out);
+    tell(&sandbox, dialect, &accounts, (hostile.as_ref(), webhook.as_ref()), out);
     if webhook.is_some() && !has_secret {
         for account in &accounts {
             out.say(format!("  signed for {account} with {}", webhook_secret(account)));
@@ -104,6 +122,7 @@ pub(super) async fn execute(args: Args, out: &Output) -> Result<Exit, Failure> {
 
 fn builder(args: Args) -> SandboxBuilder {
     let mut builder = Sandbox::builder()
+        .dialect(args.dialect)
         .port(args.port)
         .accounts(args.accounts.clone())
         .page_size(args.page_size)
@@ -119,8 +138,8 @@ fn builder(args: Args) -> SandboxBuilder {
         None => builder.demo(),
         Some(seed) => {
             for account in &args.accounts {
-                for object in ["contacts", "companies"] {
-                    builder = builder.seed(account, object, args.records, seed);
+                for object in builder.object_names() {
+                    builder = builder.seed(account, &object, args.records, seed);
                 }
             }
             builder
@@ -130,22 +149,37 @@ fn builder(args: Args) -> SandboxBuilder {
 
 fn tell(
     sandbox: &SandboxHandle,
+    dialect: Dialect,
     accounts: &[String],
     (hostile, webhook): (Option<&Hostile>, Option<&Webhook>),
     out: &Output,
 ) {
     let tokens: Vec<_> =
         accounts.iter().map(|account| serde_json::json!({ "account": account, "token": token(account) })).collect();
-    out.value(
-        &serde_json::json!({ "url": sandbox.api_url(), "accounts": tokens, "hostile": hostile, "webhook": webhook }),
-    );
-    out.say(format!("sandbox CRM at {}; end it with Ctrl-C", out.bold(&sandbox.api_url())));
+    let first = accounts.first().map(|account| config(sandbox, dialect, account));
+    out.value(&serde_json::json!({
+        "url": sandbox.api_url(), "accounts": tokens, "hostile": hostile, "webhook": webhook, "config": first,
+    }));
+    let what = match dialect {
+        Dialect::Crm => "sandbox CRM".to_owned(),
+        other => format!("sandbox in the dialect of {}", other.name()),
+    };
+    out.say(format!("{what} at {}; end it with Ctrl-C", out.bold(&sandbox.api_url())));
     for account in accounts {
         out.say(format!("  account {account}, token {}", token(account)));
     }
     if let Some(account) = accounts.first() {
         let header = format!("Authorization: Bearer {}", token(account));
-        out.say(format!("try: curl -H '{header}' '{}/contacts?limit=2'", sandbox.api_url()));
+        out.say(format!("try: curl -H '{header}' '{}{}'", sandbox.api_url(), dialect.example()));
+        if dialect != Dialect::Crm {
+            let file = dialect.connector();
+            out.say(format!("connect it: put {file} of this project's fixtures/connectors beside this syncline.toml:"));
+            for line in config(sandbox, dialect, account).lines() {
+                out.say(format!("  {line}"));
+            }
+            let object = dialect.object();
+            out.say(format!("does the file fit? syncline connector try syncline.toml {account} {object}"));
+        }
     }
     if let Some(hostile) = hostile {
         let seed = hostile.seed;
@@ -158,9 +192,32 @@ fn tell(
     }
 }
 
+/// A configuration that connects it, with the connector file beside it.
+fn config(sandbox: &SandboxHandle, dialect: Dialect, account: &str) -> String {
+    let (file, url, token) = (dialect.connector(), sandbox.api_url(), token(account));
+    let fields = dialect.fields();
+    let lines: String = fields.iter().map(|(ours, theirs)| format!("{ours} = \"{theirs}\"\n")).collect();
+    format!(
+        "state = \"{account}.redb\"\n\n[[connection]]\nid = \"{account}\"\nconnector = \"{file}\"\nbase_url = \"{url}\"\n\
+         auth = {{ bearer = \"{token}\" }}\nallow_private = true\n\n[[sync]]\nname = \"contacts\"\napp = \"contacts\"\n\
+         remote = \"{}\"\ndirection = \"two_way\"\nmatch = [\"{}\"]\n\n[sync.fields]\n{lines}",
+        dialect.object(),
+        fields.first().map_or("", |(ours, _)| ours),
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn dialects_are_known_by_their_names() {
+        for known in Dialect::ALL {
+            assert_eq!(dialect(known.name()), Ok(known));
+        }
+        assert!(dialect("hubspott").is_err_and(|told| told.contains("did you mean 'hubspot'?")));
+        assert!(dialect("sap").is_err_and(|told| told.contains("crm, ")));
+    }
 
     #[test]
     fn rate_limits_parse() {

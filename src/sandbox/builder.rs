@@ -8,6 +8,7 @@ use actix_web::dev::Server;
 use actix_web::middleware::{Compress, Condition};
 use actix_web::{App, HttpServer, web};
 
+use super::dialect::Dialect;
 use super::hostile::Hostile;
 use super::settings::{Check, Clock, ObjectSettings, RateLimit, RetryAfter, Seed, Settings, Stamps};
 use super::webhooks::Webhook;
@@ -35,6 +36,31 @@ impl Sandbox {
 }
 
 impl SandboxBuilder {
+    /// Which kind of app it is, with the objects, limits and lags that its documents speak of.
+    /// Settings that are chosen later stand.
+    pub fn dialect(mut self, dialect: Dialect) -> Self {
+        self.settings = dialect.settings(self.settings);
+        self
+    }
+
+    /// How long a link to changes can be followed.
+    pub fn token_life_ms(mut self, ms: i64) -> Self {
+        self.settings.token_life_ms = ms;
+        self
+    }
+
+    /// The names of the objects there are.
+    #[must_use]
+    pub fn object_names(&self) -> Vec<String> {
+        self.settings.objects.iter().map(|object| object.name.clone()).collect()
+    }
+
+    /// How long after a write a search finds it.
+    pub fn index_lag_ms(mut self, ms: i64) -> Self {
+        self.settings.index_lag_ms = ms;
+        self
+    }
+
     /// The port to listen on; 0 for a free one.
     pub fn port(mut self, port: u16) -> Self {
         self.port = port;
@@ -148,9 +174,12 @@ impl SandboxBuilder {
     /// What the demo shows: the contacts of [`seed::CONTACTS`] in every account, and
     /// texts normalised as real apps do.
     pub fn demo(mut self) -> Self {
-        self = self.normalise(true);
+        if self.settings.dialect == Dialect::Crm {
+            self = self.normalise(true);
+        }
+        let object = self.settings.objects.first().map_or_else(String::new, |object| object.name.clone());
         for account in self.settings.accounts.clone() {
-            self = self.seed_lines(&account, "contacts", seed::CONTACTS);
+            self = self.seed_lines(&account, &object, seed::CONTACTS);
         }
         self
     }
@@ -200,6 +229,17 @@ impl SandboxBuilder {
         receiver.recv().map_err(ended)?
     }
 
+    /// A sandbox without a socket, to be mounted in an application of one's own process:
+    /// what it tells of writes is kept until it is asked for. For tests in simulated time.
+    ///
+    /// # Errors
+    /// When the settings do not fit together.
+    pub fn unbound(self) -> Result<SandboxHandle, SandboxError> {
+        let shared = Arc::new(Shared::new(self.settings, self.clock)?);
+        shared.courier.keep();
+        Ok(SandboxHandle::new("http://127.0.0.1".to_owned(), shared, None))
+    }
+
     fn bind(self) -> Result<(SandboxHandle, Server), SandboxError> {
         let (port, gzip) = (self.port, self.settings.gzip);
         let shared = Arc::new(Shared::new(self.settings, self.clock)?);
@@ -215,7 +255,7 @@ impl SandboxBuilder {
         let port = server.addrs().first().map_or(port, std::net::SocketAddr::port);
         let server = server.run();
         let base_url = format!("http://127.0.0.1:{port}");
-        Ok((SandboxHandle::new(base_url, shared, server.handle()), server))
+        Ok((SandboxHandle::new(base_url, shared, Some(server.handle())), server))
     }
 }
 

@@ -36,9 +36,15 @@ struct Veil {
 }
 
 #[derive(Debug, Clone)]
-enum Slot {
+/// What stands in the place of a record.
+pub(super) enum Slot {
     Live(Record),
-    Gone { updated_ms: i64, json: Bytes },
+    Gone {
+        updated_ms: i64,
+        json: Bytes,
+        /// The record as it was last.
+        last: Box<Record>,
+    },
 }
 
 /// One record that exists.
@@ -46,7 +52,7 @@ enum Slot {
 pub(super) struct Record {
     pub(super) id: u64,
     version: u32,
-    created_ms: i64,
+    pub(super) created_ms: i64,
     pub(super) updated_ms: i64,
     pub(super) properties: Properties,
     pub(super) json: Bytes,
@@ -240,7 +246,7 @@ impl Collection {
     }
 
     /// Puts another slot, or none, in a record's place.
-    fn place(&mut self, id: u64, slot: Option<Slot>) {
+    pub(super) fn place(&mut self, id: u64, slot: Option<Slot>) {
         if let Some(old) = self.slots.remove(&id) {
             self.by_time.remove(&(old.updated_ms(), id));
             self.num_live -= usize::from(old.live().is_some());
@@ -263,6 +269,19 @@ impl Collection {
     /// Every record that exists, by id.
     pub(super) fn live(&self) -> impl Iterator<Item = &Record> {
         self.slots.values().filter_map(Slot::live)
+    }
+
+    /// What stands in a record's place.
+    pub(super) fn slot(&self, id: u64) -> Option<Slot> {
+        self.slots.get(&id).cloned()
+    }
+
+    /// Every record there is or was, by id, with the time at which it was deleted.
+    pub(super) fn all(&self) -> impl Iterator<Item = (&Record, Option<i64>)> {
+        self.slots.values().map(|slot| match slot {
+            Slot::Live(record) => (record, None),
+            Slot::Gone { updated_ms, json: _, last } => (&**last, Some(*updated_ms)),
+        })
     }
 
     pub(super) fn create(&mut self, id: u64, properties: Properties, stamp_ms: i64) -> &Record {
@@ -322,8 +341,9 @@ impl Collection {
             "{{\"id\":\"{id}\",\"created_at\":\"{created}\",\"updated_at\":\"{at}\",\"archived_at\":\"{at}\",\"archived\":true}}"
         );
         let json = Bytes::from(json);
+        let last = Box::new(Record { json: Bytes::new(), ..record.clone() });
         self.veil(id);
-        self.place(id, Some(Slot::Gone { updated_ms, json: json.clone() }));
+        self.place(id, Some(Slot::Gone { updated_ms, json: json.clone(), last }));
         Ok((updated_ms, json))
     }
 

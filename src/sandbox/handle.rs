@@ -7,10 +7,11 @@ use actix_web::dev::ServerHandle;
 use serde_json::value::RawValue;
 
 use super::collection::{Edit, Record};
+use super::hostile::Hostile;
 use super::refusal::Refusal;
 use super::state::{Account, Done, raw_of};
 use super::stats::{Logged, Stats};
-use super::webhooks::{Webhook, WebhookCounts};
+use super::webhooks::{KeptWebhook, Webhook, WebhookCounts};
 use super::{SandboxError, Shared, seed};
 use crate::model::value::Value;
 
@@ -19,7 +20,7 @@ use crate::model::value::Value;
 pub struct SandboxHandle {
     base_url: String,
     shared: Arc<Shared>,
-    server: ServerHandle,
+    server: Option<ServerHandle>,
 }
 
 /// A record of the sandbox, for those in the same process.
@@ -37,7 +38,7 @@ pub struct SandboxRecord {
 }
 
 impl SandboxHandle {
-    pub(super) fn new(base_url: String, shared: Arc<Shared>, server: ServerHandle) -> Self {
+    pub(super) fn new(base_url: String, shared: Arc<Shared>, server: Option<ServerHandle>) -> Self {
         Self { base_url, shared, server }
     }
 
@@ -47,20 +48,37 @@ impl SandboxHandle {
         &self.base_url
     }
 
-    /// `http://127.0.0.1:<port>/v1`, where the objects are.
+    /// The address at which a connection's `base_url` ends: `http://127.0.0.1:<port>/v1`.
     #[must_use]
     pub fn api_url(&self) -> String {
-        format!("{}/v1", self.base_url)
+        format!("{}{}", self.base_url, self.shared.settings.dialect.base_path())
     }
 
     /// Stops listening, drops open connections and breaks off webhooks. May be called
     /// again.
     pub async fn stop(&self) {
-        self.server.stop(false).await;
+        if let Some(server) = &self.server {
+            server.stop(false).await;
+        }
         if let Some(ended) = self.shared.courier.close() {
             // It ends by being dropped.
             drop(ended.await);
         }
+    }
+
+    /// Adds the API to an application of the same process, for
+    /// [`unbound`](super::SandboxBuilder::unbound) sandboxes.
+    pub fn configure(&self) -> impl FnOnce(&mut actix_web::web::ServiceConfig) + use<> {
+        super::api::configure(actix_web::web::Data::from(Arc::clone(&self.shared)))
+    }
+
+    /// Takes the webhooks that an [`unbound`](super::SandboxBuilder::unbound) sandbox has kept,
+    /// signed as of now. They count as acknowledged.
+    #[must_use]
+    pub fn take_kept(&self) -> Vec<KeptWebhook> {
+        let posts = self.shared.courier.take_kept();
+        let (mut state, now_ms) = self.shared.lock();
+        posts.into_iter().filter_map(|post| state.account(post.account_no).outbox.hand_over(&post, now_ms)).collect()
     }
 
     /// What was asked so far.
@@ -144,7 +162,12 @@ impl SandboxHandle {
     /// # Errors
     /// When there is no such account, object or record.
     pub fn record(&self, account: &str, object: &str, id: &str) -> Result<SandboxRecord, SandboxError> {
-        self.shared.with(account, |state, _| state.get(object, id).map(SandboxRecord::of))
+        self.shared.with(account, |state, _| state.get(object, id).map(|record| state.shown(record)))
+    }
+
+    /// What goes wrong on purpose from now on; `None` for nothing. Late writes still come.
+    pub fn set_hostile(&self, hostile: Option<Hostile>) {
+        self.shared.lock().0.set_hostile(hostile);
     }
 
     /// Where an account tells of its writes from now on; `None` for nowhere.
@@ -174,7 +197,8 @@ impl SandboxHandle {
     /// # Errors
     /// When there is no such account or object.
     pub fn records(&self, account: &str, object: &str) -> Result<Vec<SandboxRecord>, SandboxError> {
-        self.shared.with(account, |state, _| Ok(state.collection(object)?.live().map(SandboxRecord::of).collect()))
+        self.shared
+            .with(account, |state, _| Ok(state.collection(object)?.live().map(|record| state.shown(record)).collect()))
     }
 
     fn write(
@@ -186,7 +210,8 @@ impl SandboxHandle {
     ) -> Result<SandboxRecord, SandboxError> {
         self.shared.with(account, |state, now_ms| {
             let done = run(state, &raw_of(properties)?, now_ms)?;
-            state.get(object, &done.id.to_string()).map(SandboxRecord::of)
+            let record = state.collection(object)?.find(Some(done.id), "")?;
+            Ok(state.shown(record))
         })
     }
 }
@@ -194,15 +219,15 @@ impl SandboxHandle {
 impl Drop for SandboxHandle {
     fn drop(&mut self) {
         // The order to stop is sent by the call itself; only waiting for it is async.
-        drop(self.server.stop(false));
+        drop(self.server.as_ref().map(|server| server.stop(false)));
         drop(self.shared.courier.close());
     }
 }
 
-impl SandboxRecord {
-    fn of(record: &Record) -> Self {
-        Self {
-            id: record.id.to_string(),
+impl Account {
+    fn shown(&self, record: &Record) -> SandboxRecord {
+        SandboxRecord {
+            id: self.speech.id_text(record.id),
             properties: record.properties.to_value(),
             updated_at_ms: record.updated_ms,
             etag: record.etag(),

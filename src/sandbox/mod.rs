@@ -1,10 +1,12 @@
-//! The sandbox: a CRM to try things on. A real HTTP server with the API of a typical
+//! The sandbox: an app to try things on. A real HTTP server with the API of a typical
 //! connected app, everything in memory, used by the demo, by tests and benchmarks, and
 //! by anyone who writes a first connector file.
 //!
 //! `state` and what it is made of hold what the sandbox knows, without HTTP or a
-//! clock; `api` is the HTTP in front of it; [`Settings`] is what can be chosen, as
-//! plain data.
+//! clock; `api` is the HTTP in front of it, which every request passes; `dialect` holds the
+//! kinds of apps it can be, each with its own requests and answers; [`Settings`] is what can
+//! be chosen, as plain data. What follows is the [`Dialect::Crm`], a CRM of our own; the
+//! others do as their vendors' documents say.
 //!
 //! # The API
 //!
@@ -65,11 +67,16 @@
 //! with 2xx is tried again a few times. They are lost, doubled, late, overtaken, ahead of
 //! the write's answer or about an older state at the rates that the webhook has.
 
+mod answer;
 mod api;
+mod asked;
 mod builder;
 mod collection;
+mod dialect;
 mod handle;
 mod hostile;
+mod index;
+mod inspect;
 mod limits;
 mod properties;
 mod query;
@@ -87,13 +94,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
 pub use self::builder::SandboxBuilder;
+pub use self::dialect::Dialect;
 pub use self::handle::{SandboxHandle, SandboxRecord};
 pub use self::hostile::Hostile;
 pub use self::limits::KEY_LIFE_MS;
 pub use self::settings::{Check, Clock, ObjectSettings, RateLimit, RetryAfter, Seed, Settings, Stamps};
 pub use self::state::token;
 pub use self::stats::{Count, Logged, Stats, Writes};
-pub use self::webhooks::{Webhook, WebhookCounts, WebhookSecret, webhook_secret};
+pub use self::webhooks::{KeptWebhook, Webhook, WebhookCounts, WebhookSecret, webhook_secret};
 
 use self::refusal::Refusal;
 use self::state::{Account, State};

@@ -49,6 +49,16 @@ impl<'a> Params<'a> {
         }
     }
 
+    /// The names of all parameters.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(name, _)| name.as_ref())
+    }
+
+    /// All values of a parameter, in order.
+    pub(super) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.0.iter().filter(move |(other, _)| other == name).map(|(_, value)| value.as_ref())
+    }
+
     /// A whole number from 1.
     pub(super) fn count(&self, name: &str) -> Result<Option<usize>, Refusal> {
         let parse = |text: &str| match text.parse() {
@@ -92,11 +102,9 @@ impl<'a> Params<'a> {
     /// What to find: as many `value` as `property`, paired in order.
     pub(super) fn search(&self, page_size: usize) -> Result<Search, Refusal> {
         self.only(&SEARCH)?;
-        let all = |name: &'static str| {
-            self.0.iter().filter(move |(other, _)| other == name).map(|(_, value)| value.clone().into_owned())
-        };
-        let wanted: Vec<_> = all("property").zip(all("value")).collect();
-        if wanted.is_empty() || all("property").count() != all("value").count() {
+        let pairs = self.all("property").zip(self.all("value"));
+        let wanted: Vec<_> = pairs.map(|(property, value)| (property.to_owned(), value.to_owned())).collect();
+        if wanted.is_empty() || self.all("property").count() != self.all("value").count() {
             return Err(Refusal::bad_parameter("property", "must stand as often as value, at least once"));
         }
         Ok(Search { wanted, limit: self.count("limit")?.unwrap_or(page_size).min(page_size) })

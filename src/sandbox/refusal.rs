@@ -23,6 +23,7 @@ pub(super) enum Refusal {
     TooLarge { limit: usize },
     InvalidProperty { property: String, reason: String },
     RateLimited { retry_at_ms: i64 },
+    TooManyAtOnce,
 }
 
 impl Refusal {
@@ -58,7 +59,7 @@ impl Refusal {
             Self::EtagMismatch { .. } => 412,
             Self::TooLarge { .. } => 413,
             Self::InvalidProperty { .. } => 422,
-            Self::RateLimited { .. } => 429,
+            Self::RateLimited { .. } | Self::TooManyAtOnce => 429,
         }
     }
 
@@ -77,6 +78,7 @@ impl Refusal {
             Self::TooLarge { .. } => "too_large",
             Self::InvalidProperty { .. } => "invalid_property",
             Self::RateLimited { .. } => "rate_limited",
+            Self::TooManyAtOnce => "too_many_at_once",
         }
     }
 
@@ -97,6 +99,7 @@ impl Refusal {
                 format!("property '{}' {}", shown(property), shown(reason))
             }
             Self::RateLimited { .. } => "too many requests; wait as Retry-After says".to_owned(),
+            Self::TooManyAtOnce => "too many requests at a time".to_owned(),
         }
     }
 
@@ -118,7 +121,8 @@ impl Refusal {
             | Self::KeyReused
             | Self::EtagMismatch { .. }
             | Self::TooLarge { .. }
-            | Self::RateLimited { .. } => json!({ "code": code, "message": message }),
+            | Self::RateLimited { .. }
+            | Self::TooManyAtOnce => json!({ "code": code, "message": message }),
         }
     }
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::dialect::Dialect;
 use super::hostile::Hostile;
 use super::webhooks::Webhook;
 
@@ -14,14 +15,23 @@ pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Settings {
+    /// Which kind of app it is.
+    pub dialect: Dialect,
     /// Names of the accounts; each has its own records, token and rate limit.
     pub accounts: Vec<String>,
     /// The objects every account has.
     pub objects: Vec<ObjectSettings>,
     /// Requests allowed per account; `None` for no limit.
     pub rate_limit: Option<RateLimit>,
+    /// Requests of an account that may be in flight at a time; `None` for any.
+    pub most_at_once: Option<usize>,
     /// What an answer 429 says about when to come back.
     pub retry_after: RetryAfter,
+    /// How long after a write a search finds it, in milliseconds, for dialects whose search
+    /// has an index of its own.
+    pub index_lag_ms: i64,
+    /// How long a link to changes can be followed, in milliseconds, for dialects that have such.
+    pub token_life_ms: i64,
     /// Records in a page where the request does not say, and at most.
     pub page_size: usize,
     /// Records in one batch request at most.
@@ -46,9 +56,13 @@ impl Default for Settings {
     /// One account `acme` with `contacts` and `companies`, empty, nothing limited.
     fn default() -> Self {
         Self {
+            dialect: Dialect::Crm,
             accounts: vec!["acme".to_owned()],
             objects: vec![ObjectSettings::new("contacts"), ObjectSettings::new("companies")],
             rate_limit: None,
+            most_at_once: None,
+            index_lag_ms: 0,
+            token_life_ms: 7 * 24 * 60 * 60 * 1_000,
             retry_after: RetryAfter::Seconds,
             page_size: 100,
             batch_size: 100,

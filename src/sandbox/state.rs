@@ -2,7 +2,7 @@
 //! records, versions, tombstones, idempotency keys and rate windows. No HTTP, no
 //! clock: each call is told the time.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use actix_web::web::Bytes;
@@ -10,7 +10,9 @@ use serde_json::value::RawValue;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::collection::{Collection, Edit, Edited, Record, Stamper};
+use super::dialect::{FeedEntry, Speech};
 use super::hostile::{Hostile, Kind, Mishap};
+use super::index::Index;
 use super::limits::{Kept, Keys, Window};
 use super::properties::Properties;
 use super::refusal::Refusal;
@@ -22,6 +24,9 @@ use crate::model::value::Value;
 
 /// Number of the first record of an account.
 const FIRST_ID: u64 = 101;
+
+/// The most events that a feed keeps.
+const MOST_EVENTS: usize = 100_000;
 
 /// How far apart seeded records were written, in milliseconds. They lie in the past,
 /// so that a write after the start is later than all of them.
@@ -57,18 +62,28 @@ pub(super) struct LateWrite {
     pub(super) query: String,
     pub(super) if_match: Option<String>,
     pub(super) key: Option<String>,
+    pub(super) content_type: Option<String>,
     pub(super) body: Bytes,
 }
 
 /// One account.
 #[derive(Debug)]
 pub(super) struct Account {
+    pub(super) speech: &'static dyn Speech,
     collections: Vec<Collection>,
+    /// What searches find, where that is something else.
+    index: Option<Index>,
     stamper: Stamper,
     next_id: u64,
     bump_unchanged: bool,
     pub(super) keys: Keys,
     pub(super) window: Window,
+    /// That of searches, where they have one of their own.
+    pub(super) search_window: Window,
+    /// Requests that are in flight.
+    pub(super) in_flight: usize,
+    /// Its feed of events, the oldest first, where the dialect has one.
+    pub(super) feed: VecDeque<FeedEntry>,
     pub(super) outbox: Outbox,
 }
 
@@ -97,8 +112,10 @@ impl State {
     fn born(settings: Arc<Settings>, now_ms: i64, epoch: u64) -> Result<Self, Refusal> {
         let num_accounts = settings.accounts.len();
         let by_token = settings.accounts.iter().enumerate().map(|(i, name)| (token(name), i)).collect();
-        let outbox =
-            |(i, name): (usize, &String)| Outbox::new((i, name.as_str()), settings.webhooks.get(name), (epoch, now_ms));
+        let speech = settings.dialect.speech();
+        let outbox = |(i, name): (usize, &String)| {
+            Outbox::new(speech, (i, name.as_str()), settings.webhooks.get(name), (epoch, now_ms))
+        };
         let outboxes = settings.accounts.iter().enumerate().map(outbox);
         let accounts = outboxes.map(|outbox| Account::new(&settings, outbox)).collect();
         let tally = Tally::new(num_accounts, settings.log_size);
@@ -176,6 +193,26 @@ impl State {
         Some(mishap)
     }
 
+    /// Whether one item of a batch is refused on purpose as one too many, and until when.
+    pub(super) fn is_item_limited(&mut self, now_ms: i64) -> Option<i64> {
+        let hostile = self.hostility.hostile.as_ref()?;
+        let only = Hostile {
+            seed: hostile.seed,
+            limited: hostile.limited,
+            limited_ms: hostile.limited_ms,
+            ..Hostile::default()
+        };
+        let number = self.hostility.num_requests;
+        self.hostility.num_requests += 1;
+        match only.mishap(number, Kind::Write)? {
+            Mishap::Limited { for_ms, .. } => {
+                self.tally.mishap("limited");
+                Some(now_ms.saturating_add(i64::try_from(for_ms).unwrap_or(i64::MAX)))
+            }
+            _ => None,
+        }
+    }
+
     pub(super) fn put_off(&mut self, write: LateWrite) {
         self.hostility.late.push(write);
     }
@@ -199,13 +236,19 @@ impl State {
 
 impl Account {
     fn new(settings: &Settings, outbox: Outbox) -> Self {
+        let empty = || settings.objects.iter().cloned().map(Collection::new).collect();
         Self {
-            collections: settings.objects.iter().cloned().map(Collection::new).collect(),
+            speech: settings.dialect.speech(),
+            collections: empty(),
+            index: (settings.index_lag_ms > 0).then(|| Index::new(settings.index_lag_ms, empty())),
             stamper: Stamper::new(settings.stamps),
             next_id: FIRST_ID,
             bump_unchanged: settings.bump_unchanged,
             keys: Keys::default(),
             window: Window::default(),
+            search_window: Window::default(),
+            in_flight: 0,
+            feed: VecDeque::new(),
             outbox,
         }
     }
@@ -221,7 +264,35 @@ impl Account {
 
     /// A record by the id in a URL or an input.
     pub(super) fn get(&self, object: &str, id: &str) -> Result<&Record, Refusal> {
-        self.collection(object)?.find(id)
+        self.collection(object)?.find(self.speech.id_of(id), id)
+    }
+
+    /// The records of an object as a search finds them now.
+    pub(super) fn indexed(&mut self, object: &str, now_ms: i64) -> Result<&Collection, Refusal> {
+        let position = self.position(object)?;
+        Ok(match &mut self.index {
+            Some(index) => index.seen(position, now_ms),
+            None => &self.collections[position],
+        })
+    }
+
+    fn position(&self, object: &str) -> Result<usize, Refusal> {
+        let found = self.collections.iter().position(|collection| collection.settings().name == object);
+        found.ok_or_else(|| Refusal::UnknownObject { object: object.to_owned() })
+    }
+
+    /// Tells everybody of a write that is done.
+    fn tell(&mut self, change: Change<'_>, now_ms: i64) {
+        if let (Ok(position), Some(index)) = (self.position(change.object), &mut self.index) {
+            index.note(position, change.id, self.collections[position].slot(change.id), now_ms);
+        }
+        if let Some(entry) = self.speech.feed_entry(&change) {
+            self.feed.push_back(entry);
+            if self.feed.len() > MOST_EVENTS {
+                self.feed.pop_front();
+            }
+        }
+        self.outbox.tell(change);
     }
 
     /// Hides the writes to come from readers until then.
@@ -252,9 +323,9 @@ impl Account {
         let properties = Properties::parse(properties, self.collection(object)?.settings())?;
         let stamp_ms = self.stamper.next(now_ms);
         let done = self.create_at(object, properties, stamp_ms)?;
-        if let Some((etag, json)) = &done.record {
-            let now = Snapshot { etag: Some(etag.clone()), updated_ms: stamp_ms, json: json.clone() };
-            self.outbox.tell(Change { verb: Verb::Created, object, id: done.id, now, before: None });
+        let now = self.collection(object)?.get(done.id).map(|made| Snapshot::of(made, self.speech.tells_fields()));
+        if let Some(now) = now {
+            self.tell(Change { verb: Verb::Created, object, id: done.id, now, before: None }, now_ms);
         }
         if let (Some((key, fingerprint)), Some((etag, json))) = (keyed, &done.record) {
             let record = Some((done.id, etag.clone()));
@@ -280,20 +351,21 @@ impl Account {
         (edit, properties): (Edit, &RawValue),
         now_ms: i64,
     ) -> Result<Done, Refusal> {
+        let (speech, with_fields) = (self.speech, self.speech.tells_fields());
         let (collection, stamper, bump_unchanged) = self.parts(object)?;
         let properties = Properties::parse(properties, collection.settings())?;
-        let id = parse_id(id).ok_or_else(|| collection.settings().not_found(id))?;
-        let before = collection.get(id).map(Snapshot::of);
+        let id = speech.id_of(id).ok_or_else(|| collection.settings().not_found(id))?;
+        let before = collection.get(id).map(|record| Snapshot::of(record, with_fields));
         let (record, edited) =
             collection.edit(id, expected, (edit, properties), || stamper.next(now_ms), bump_unchanged)?;
         let written = match edited {
             Edited::Changed => Written::Updated,
             Edited::Unchanged => Written::Unchanged,
         };
-        let (now, done) = (Snapshot::of(record), Done::with(record, written));
+        let (now, done) = (Snapshot::of(record, with_fields), Done::with(record, written));
         // One that changed nothing at all is nothing to tell.
         if before.as_ref().is_some_and(|before| before.etag != now.etag) {
-            self.outbox.tell(Change { verb: Verb::Updated, object, id, now, before });
+            self.tell(Change { verb: Verb::Updated, object, id, now, before }, now_ms);
         }
         Ok(done)
     }
@@ -306,12 +378,14 @@ impl Account {
         expected: Option<&str>,
         now_ms: i64,
     ) -> Result<Done, Refusal> {
+        let (speech, with_fields) = (self.speech, self.speech.tells_fields());
         let (collection, stamper, _) = self.parts(object)?;
-        let id = parse_id(id).ok_or_else(|| collection.settings().not_found(id))?;
-        let before = collection.get(id).map(Snapshot::of);
+        let id = speech.id_of(id).ok_or_else(|| collection.settings().not_found(id))?;
+        let before = collection.get(id).map(|record| Snapshot::of(record, with_fields));
         let (updated_ms, json) = collection.delete(id, expected, || stamper.next(now_ms))?;
-        let now = Snapshot { etag: None, updated_ms, json };
-        self.outbox.tell(Change { verb: Verb::Deleted, object, id, now, before });
+        let created_ms = before.as_ref().map_or(updated_ms, |before| before.created_ms);
+        let now = Snapshot { etag: None, updated_ms, created_ms, json, fields: None };
+        self.tell(Change { verb: Verb::Deleted, object, id, now, before }, now_ms);
         Ok(Done { id, written: Some(Written::Deleted), record: None })
     }
 
@@ -331,7 +405,7 @@ impl Account {
         };
         let found = collection.live().find(|record| record.properties.has(match_property, value)).map(|found| found.id);
         match found {
-            Some(id) => self.edit(object, &id.to_string(), None, (Edit::Replace, properties), now_ms),
+            Some(id) => self.edit(object, &self.speech.id_text(id), None, (Edit::Replace, properties), now_ms),
             None => self.create(object, properties, None, now_ms),
         }
     }
@@ -350,12 +424,25 @@ impl Account {
         let span_ms = i64::try_from(records.len()).unwrap_or(i64::MAX).saturating_mul(SEED_SPACING_MS);
         let mut at_ms = now_ms.saturating_sub(span_ms).max(0);
         for (object, record) in records {
+            let record = self.seeded(record)?;
             let properties = Properties::parse(&record, self.collection(object)?.settings())?;
             let stamp_ms = self.stamper.next(at_ms);
-            self.create_at(object, properties, stamp_ms)?;
+            let id = self.create_at(object, properties, stamp_ms)?.id;
+            if let (position, Some(index)) = (self.position(object)?, &mut self.index) {
+                index.note(position, id, self.collections[position].slot(id), i64::MIN);
+            }
             at_ms = at_ms.saturating_add(SEED_SPACING_MS);
         }
         Ok(())
+    }
+}
+
+impl Account {
+    /// A seeded record in the dialect's form.
+    fn seeded(&self, record: Box<RawValue>) -> Result<Box<RawValue>, Refusal> {
+        let value = Value::from_raw(&record).map_err(|error| Refusal::bad_request(error.to_string()))?;
+        let seeded = self.speech.seeded(value.clone());
+        if seeded.same(&value) { Ok(record) } else { raw_of(&seeded) }
     }
 }
 
@@ -402,20 +489,20 @@ impl Seed {
     }
 }
 
+/// The raw JSON of a record's fields.
+pub(super) fn raw_json(fields: &serde_json::Map<String, serde_json::Value>) -> Result<Box<RawValue>, Refusal> {
+    serde_json::value::to_raw_value(fields).map_err(|error| Refusal::bad_request(error.to_string()))
+}
+
 /// The raw JSON of a value.
 pub(super) fn raw_of(value: &Value) -> Result<Box<RawValue>, Refusal> {
     RawValue::from_string(value.to_json()).map_err(|error| Refusal::bad_request(error.to_string()))
 }
 
 impl Collection {
-    /// A record by the id in a URL or an input.
-    pub(super) fn find(&self, id: &str) -> Result<&Record, Refusal> {
-        let record = parse_id(id).and_then(|id| self.get(id));
-        record.ok_or_else(|| self.settings().not_found(id))
+    /// A record by the id in a URL or an input, as it was understood and as it stood.
+    pub(super) fn find(&self, id: Option<u64>, text: &str) -> Result<&Record, Refusal> {
+        let record = id.and_then(|id| self.get(id));
+        record.ok_or_else(|| self.settings().not_found(text))
     }
-}
-
-/// Only the spelling that the server itself gives out names a record.
-fn parse_id(text: &str) -> Option<u64> {
-    text.parse().ok().filter(|id: &u64| id.to_string() == text)
 }

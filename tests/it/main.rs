@@ -5,6 +5,7 @@ mod before_write;
 mod broken_answers;
 mod convergence;
 mod deletions;
+mod dialects;
 mod documents;
 #[cfg(feature = "tls-ring")]
 mod example_app;

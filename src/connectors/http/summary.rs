@@ -237,7 +237,7 @@ mod tests {
                 "POST /crm/v3/objects/contacts/search, pages of 200 by a token of the answer, at most 10000 in one \
                  list, from the newest 'updatedAt' on, 2m before it",
             ),
-            ("deletions", "told by entries with 'archived'"),
+            ("deletions", "GET /crm/v3/objects/contacts, pages of 100 by a token of the answer"),
             ("read_many", "POST /crm/v3/objects/contacts/batch/read, 100 at a time"),
             ("find", "POST /crm/v3/objects/contacts/search, by properties.email"),
             ("create", "POST /crm/v3/objects/contacts; a lost answer: searched by the match key after 1m"),

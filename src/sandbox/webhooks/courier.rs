@@ -2,7 +2,7 @@
 //! does not wait for it, and time that is paused elsewhere runs here.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, UNIX_EPOCH};
@@ -10,6 +10,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use reqwest::{Client, StatusCode, header, redirect};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{Notify, Semaphore, oneshot};
+use url::Url;
 
 use super::super::settings::Clock;
 use super::super::state::State;
@@ -44,6 +45,8 @@ enum Line {
         ended: oneshot::Receiver<()>,
     },
     Closed,
+    /// Nothing is sent; whoever wants it takes it.
+    Kept(Vec<Post>),
 }
 
 /// One delivery, and who waits for it.
@@ -70,6 +73,10 @@ impl Courier {
         if let Line::Idle = *line {
             *line = Line::open(Arc::downgrade(state), Arc::clone(clock));
         }
+        if let Line::Kept(kept) = &mut *line {
+            kept.extend(posts);
+            return (early, back);
+        }
         for post in posts {
             let (tried, waits) = match post.fate.start {
                 Start::Early => {
@@ -81,7 +88,7 @@ impl Courier {
             // No bound of its own: the outbox lets no more than `MOST_OPEN` be open.
             let sent = match &*line {
                 Line::Open { jobs, .. } => jobs.send(Job { post, tried }).map_err(|job| job.0.post),
-                Line::Idle | Line::Closed => Err(post),
+                Line::Idle | Line::Closed | Line::Kept(_) => Err(post),
             };
             match sent {
                 Ok(()) => early.extend(waits),
@@ -95,7 +102,20 @@ impl Courier {
     pub(in super::super) fn close(&self) -> Option<oneshot::Receiver<()>> {
         match std::mem::replace(&mut *self.line(), Line::Closed) {
             Line::Open { jobs: _, ended } => Some(ended),
-            Line::Idle | Line::Closed => None,
+            Line::Idle | Line::Closed | Line::Kept(_) => None,
+        }
+    }
+
+    /// Sends nothing from now on, and keeps it instead.
+    pub(in super::super) fn keep(&self) {
+        *self.line() = Line::Kept(Vec::new());
+    }
+
+    /// Takes what was kept.
+    pub(in super::super) fn take_kept(&self) -> Vec<Post> {
+        match &mut *self.line() {
+            Line::Kept(kept) => std::mem::take(kept),
+            Line::Idle | Line::Open { .. } | Line::Closed => Vec::new(),
         }
     }
 
@@ -125,7 +145,13 @@ impl Line {
 
 /// Takes deliveries until nobody hands any in.
 async fn work(mut jobs: UnboundedReceiver<Job>, state: Weak<Mutex<State>>, clock: Clock) {
-    let desk = Rc::new(Desk { state, clock, lanes: RefCell::default(), clients: RefCell::default() });
+    let desk = Rc::new(Desk {
+        state,
+        clock,
+        lanes: RefCell::default(),
+        greeted: RefCell::default(),
+        clients: RefCell::default(),
+    });
     while let Some(job) = jobs.recv().await {
         actix_web::rt::spawn(deliver(Rc::clone(&desk), job));
     }
@@ -137,6 +163,8 @@ struct Desk {
     state: Weak<Mutex<State>>,
     clock: Clock,
     lanes: RefCell<HashMap<usize, Rc<Lane>>>,
+    /// URLs of accounts that have answered a handshake.
+    greeted: RefCell<HashSet<(usize, String)>>,
     clients: RefCell<HashMap<bool, Client>>,
 }
 
@@ -208,19 +236,46 @@ impl Desk {
         Some(run(&mut state.account(post.account_no).outbox))
     }
 
+    /// Asks a URL whether anybody is there, where the dialect does so: the token that it sends
+    /// has to come back.
+    async fn greet(&self, webhook: &Webhook, post: &Post) -> Result<(), Failure> {
+        let Some(parameter) = post.speech.handshake() else { return Ok(()) };
+        let greeted = (post.account_no, webhook.url.clone());
+        if self.greeted.borrow().contains(&greeted) {
+            return Ok(());
+        }
+        let failed = |error: reqwest::Error| Failure::because(no_answer(&error.without_url()));
+        let token = format!("Validation: {}", post.id);
+        let mut url = Url::parse(&webhook.url).map_err(|_| Failure::because("the URL is none".to_owned()))?;
+        url.query_pairs_mut().append_pair(parameter, &token);
+        let client = self.client(webhook.url.starts_with("https:"))?;
+        let mut answer = client.post(url).send().await.map_err(failed)?;
+        let status = answer.status();
+        let mut body = Vec::new();
+        while body.len() <= token.len()
+            && let Ok(Some(chunk)) = answer.chunk().await
+        {
+            body.extend_from_slice(&chunk);
+        }
+        if !status.is_success() || body != token.as_bytes() {
+            return Err(Failure::because(format!(
+                "did not give the token of the handshake back, but {}",
+                status.as_u16()
+            )));
+        }
+        self.greeted.borrow_mut().insert(greeted);
+        Ok(())
+    }
+
     /// Sends it once.
     async fn attempt(&self, webhook: &Webhook, post: &Post) -> Result<(), Failure> {
+        self.greet(webhook, post).await?;
         let now_ms = (self.clock)();
-        let at_s = now_ms.div_euclid(1_000);
-        let signature = webhook.secret.as_ref().and_then(|secret| secret.signature(&post.id, at_s, &post.body));
+        let signed = webhook.secret.iter().flat_map(|secret| post.speech.signed(webhook, secret, post, now_ms));
         let client = self.client(webhook.url.starts_with("https:"))?;
-        let request = client
-            .post(&webhook.url)
-            .header(header::CONTENT_TYPE, "application/json")
-            .header("webhook-id", &post.id)
-            .header("webhook-timestamp", at_s)
-            .header("webhook-signature", signature.unwrap_or_default())
-            .body(post.body.clone());
+        let request =
+            client.post(&webhook.url).header(header::CONTENT_TYPE, "application/json").body(post.body.clone());
+        let request = signed.fold(request, |request, (name, value)| request.header(name, value));
         // The URL is a secret.
         let failed = |error: reqwest::Error| Failure::because(no_answer(&error.without_url()));
         let mut answer = request.send().await.map_err(failed)?;

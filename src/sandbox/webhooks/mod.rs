@@ -1,6 +1,5 @@
-//! Webhooks: an account tells one URL of each write, signed as Standard Webhooks say
-//! (<https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md>),
-//! and deliveries go wrong on purpose where that is switched on.
+//! Webhooks: an account tells one URL of each write, in the dialect's form and signed as its
+//! vendor does it, and deliveries go wrong on purpose where that is switched on.
 //!
 //! [`Webhook`] is what can be chosen, as plain data. `outbox` is what an account has to
 //! tell, without HTTP or a clock; `courier` sends it; `route` is `/_sandbox/webhooks`.
@@ -15,7 +14,7 @@ mod tests;
 use serde::{Deserialize, Serialize, Serializer};
 use url::Url;
 
-pub use self::outbox::WebhookCounts;
+pub use self::outbox::{KeptWebhook, WebhookCounts};
 pub use self::sign::{WebhookSecret, webhook_secret};
 
 /// Rates are of so many.

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use actix_web::web::Bytes;
 use serde::Serialize;
 
-use super::super::collection::{Record, iso};
-use super::super::properties::write_json_text;
+use super::super::collection::Record;
+use super::super::dialect::Speech;
+use super::super::properties::Properties;
 use super::{Fate, Start, Webhook};
 
 /// The most deliveries of an account that may be open: waiting, being sent, or waiting
@@ -62,7 +63,22 @@ pub(in super::super) struct Snapshot {
     /// None of a tombstone.
     pub(in super::super) etag: Option<String>,
     pub(in super::super) updated_ms: i64,
+    pub(in super::super) created_ms: i64,
     pub(in super::super) json: Bytes,
+    /// The fields, where the dialect tells of them; none of a tombstone.
+    pub(in super::super) fields: Option<Properties>,
+}
+
+/// What a webhook is to say.
+pub(in super::super) struct Told<'a> {
+    pub(in super::super) account: &'a str,
+    pub(in super::super) change: &'a Change<'a>,
+    /// The record as it is shown, which may be an older state.
+    pub(in super::super) shown: &'a Snapshot,
+    pub(in super::super) thin: bool,
+    pub(in super::super) webhook: &'a Webhook,
+    /// Number of the delivery, since the webhook was set.
+    pub(in super::super) number: u64,
 }
 
 /// One write.
@@ -78,12 +94,13 @@ pub(in super::super) struct Change<'a> {
 /// A delivery to be sent.
 #[derive(Debug, Clone)]
 pub(in super::super) struct Post {
-    pub(super) account_no: usize,
+    pub(in super::super) account_no: usize,
+    pub(super) speech: &'static dyn Speech,
     /// Which outbox it came from: after a reset there is another.
     epoch: u64,
     /// The same for all copies and tries.
-    pub(super) id: String,
-    pub(super) body: Bytes,
+    pub(in super::super) id: String,
+    pub(in super::super) body: Bytes,
     pub(super) fate: Fate,
 }
 
@@ -95,9 +112,20 @@ pub(super) enum Ended {
     Dropped,
 }
 
+/// A webhook that was kept instead of being sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KeptWebhook {
+    /// The headers that show where it comes from.
+    pub headers: Vec<(&'static str, String)>,
+    /// Its body.
+    pub body: Vec<u8>,
+}
+
 /// What one account has to tell.
 #[derive(Debug)]
 pub(in super::super) struct Outbox {
+    speech: &'static dyn Speech,
     account: String,
     account_no: usize,
     epoch: u64,
@@ -113,18 +141,26 @@ pub(in super::super) struct Outbox {
 }
 
 impl Snapshot {
-    pub(in super::super) fn of(record: &Record) -> Self {
-        Self { etag: Some(record.etag()), updated_ms: record.updated_ms, json: record.json.clone() }
+    pub(in super::super) fn of(record: &Record, with_fields: bool) -> Self {
+        Self {
+            etag: Some(record.etag()),
+            updated_ms: record.updated_ms,
+            created_ms: record.created_ms,
+            json: record.json.clone(),
+            fields: with_fields.then(|| record.properties.clone()),
+        }
     }
 }
 
 impl Outbox {
     pub(in super::super) fn new(
+        speech: &'static dyn Speech,
         (account_no, account): (usize, &str),
         webhook: Option<&Webhook>,
         (epoch, born_ms): (u64, i64),
     ) -> Self {
         Self {
+            speech,
             account: account.to_owned(),
             account_no,
             epoch,
@@ -164,7 +200,8 @@ impl Outbox {
     /// Draws what becomes of the delivery about a write.
     pub(in super::super) fn tell(&mut self, change: Change<'_>) {
         let Some(webhook) = &self.webhook else { return };
-        let fate = webhook.fate(self.number);
+        let number = self.number;
+        let fate = webhook.fate(number);
         self.number += 1;
         self.counts.events += 1;
         if fate.lost {
@@ -177,7 +214,8 @@ impl Outbox {
             return;
         }
         let shown = change.before.as_ref().filter(|_| fate.old).unwrap_or(&change.now);
-        let body = body(&self.account, &change, shown, webhook.thin);
+        let (account, thin) = (self.account.as_str(), webhook.thin);
+        let body = self.speech.body(&Told { account, change: &change, shown, thin, webhook, number });
         self.counts.open += copies;
         self.counts.duplicated += u64::from(fate.twice);
         self.counts.old += u64::from(fate.old && change.before.is_some());
@@ -190,7 +228,7 @@ impl Outbox {
         let (born_ms, epoch, account_no) = (self.born_ms, self.epoch, self.account_no);
         let id = format!("msg_{born_ms:x}_{epoch}_{account_no}_{}", self.num_posts);
         self.num_posts += 1;
-        let post = Post { account_no, epoch, id, body: body.into(), fate };
+        let post = Post { account_no, speech: self.speech, epoch, id, body: body.into(), fate };
         self.posts.extend(fate.twice.then(|| post.clone()));
         self.posts.push(post);
     }
@@ -212,6 +250,14 @@ impl Outbox {
         self.counts.sent += 1;
         self.counts.retried += u64::from(is_retry);
         Some(Arc::clone(webhook))
+    }
+
+    /// Gives a delivery to whoever asks for it, as if it had been sent and taken.
+    pub(in super::super) fn hand_over(&mut self, post: &Post, now_ms: i64) -> Option<KeptWebhook> {
+        let webhook = self.try_to_send(post, false)?;
+        self.end(post, Ended::Acknowledged);
+        let headers = webhook.secret.iter().flat_map(|secret| post.speech.signed(&webhook, secret, post, now_ms));
+        Some(KeptWebhook { headers: headers.collect(), body: post.body.to_vec() })
     }
 
     /// Keeps why a try failed, for people to look at.
@@ -238,32 +284,4 @@ impl Outbox {
             Ended::Dropped => self.counts.dropped += 1,
         }
     }
-}
-
-/// The payload.
-fn body(account: &str, change: &Change<'_>, shown: &Snapshot, thin: bool) -> Vec<u8> {
-    let verb = match change.verb {
-        Verb::Created => "created",
-        Verb::Updated => "updated",
-        Verb::Deleted => "deleted",
-    };
-    let mut body = Vec::with_capacity(shown.json.len() + 256);
-    // The names of accounts and objects need no escapes; `Settings::check` sees to it.
-    let (object, id, at) = (change.object, change.id, iso(change.now.updated_ms));
-    let head = format!(
-        "{{\"type\":\"{object}.{verb}\",\"timestamp\":\"{at}\",\"data\":{{\"account\":\"{account}\",\
-         \"object\":\"{object}\",\"id\":\"{id}\",\"version\":"
-    );
-    body.extend_from_slice(head.as_bytes());
-    match &shown.etag {
-        Some(etag) => write_json_text(etag, &mut body),
-        None => body.extend_from_slice(b"null"),
-    }
-    body.extend_from_slice(format!(",\"updated_at\":\"{}\"", iso(shown.updated_ms)).as_bytes());
-    if !thin {
-        body.extend_from_slice(b",\"record\":");
-        body.extend_from_slice(&shown.json);
-    }
-    body.extend_from_slice(b"}}");
-    body
 }

@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
-use secrecy::{ExposeSecret, SecretSlice};
+use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use sha2::Sha256;
 
@@ -12,10 +12,11 @@ const PREFIX: &str = "whsec_";
 /// How many bytes a key has by the specification.
 const KEY_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
 
-/// What deliveries are signed with: base64 behind `whsec_`.
+/// What deliveries are signed with: base64 behind `whsec_`. Dialects whose secrets are plain
+/// texts take it as it stands.
 #[derive(Clone, Deserialize)]
 #[serde(try_from = "String")]
-pub struct WebhookSecret(SecretSlice<u8>);
+pub struct WebhookSecret(SecretString);
 
 /// The secret that signs an account's webhooks where none is given: as well known as
 /// its [`token`](super::super::token).
@@ -39,20 +40,38 @@ impl WebhookSecret {
             format!("a webhook's secret is base64 of {least} to {most} bytes behind '{PREFIX}'")
         };
         let key = STANDARD.decode(text.strip_prefix(PREFIX).unwrap_or(text)).map_err(|_| wanted())?;
-        if KEY_BYTES.contains(&key.len()) { Ok(Self(key.into())) } else { Err(wanted()) }
+        if KEY_BYTES.contains(&key.len()) { Ok(Self(text.into())) } else { Err(wanted()) }
     }
 
     pub(super) fn of_account(account: &str) -> Self {
-        Self(default_key(account).into_bytes().into())
+        Self(webhook_secret(account).into())
+    }
+
+    /// The text itself, for those who send or sign with it as it stands.
+    pub(in super::super) fn text(&self) -> &str {
+        self.0.expose_secret()
     }
 
     /// The value of the header `webhook-signature`.
-    pub(super) fn signature(&self, id: &str, at_s: i64, body: &[u8]) -> Option<String> {
-        // A key of any length is taken, so that this does not fail.
-        let mac = Hmac::<Sha256>::new_from_slice(self.0.expose_secret()).ok()?;
-        let mac = mac.chain_update(format!("{id}.{at_s}.")).chain_update(body);
-        Some(format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes())))
+    pub(in super::super) fn standard(&self, id: &str, at_s: i64, body: &[u8]) -> Option<String> {
+        let text = self.text();
+        let key = STANDARD.decode(text.strip_prefix(PREFIX).unwrap_or(text)).ok()?;
+        let mac = keyed(&key, &[format!("{id}.{at_s}.").as_bytes(), body])?;
+        Some(format!("v1,{}", STANDARD.encode(mac)))
     }
+
+    /// A keyed hash with the text itself as the key.
+    pub(in super::super) fn hash(&self, parts: &[&[u8]]) -> Vec<u8> {
+        keyed(self.text().as_bytes(), parts).unwrap_or_default()
+    }
+}
+
+/// HMAC-SHA256 over the parts, one after the other.
+fn keyed(key: &[u8], parts: &[&[u8]]) -> Option<Vec<u8>> {
+    // A key of any length is taken, so that this does not fail.
+    let mac = Hmac::<Sha256>::new_from_slice(key).ok()?;
+    let mac = parts.iter().fold(mac, |mac, part| mac.chain_update(part));
+    Some(mac.finalize().into_bytes().to_vec())
 }
 
 impl TryFrom<String> for WebhookSecret {

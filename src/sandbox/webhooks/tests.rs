@@ -16,7 +16,7 @@ use super::outbox::{Change, MOST_OPEN, Outbox, Snapshot, Verb};
 use super::*;
 use crate::connectors::webhook::signature::{Delivery, Scheme};
 use crate::model::value::Value;
-use crate::sandbox::{Hostile, Sandbox, SandboxBuilder, SandboxHandle, token};
+use crate::sandbox::{Dialect, Hostile, Sandbox, SandboxBuilder, SandboxHandle, token};
 
 /// A secret that no output may show.
 const SECRET: &str = "whsec_dGhpcyBpcyBub3QgdG8gYmUgc2hvd24gZXZlcg==";
@@ -160,7 +160,7 @@ fn seed_with(webhook: &Webhook, fits: impl Fn(&Webhook) -> bool) -> Webhook {
 #[test]
 fn the_published_vector_is_signed_alike() {
     let secret = WebhookSecret::parse("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
-    let signature = secret.signature("msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, br#"{"test": 2432232314}"#);
+    let signature = secret.standard("msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, br#"{"test": 2432232314}"#);
     assert_eq!(signature.unwrap(), "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
 }
 
@@ -521,8 +521,9 @@ fn a_fate_depends_on_seed_rates_and_number_alone() {
 #[test]
 fn what_is_open_is_bounded_and_what_is_dropped_is_counted() {
     let webhook = Webhook { duplication: 1_000, ..Webhook::to("http://127.0.0.1:1/x") };
-    let mut outbox = Outbox::new((0, "acme"), Some(&webhook), (0, 0));
-    let now = Snapshot { etag: None, updated_ms: 0, json: web::Bytes::from_static(b"{}") };
+    let mut outbox = Outbox::new(Dialect::Crm.speech(), (0, "acme"), Some(&webhook), (0, 0));
+    let json = web::Bytes::from_static(b"{}");
+    let now = Snapshot { etag: None, updated_ms: 0, created_ms: 0, json, fields: None };
     for id in 0..MOST_OPEN {
         outbox.tell(Change { verb: Verb::Deleted, object: "contacts", id, now: now.clone(), before: None });
     }
