@@ -19,6 +19,7 @@ use crate::model::work::Lane;
 use crate::model::write::{Capabilities, ConnectorError, Outcome, Write};
 use crate::reconcile::by_hand::ByHand;
 use crate::reconcile::mapping::Mapping;
+use crate::reconcile::reference::{LinkKey, LinksByHand};
 
 /// A connection's children, for one object of one side.
 struct Children {
@@ -54,12 +55,17 @@ impl Handler<Act> for Connection {
             let found = core.syncs.iter().find(|sync| sync.name == name);
             found.cloned().ok_or_else(|| format!("there is no sync '{name}' of this connection"))
         });
-        let children = Children { core, side, object };
+        let children = Children { core: Rc::clone(&core), side, object };
         Box::pin(async move {
             match sync {
                 None => carry_out(&children, action, &key).await,
                 Some(Ok(sync)) => {
-                    let by = By { mapping: &sync.mapping, objects: &sync.objects, side };
+                    let look_up = |key: &LinkKey| {
+                        let linked = core.snapshot().and_then(|snapshot| core.linked(&snapshot, key));
+                        linked.map_err(|error| error.to_string())
+                    };
+                    let links = LinksByHand { references: &sync.references, look_up: &look_up };
+                    let by = By { mapping: &sync.mapping, objects: &sync.objects, side, links };
                     carry_out_mapped(&children, action, &key, &by, &children.object).await
                 }
                 Some(Err(reason)) => refused(reason),
@@ -76,6 +82,8 @@ pub struct By<'m> {
     pub objects: &'m PerSide<ObjectName>,
     /// The side that is acted on.
     pub side: Side,
+    /// What its records are linked with that name others.
+    pub links: LinksByHand<'m>,
 }
 
 /// A record as it stands there, to be changed in part.
@@ -102,16 +110,17 @@ pub async fn carry_out_mapped(
         return refused(format!("the sync is for '{meant}' of the {} side, not for '{object}'", by.side));
     }
     let action = match action {
-        Action::Create(record) => by.mapping.spelled(by.side, &record, ByHand::New).map(Action::Create),
+        Action::Create(record) => by.mapping.spelled(by.side, &record, ByHand::New, &by.links).map(Action::Create),
         Action::Update(id, record) => {
             // An entry of a list is changed by writing the list, so what is in it has to be known.
             let needed = by.mapping.needs_reading(by.side, &record);
             let current = if needed { present(through, &id).await } else { Ok(None) };
-            let spelled =
-                |current: Option<Body>| by.mapping.spelled(by.side, &record, ByHand::Change(current.as_ref()));
+            let spelled = |current: Option<Body>| {
+                by.mapping.spelled(by.side, &record, ByHand::Change(current.as_ref()), &by.links)
+            };
             current.and_then(spelled).map(|record| Action::Update(id, record))
         }
-        Action::Find(criteria) => by.mapping.spelled_criteria(by.side, criteria).map(Action::Find),
+        Action::Find(criteria) => by.mapping.spelled_criteria(by.side, criteria, &by.links).map(Action::Find),
         other => Ok(other),
     };
     let mut answer = match action {
@@ -120,7 +129,7 @@ pub async fn carry_out_mapped(
     };
     for told in &mut answer.records {
         let Some(record) = told.record.take() else { continue };
-        let mapped = by.mapping.in_app_form(by.side, &Body::from_json(record.get()));
+        let mapped = by.mapping.in_app_form(by.side, &Body::from_json(record.get()), &by.links);
         match mapped.and_then(|mapped| RawValue::from_string(mapped.to_json()).map_err(|error| error.to_string())) {
             Ok(mapped) => told.record = Some(mapped),
             Err(problem) => told.problem = Some(problem),

@@ -29,6 +29,7 @@ use crate::model::work::{Intent, Lane, Totals};
 use crate::model::write::{ConnectorError, Outcome};
 use crate::reconcile::case::Case;
 use crate::reconcile::plan::Plan;
+use crate::reconcile::reference::LinkKey;
 use crate::reconcile::sync::BoundSync;
 use crate::store::{Commit, StoreError};
 
@@ -66,6 +67,8 @@ pub struct Report {
     pub held_back: i64,
     /// New records that wait for the run to read the other side.
     pub held: u64,
+    /// Records that are linked since, where others may name them.
+    pub linked: Vec<LinkKey>,
     /// A failure that concerns the connection.
     pub trouble: Option<ConnectorError>,
 }

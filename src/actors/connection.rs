@@ -36,6 +36,7 @@ use crate::model::write::{ConnectorError, NextStep};
 use crate::planted::{self, Bug};
 use crate::reconcile::case::{Observation, Stage};
 use crate::reconcile::lifecycle::{Event, Lifecycle};
+use crate::reconcile::reference::LinkKey;
 use crate::reconcile::run::{PageDone, PairSet, Run, RunStep};
 use crate::reconcile::sync::BoundSync;
 use crate::store::{Commit, StoreError};
@@ -336,10 +337,22 @@ impl Connection {
         self.syncs
             .iter()
             .enumerate()
-            .filter(|(_, state)| !state.paging && state.not_before_ms <= now_ms)
+            .filter(|(index, state)| !state.paging && state.not_before_ms <= now_ms && !self.goes_after(*index))
             .filter_map(|(index, state)| Some((lane_of(state)?, index)))
             .filter(|(lane, _)| slot.takes(*lane))
             .min()
+    }
+
+    /// Whether a first read waits for that of a sync whose records its own may name: they would
+    /// only wait for those, one by one.
+    fn goes_after(&self, index: usize) -> bool {
+        let state = &self.syncs[index];
+        if state.backfilled || state.run.is_some() {
+            return false;
+        }
+        let awaited = state.sync.references.iter().filter(|referred| !referred.leave_out);
+        let mut awaited = awaited.filter_map(|referred| Some(&self.syncs[self.index_of(referred.no)?]));
+        awaited.any(|other| !other.backfilled && other.has_run() && other.failures == 0)
     }
 
     fn page_job(&mut self, index: usize, lane: Lane, now_ms: i64) -> Job {
@@ -509,8 +522,11 @@ impl Connection {
                     self.want(index, row.lane, false);
                 }
             }
+            self.wake_if_linked(&mut row);
             self.queue.add(row);
         }
+        let now_ms = self.core.env.now_ms();
+        report.linked.iter().for_each(|key| self.queue.linked(key, now_ms));
         match report.trouble {
             Some(error) => self.trouble(error, ctx),
             None => {
@@ -519,6 +535,16 @@ impl Connection {
                 }
                 self.lifecycle = self.lifecycle.after(Event::Succeeded);
             }
+        }
+    }
+
+    /// What a record names may have been linked while the unit went on that found it was not.
+    fn wake_if_linked(&self, row: &mut PendingRow) {
+        let Some(snapshot) = (!row.names.is_empty()).then(|| self.core.snapshot().ok()).flatten() else { return };
+        let stands =
+            |key: &LinkKey| self.core.linked(&snapshot, key).is_ok_and(|linked| linked.is_some_and(|l| l.stands));
+        if row.names.iter().any(stands) {
+            row.pending.due_ms = self.core.env.now_ms();
         }
     }
 
@@ -1131,7 +1157,8 @@ async fn records(
                     | PendingReason::Changed
                     | PendingReason::OpenCreate
                     | PendingReason::StaleRead
-                    | PendingReason::PartnerUnread => Stage::Prove,
+                    | PendingReason::PartnerUnread
+                    | PendingReason::Unlinked => Stage::Prove,
                 };
                 entries.push((Observation::by_id(entry), stage));
                 answered.push(row);

@@ -29,6 +29,7 @@ use crate::model::write::{ConnectorError, NextStep, Outcome, Write};
 use crate::planted::{self, Bug};
 use crate::reconcile::case::Case;
 use crate::reconcile::now::Now;
+use crate::reconcile::reference::{LinkKey, Linked};
 use crate::reconcile::sync::BoundSync;
 use crate::store::{Commit, CommitRight, Snapshot, Store, StoreError};
 
@@ -223,6 +224,22 @@ impl Core {
         let snapshot = self.snapshot().ok()?;
         let (lane, seq) = snapshot.pending_by_id(self.conn, sync, side, id).ok()??;
         snapshot.pending(self.conn, lane, seq).ok()?.map(|(_, pending)| pending)
+    }
+
+    /// Whether fields of this connection's syncs name records of this one.
+    #[must_use]
+    pub fn is_referred_to(&self, no: SyncNo) -> bool {
+        self.syncs.iter().any(|sync| sync.references.iter().any(|referred| referred.no == no))
+    }
+
+    /// What a record that a field names is linked with.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn linked(&self, snapshot: &Snapshot, key: &LinkKey) -> Result<Option<Linked>, StoreError> {
+        let Some(pair) = snapshot.pair_by_id(self.conn, key.sync, key.side, &key.id)? else { return Ok(None) };
+        let marker = snapshot.marker(self.conn, key.sync, pair)?;
+        Ok(marker.and_then(|marker| Linked::of(&marker, key.side)))
     }
 
     /// Commits, and waits until it is durable.

@@ -7,6 +7,7 @@ use crate::model::ids::{RecordId, SyncNo};
 use crate::model::side::Side;
 use crate::model::work::{Lane, Pending, PendingReason};
 use crate::planted::{self, Bug};
+use crate::reconcile::reference::LinkKey;
 
 /// A pending row with its key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,13 +31,26 @@ pub struct PendingRow {
     pub is_undecided: bool,
     /// A run that started after it began to await its partner is over.
     pub has_waited: bool,
+    /// The records that it names and that were not linked: with any of them it is looked at again.
+    /// Not stored; after a restart it is looked at when it is due.
+    pub names: Vec<LinkKey>,
 }
 
 impl PendingRow {
     /// A row that awaits no run.
     #[must_use]
     pub fn new(lane: Lane, seq: u64, sync: SyncNo, pending: Pending) -> Self {
-        Self { lane, seq, sync, pending, awaits: None, lost: None, is_undecided: false, has_waited: false }
+        Self {
+            lane,
+            seq,
+            sync,
+            pending,
+            awaits: None,
+            lost: None,
+            is_undecided: false,
+            has_waited: false,
+            names: Vec::new(),
+        }
     }
 
     /// Whether the record has waited for a run that would have shown its partner, and has none
@@ -61,6 +75,7 @@ pub struct PendingQueue {
     due: BTreeMap<(i64, Lane, u64), ()>,
     by_id: HashMap<(SyncNo, Side, RecordId), (Lane, u64)>,
     taken: BTreeMap<(Lane, u64), ()>,
+    by_name: HashMap<LinkKey, Vec<(Lane, u64)>>,
 }
 
 impl PendingQueue {
@@ -73,6 +88,9 @@ impl PendingQueue {
             self.remove(lane, seq);
         }
         self.due.insert((due_ms(&row), row.lane, row.seq), ());
+        for name in &row.names {
+            self.by_name.entry(name.clone()).or_default().push(key);
+        }
         self.rows.insert(key, row);
     }
 
@@ -82,6 +100,14 @@ impl PendingQueue {
         self.taken.remove(&key);
         let Some(row) = self.rows.remove(&key) else { return };
         self.due.remove(&(due_ms(&row), lane, seq));
+        for name in &row.names {
+            if let Some(waiting) = self.by_name.get_mut(name) {
+                waiting.retain(|other| *other != key);
+                if waiting.is_empty() {
+                    self.by_name.remove(name);
+                }
+            }
+        }
         let id = (row.sync, row.pending.side, row.pending.id);
         if self.by_id.get(&id) == Some(&key) {
             self.by_id.remove(&id);
@@ -134,7 +160,8 @@ impl PendingQueue {
             | PendingReason::Changed
             | PendingReason::OpenCreate
             | PendingReason::StaleRead
-            | PendingReason::PartnerUnread => true,
+            | PendingReason::PartnerUnread
+            | PendingReason::Unlinked => true,
         };
         let mut due: Vec<&PendingRow> = self
             .due
@@ -179,6 +206,16 @@ impl PendingQueue {
         let due = self.due.range(..=(until_ms, Lane::Audit, u64::MAX));
         let mut due = due.filter_map(|((_, lane, seq), ())| self.rows.get(&(*lane, *seq)));
         in_work || due.any(|row| row.sync == sync && row.pending.attempts < attempts && !awaits_run(row))
+    }
+
+    /// A record is linked now: those that name it are due.
+    pub fn linked(&mut self, name: &LinkKey, now_ms: i64) {
+        for key in self.by_name.get(name).into_iter().flatten() {
+            let Some(row) = self.rows.get_mut(key).filter(|row| row.pending.due_ms > now_ms) else { continue };
+            self.due.remove(&(due_ms(row), key.0, key.1));
+            row.pending.due_ms = now_ms;
+            self.due.insert((due_ms(row), key.0, key.1), ());
+        }
     }
 
     /// Whether a record of a sync waits for a run to show its partner: the first lane in

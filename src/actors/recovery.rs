@@ -24,6 +24,7 @@ use crate::model::write::{ConnectorError, Create, CreateRecovery, DEFAULT_CREATE
 use crate::planted::{self, Bug};
 use crate::reconcile::mapping::FieldRead;
 use crate::reconcile::plan::bury;
+use crate::reconcile::reference::LinkKey;
 use crate::reconcile::sync::BoundSync;
 use crate::store::Commit;
 
@@ -483,6 +484,12 @@ impl Recovery {
         let made_ms = if record.is_some() { self.intent.opened_ms } else { self.core.now().ms };
         state.written_at_ms = Some(made_ms);
         put_marker(&mut self.commit, self.sync.no, self.pair, Some(&old), &marker);
+        if self.core.is_referred_to(self.sync.no) {
+            for side in Side::BOTH {
+                let id = marker.sides[side].id.clone();
+                self.report.linked.extend(id.map(|id| LinkKey { sync: self.sync.no, side, id }));
+            }
+        }
         self.report.tally.created[target] += 1;
         self.release_both(&marker);
         if accounted.is_none() {

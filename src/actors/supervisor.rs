@@ -31,6 +31,7 @@ use crate::model::side::{PerSide, Side};
 use crate::model::work::Lane;
 use crate::reconcile::before_write::{BeforeWrite, Hook};
 use crate::reconcile::mapping::Mapping;
+use crate::reconcile::reference;
 use crate::reconcile::sync::BoundSync;
 use crate::store::{CommitRight, Store};
 
@@ -195,8 +196,10 @@ fn spawn(
     for declared in &spec.syncs {
         let mapping = numbered(declared, store, mappings)?;
         let hook = hooks.get(&declared.name).map(|call| Hook { connection: spec.id.clone(), call: Arc::clone(call) });
-        syncs.push(Arc::new(bound(declared, mapping, hook, store, &sides)?));
+        syncs.push(bound(declared, mapping, hook, store, &sides)?);
     }
+    bind_references(&mut syncs)?;
+    let syncs = syncs.into_iter().map(Arc::new).collect();
     let begin = || store.start_epoch(store.intern_connection(&spec.id)?);
     let right = begun.map_or_else(begin, Ok).map_err(|error| text(&error))?;
     let conn = right.conn();
@@ -259,10 +262,24 @@ fn bound(
         mapping,
         initial: declared.initial,
         tie: declared.tie,
+        references: Vec::new(),
         capabilities: PerSide { app: capabilities(Side::App)?, remote: capabilities(Side::Remote)? },
         before_write,
         schemas: declared.schemas.clone(),
     })
+}
+
+/// Lets the syncs of a connection follow each other's links.
+fn bind_references(syncs: &mut [BoundSync]) -> Result<(), String> {
+    let named: Vec<_> = syncs.iter().map(|sync| (&sync.name, sync.no, &*sync.mapping)).collect();
+    let bound = reference::bind(&named).map_err(|wrong| {
+        let told = wrong.iter().map(|unbound| format!("sync '{}': {}", syncs[unbound.sync].name, unbound.reason));
+        told.collect::<Vec<_>>().join("; ")
+    })?;
+    for (sync, references) in syncs.iter_mut().zip(bound) {
+        sync.references = references;
+    }
+    Ok(())
 }
 
 impl Actor for Supervisor {

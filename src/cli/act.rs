@@ -17,8 +17,9 @@ use crate::connectors::action::{ActionAnswer, ActionOutcome, ActionRecord, Direc
 use crate::connectors::embedded::EmbeddedFactory;
 use crate::connectors::{Calls, ConnectorFactory, ConnectorScope};
 use crate::control::unknown;
-use crate::model::ids::{ConnectionId, ObjectName, RecordId, SyncName};
+use crate::model::ids::{ConnectionId, ObjectName, RecordId, SyncName, SyncNo};
 use crate::model::side::Side;
+use crate::reconcile::reference::{LinkKey, LinksByHand, bind};
 use crate::web::actions::ActionRequest;
 
 /// What all of these commands are about.
@@ -186,7 +187,16 @@ async fn execute(
                         let names = connection.syncs.iter().map(|sync| sync.name.as_str());
                         return Err(Failure::usage(unknown("sync", name.as_str(), names)));
                     };
-                    let by = By { mapping: &sync.mapping, objects: &sync.objects, side: request.side };
+                    let look_up = |_: &LinkKey| {
+                        Err("the field names records by their links, which a running kernel knows: start it".to_owned())
+                    };
+                    let named: Vec<_> =
+                        connection.syncs.iter().map(|sync| (&sync.name, SyncNo(0), &sync.mapping)).collect();
+                    let at = connection.syncs.iter().position(|sync| sync.name == *name).unwrap_or(0);
+                    let references = bind(&named).unwrap_or_default();
+                    let references = references.get(at).map(Vec::as_slice).unwrap_or_default();
+                    let links = LinksByHand { references, look_up: &look_up };
+                    let by = By { mapping: &sync.mapping, objects: &sync.objects, side: request.side, links };
                     carry_out_mapped(&through, action, &key, &by, &request.object).await
                 }
             }

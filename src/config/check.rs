@@ -1,7 +1,7 @@
 //! Checks the tables of a configuration against each other and against the connector
 //! files, and builds the connections from them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -15,9 +15,10 @@ use crate::connectors::http::{HttpConnectorFile, HttpFactory, HttpSettings};
 use crate::model::budget::Limits;
 use crate::model::document::{Located, Problems, line_and_column};
 use crate::model::hash::Digest;
-use crate::model::ids::{ConnectionId, ObjectName, Scope};
+use crate::model::ids::{ConnectionId, ObjectName, Scope, SyncNo};
 use crate::model::side::{PerSide, Side};
 use crate::reconcile::mapping::Mapping;
+use crate::reconcile::reference::{Unbound, bind};
 
 /// The scope of the only connection to the embedded store, where it names none.
 const DEFAULT_SCOPE: &str = "default";
@@ -59,6 +60,7 @@ impl Declared<'_> {
             let id = connection.id.as_ref().map_or("", |id| id.value.as_str());
             checker.rivals(&format!("connection '{}'", shown(id)), syncs);
         }
+        checker.references(&syncs);
         for connector in &self.connectors {
             let name = connector.value.name();
             let all = self.syncs.iter().zip(&connectors);
@@ -91,6 +93,7 @@ impl Declared<'_> {
         let mut syncs: Vec<Vec<&Sync>> = self.connections.iter().map(syncs_of).collect();
         checker.chosen_syncs(&mut syncs);
         checker.overrides(&syncs);
+        checker.references(&syncs);
         checker.scopes(false);
         checker.connections(&syncs)
     }
@@ -330,6 +333,28 @@ impl<'c> Checker<'c> {
             );
             let help = "make them one sync, or give both a 'filter' so that no record is in both";
             self.problems.add_with_help(name.span.clone(), message, help);
+        }
+    }
+
+    /// Whether the references of each connection's syncs lead to syncs of it.
+    fn references(&self, syncs: &[Vec<&Sync>]) {
+        let mut told = BTreeSet::new();
+        for (connection, syncs) in self.declared.connections.iter().zip(syncs) {
+            // One that is wrong is told of by itself.
+            let Some(specs) = syncs.iter().map(|sync| sync.spec.as_deref()).collect::<Option<Vec<_>>>() else {
+                continue;
+            };
+            let named: Vec<_> = specs.iter().map(|spec| (&spec.name, SyncNo(0), &spec.mapping)).collect();
+            for Unbound { sync, field, reason, help } in bind(&named).err().into_iter().flatten() {
+                let name = &specs[sync].mapping.fields[field].name;
+                let place = syncs[sync].references.iter().find(|place| place.field == *name);
+                // A sync that stands elsewhere is told of where the connection is.
+                let span = place.map_or(&connection.span, |place| &place.span).clone();
+                let reason = place.map_or(reason.clone(), |place| format!("'{}': {reason}", place.key));
+                if told.insert((span.start, reason.clone())) {
+                    self.problems.add_with_help(span, reason, help);
+                }
+            }
         }
     }
 

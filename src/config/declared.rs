@@ -15,7 +15,7 @@ use super::variants::Variants;
 use super::{DEFAULT_RECEIVED_AT_ONCE, EmbeddedApi, Receive};
 use crate::actors::spec::SyncSpec;
 use crate::model::direction::Direction;
-use crate::model::document::{Located, Table, write_key};
+use crate::model::document::{Located, Problems, Table, write_key};
 use crate::model::hash::Digest;
 use crate::model::ids::{ObjectName, Scope, SyncName};
 use crate::model::schedule::Schedule;
@@ -24,7 +24,7 @@ use crate::reconcile::mapping::Mapping;
 use crate::reconcile::merge::Initial;
 use crate::reconcile::overrides::{Overridable, Overrides};
 use crate::reconcile::schema::{RecordSchema, Schemas};
-use crate::reconcile::spec::MappingSpec;
+use crate::reconcile::spec::{DeclaredReference, MappingSpec};
 
 const INITIALS: [(&str, Initial); 4] = [
     ("app", Initial::Side(Side::App)),
@@ -85,6 +85,8 @@ pub(super) struct Sync {
     pub overrides: Option<Overridable>,
     /// What it is for connections that do.
     pub variants: Arc<Variants>,
+    /// Its fields that name records of other syncs, and where they say so.
+    pub references: Vec<DeclaredReference>,
     /// `None` when anything is wrong with it.
     pub spec: Option<Arc<SyncSpec>>,
     /// Of what it says.
@@ -306,6 +308,7 @@ pub(super) fn sync(table: Table<'_>, outside: &Outside<'_>) -> Sync {
         rules.as_ref().zip(direction).and_then(|(rules, direction)| Mapping::compile(rules, problems, direction));
     let overrides = overridable(&table);
     let (schemas, texts) = schemas(&table, outside);
+    let references = rules.as_ref().map(|rules| rules.references()).unwrap_or_default();
     let initial = word(&table, "initial", &INITIALS);
     let tie = word(&table, "tie", &Side::BOTH.map(|side| (side.as_str(), side)));
     let schedule = schedule(&table);
@@ -330,7 +333,21 @@ pub(super) fn sync(table: Table<'_>, outside: &Outside<'_>) -> Sync {
     };
     table.finish();
     let variants = Arc::default();
-    Sync { span, name, connector, connections, objects, direction, is_filtered, rules, overrides, variants, spec, said }
+    Sync {
+        span,
+        name,
+        connector,
+        connections,
+        objects,
+        direction,
+        is_filtered,
+        rules,
+        overrides,
+        variants,
+        references,
+        spec,
+        said,
+    }
 }
 
 fn direction(table: &Table<'_>) -> Option<Direction> {

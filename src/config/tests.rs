@@ -1218,3 +1218,36 @@ fn a_schema_is_read_from_its_file() {
         assert!(lines.iter().any(|line| line.contains(told)), "{told}\n{lines:#?}");
     }
 }
+
+#[test]
+fn wrong_references_are_told_with_what_to_do() {
+    let text = |field: &str| format!("{GOOD}{field}\n");
+    for (field, said) in [
+        ("boss = { remote = 'b', references = 'contact' }", "'contact', which is no sync of this connection"),
+        ("boss = { remote = 'b', references = 'contact' }", "it has: contacts"),
+        ("boss = { remote = 'b', references = 7 }", "'references' must be the name of a sync or a table"),
+        ("boss = { remote = 'b', references = { snyc = 'contacts' } }", "did you mean 'sync'?"),
+        (
+            "boss = { remote = 'b', references = { sync = 'contacts', app = 'digits' } }",
+            "'app' must be one of text, number",
+        ),
+        ("boss = { remote = 'b', references = 'contacts', transform = 'trim' }", "'transform' means nothing"),
+        ("boss = { remote = 'b', references = 'contacts', type = 'text' }", "'type' means nothing"),
+        ("boss = { remote = ['b', 'c'], references = 'contacts' }", "no parts of one value"),
+        (
+            "boss = { remote = 'b', references = 'contacts', required = true }",
+            "a new record would be written without it",
+        ),
+    ] {
+        let lines = parse_text(&text(field)).map(|_| ()).unwrap_err();
+        assert!(lines.iter().any(|line| line.contains(said)), "{said}: {lines:#?}");
+    }
+    let matched =
+        with(&text("boss = { remote = 'b', references = 'contacts' }"), "match = ['email']", "match = ['boss']");
+    let lines = parse_text(&matched).map(|_| ()).unwrap_err();
+    assert!(lines.iter().any(|line| line.contains("not the same on the two sides")), "{lines:#?}");
+    let filtered = "filter = { boss = 'a' }\n[sync.fields]";
+    let filtered = with(&text("boss = { remote = 'b', references = 'contacts' }"), "[sync.fields]", filtered);
+    assert!(parse_text(&filtered).is_err());
+    assert!(parse_text(&text("boss = { remote = 'b', references = 'contacts' }")).is_ok());
+}

@@ -162,6 +162,15 @@ impl Marker {
         }
     }
 
+    /// What stands on the sides is not all that the bases say: neither a text nor a version may be
+    /// taken for accounted for.
+    pub fn vouch_for_neither_side(&mut self) {
+        for side in Side::BOTH {
+            self.sides[side].version = None;
+            self.sides[side].raw_hash = None;
+        }
+    }
+
     /// Replaces both bases, keeping the remote's only where it differs. Each side
     /// lists the same fields.
     pub fn set_bases(&mut self, bases: PerSide<Vec<(FieldNo, BaseValue)>>) {

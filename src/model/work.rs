@@ -77,6 +77,8 @@ pub enum PendingReason {
     /// It is new here, and records of the other side wait at which nobody has looked: one of
     /// them may be its partner.
     PartnerUnread,
+    /// It names a record that is not linked yet.
+    Unlinked,
 }
 
 impl PendingReason {
@@ -85,10 +87,16 @@ impl PendingReason {
     #[must_use]
     pub fn in_place_of(self, old: Option<PendingReason>) -> PendingReason {
         match old {
-            Some(PendingReason::Changed) if !self.is_alone() => PendingReason::Changed,
-            Some(old) if old.is_alone() && !self.is_alone() => PendingReason::Changed,
+            Some(PendingReason::Changed) if !self.is_open() => PendingReason::Changed,
+            Some(old) if old.is_open() && !self.is_open() => PendingReason::Changed,
             Some(_) | None => self,
         }
+    }
+
+    /// Whether something is open about the record's pair, so that both sides are to be looked at.
+    #[must_use]
+    pub fn is_open(self) -> bool {
+        self.is_alone() || self == PendingReason::Unlinked
     }
 
     /// Whether the record waits because it has no partner.

@@ -11,6 +11,7 @@ use crate::model::side::{PerSide, Side};
 use crate::model::value::Value;
 use crate::model::work::{PendingReason, QuarantineKind};
 use crate::reconcile::mapping::{Fields, RecordFault};
+use crate::reconcile::reference::{LinkKey, Links};
 
 /// One record under decision. It goes back and forth: the planner asks for what it
 /// lacks, the unit of work that holds it fetches that, until there is a plan.
@@ -26,6 +27,8 @@ pub struct Case {
     pub marker: Option<Marker>,
     /// What has been read of each side.
     pub seen: PerSide<Option<Observation>>,
+    /// What is known of the records that its references name.
+    pub links: Links,
     /// What the index says about records with the same match key.
     pub partner: Partner,
     /// Whether records without a partner may be created by now.
@@ -70,6 +73,7 @@ impl Case {
             pair: None,
             marker: None,
             seen,
+            links: Links::default(),
             partner: Partner::NotAsked,
             stage,
             orphan_of: None,
@@ -188,6 +192,8 @@ pub enum Step {
     Read(Side, RecordId),
     /// Look up who else has this match key, and ask again.
     Partner(Digest),
+    /// Look up what these records are linked with, and ask again.
+    Links(Vec<LinkKey>),
     /// Search the other side for these values, and ask again.
     Find(Side, Vec<(Path, Value)>),
     /// It is decided.
@@ -205,6 +211,8 @@ pub enum Due {
     WithOpenCreate,
     /// When the run in progress, or the next one, is over.
     AfterRun,
+    /// When one of the records that it names is linked.
+    WhenLinked,
 }
 
 /// A record to be looked at again.

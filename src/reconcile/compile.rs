@@ -11,7 +11,7 @@ use super::filter::{Condition, Test};
 use super::lens::{Lens, Shape, Step, Transform, Values};
 use super::mapping::{Field, Mapping};
 use super::rules::{Kind, Rules};
-use super::spec::{ConditionSpec, ConflictPolicy, FieldSpec, MappingSpec, Owner, TestSpec};
+use super::spec::{ConditionSpec, ConflictPolicy, FieldSpec, MappingSpec, Owner, Stands, TestSpec};
 use super::{decimal, shown, shown_value};
 use crate::model::direction::Direction;
 use crate::model::document::{Located, Problems, nearest};
@@ -97,6 +97,7 @@ impl Compiler<'_> {
         let rules = self.rules(spec);
         let lists = PerSide::from_fn(|side| places.as_ref().and_then(|places| places[side].1.list_length()));
         let lens = self.lens(spec, rules.as_ref(), lists);
+        self.reference(spec);
         if let (Some(lens), Some(rules)) = (&lens, &rules) {
             self.check_values(spec, lens, rules);
         }
@@ -115,10 +116,53 @@ impl Compiler<'_> {
             conflict,
             required: spec.required.as_ref().is_some_and(|required| required.value),
             default: spec.default.as_ref().map(|default| default.value.clone()),
+            reference: spec.reference.as_ref().map(|reference| reference.value.clone()),
             constant,
             lens: lens?,
             rules: rules?,
         })
+    }
+
+    /// What a reference says about its values leaves no room for other rules.
+    fn reference(&self, spec: &FieldSpec) {
+        if spec.reference.is_none() {
+            return;
+        }
+        for side in Side::BOTH {
+            if let Some(Located { value: Stands::Several(_), span }) = &spec.places[side] {
+                let message = format!("'{}' holds ids, which are no parts of one value", spec.name.value);
+                self.problems.add_with_help(span.clone(), message, "make each path a field of its own");
+            }
+        }
+        let excess = [
+            ("constant", spec.constant.as_ref().map(|constant| &constant.span)),
+            ("default", spec.default.as_ref().map(|default| &default.span)),
+            ("transform", spec.transforms.first().map(|transform| &transform.span)),
+            ("values", spec.values.as_ref().map(|values| &values.span)),
+            ("boolean", spec.boolean.as_ref().map(|boolean| &boolean.span)),
+            ("date", spec.date.as_ref().map(|date| &date.span)),
+            ("to_remote", spec.expressions.remote.as_ref().map(|text| &text.span)),
+            ("to_app", spec.expressions.app.as_ref().map(|text| &text.span)),
+            ("type", spec.kind.as_ref().map(|kind| &kind.span)),
+            ("min_length", spec.min_length.as_ref().map(|length| &length.span)),
+            ("max_length", spec.max_length.as_ref().map(|length| &length.span)),
+            ("min", spec.min.as_ref().map(|min| &min.span)),
+            ("max", spec.max.as_ref().map(|max| &max.span)),
+            ("pattern", spec.pattern.as_ref().map(|pattern| &pattern.span)),
+            ("one_of", spec.one_of.as_ref().map(|list| &list.span)),
+            ("split", spec.split.as_ref().map(|split| &split.span)),
+            ("join", spec.join.as_ref().map(|join| &join.span)),
+            ("rest", spec.rest.as_ref().map(|rest| &rest.span)),
+        ];
+        for (key, span) in excess {
+            if let Some(span) = span {
+                let message = format!(
+                    "'{}' holds ids, which are not the same on the two sides: '{key}' means nothing",
+                    spec.name.value
+                );
+                self.problems.add_with_help(span.clone(), message, format!("take '{key}' away"));
+            }
+        }
     }
 
     /// The declared owner, or the one that follows from the direction.
@@ -467,6 +511,10 @@ impl Compiler<'_> {
                 self.problems.add_with_help(name.span.clone(), message, "match on a field that differs");
             }
             self.check_match(name, &self.spec.fields[position]);
+            if self.spec.fields[position].reference.is_some() {
+                let message = format!("'{}' holds ids, which are not the same on the two sides", name.value);
+                self.problems.add_with_help(name.span.clone(), message, "match on a field that both sides hold");
+            }
             if positions.contains(&position) {
                 self.problems.add(name.span.clone(), format!("'{}' stands twice in 'match'", name.value));
             }
@@ -499,6 +547,12 @@ impl Compiler<'_> {
         if field.constant.is_some() {
             let message = format!("'{}' is a constant, which no record can leave", field.name);
             self.problems.add_with_help(spec.field.span.clone(), message, "filter on a field that differs");
+        }
+        if field.reference.is_some() && spec.tests.iter().any(|test| !matches!(test, TestSpec::Present(_))) {
+            let message = format!("'{}' holds ids, which are not the same on the two sides", field.name);
+            let help = "ask for 'present', or filter on another field";
+            self.problems.add_with_help(spec.field.span.clone(), message, help);
+            return Vec::new();
         }
         spec.tests.iter().map(|test| Condition { field: position, test: self.test(test, field) }).collect()
     }

@@ -5,16 +5,17 @@ use crate::model::marker::{BaseValue, LinkState, Marker, Previous};
 use crate::model::record::{Body, Entry, Record};
 use crate::model::side::{PerSide, Side};
 use crate::model::value::Value;
-use crate::model::work::QuarantineKind;
+use crate::model::work::{PendingReason, QuarantineKind};
 use crate::model::write::UpdateStyle;
 use crate::planted::{self, Bug};
-use crate::reconcile::case::{Case, Step};
+use crate::reconcile::case::{Case, Due, Hold, Step};
 use crate::reconcile::mapping::{Field, FieldFault, FieldRead, Fields};
 use crate::reconcile::merge::{Cause, Held, Initial, Rule, Verdict, Winner, merge};
 use crate::reconcile::place::Put;
 use crate::reconcile::plan::{
-    Creation, Effect, Fault, SideUpdate, Updates, account, fields_of, held_back, quick, tally,
+    Creation, Effect, Fault, SideUpdate, Updates, account, fields_of, held_back, keep_visible, quick, tally,
 };
+use crate::reconcile::reference::{self, Awaited, IdSpelling, LinkKey, Links, NotCarried, Referred};
 use crate::reconcile::spec::{ConflictPolicy, Owner};
 use crate::reconcile::sync::BoundSync;
 
@@ -52,22 +53,29 @@ pub(super) struct Merged {
     pub put_back: u64,
     /// Somebody's edit on a side that does not decide is left as it is.
     pub left_edits: bool,
+    /// Records that fields name and that are not linked yet: what these fields say is left as it is.
+    pub unlinked: Vec<LinkKey>,
 }
 
 /// What came of composing.
 pub(super) enum Composed {
     Merged(Merged),
     Read(Side),
+    Links(Vec<LinkKey>),
     Fault(Fault),
 }
 
 /// Merges all fields of a pair. `marker` supplies the bases.
 pub(super) fn compose(sync: &BoundSync, case: &Case, marker: &Marker, no_base: NoBase) -> Composed {
     let fields = PerSide::from_fn(|side| case.seen[side].as_ref().and_then(fields_of));
+    if let Some(keys) = links_to_look_up(sync, case, marker, fields) {
+        return Composed::Links(keys);
+    }
     let mut merged = Merged::default();
     let first = planted::is(Bug::ConflictByArrival).then(|| Side::Remote.cmp(&case.origin));
     for index in 0..sync.mapping.fields.len() {
-        let field = FieldCase { sync, marker, fields, index, no_base, newer: first.or(case.newer()) };
+        let field =
+            FieldCase { sync, marker, links: &case.links, fields, index, no_base, newer: first.or(case.newer()) };
         match field.merge_into(&mut merged) {
             Ok(()) => {}
             Err(Stop::Read(side)) => return Composed::Read(side),
@@ -75,6 +83,30 @@ pub(super) fn compose(sync: &BoundSync, case: &Case, marker: &Marker, no_base: N
         }
     }
     Composed::Merged(merged)
+}
+
+/// The records that a pair's references name and that nobody has looked up; `None` where there
+/// are none.
+fn links_to_look_up(
+    sync: &BoundSync,
+    case: &Case,
+    marker: &Marker,
+    fields: PerSide<Option<&Fields>>,
+) -> Option<Vec<LinkKey>> {
+    let mut keys = Vec::new();
+    for referred in &sync.references {
+        for side in Side::BOTH {
+            match fields[side].map(|fields| fields.value(referred.field)) {
+                Some(Ok(Some(value))) => case.links.unknown(*referred, side, value, &mut keys),
+                Some(Ok(None) | Err(_)) => {}
+                None => {
+                    let base = marker.base(side, sync.mapping.fields[referred.field].no);
+                    base.into_iter().for_each(|base| case.links.unknown_in_base(*referred, side, base, &mut keys));
+                }
+            }
+        }
+    }
+    (!keys.is_empty()).then_some(keys)
 }
 
 enum Stop {
@@ -85,6 +117,7 @@ enum Stop {
 struct FieldCase<'a> {
     sync: &'a BoundSync,
     marker: &'a Marker,
+    links: &'a Links,
     fields: PerSide<Option<&'a Fields>>,
     index: usize,
     no_base: NoBase,
@@ -114,7 +147,7 @@ impl<'a> FieldCase<'a> {
             NoBase::Decide(_) => None,
         });
         let same = match (known.app, known.remote) {
-            (Known::Value(app), Known::Value(remote)) => self.sync.mapping.same(self.index, app, remote),
+            (Known::Value(app), Known::Value(remote)) => self.same(app, remote),
             (Known::Digest, _) | (_, Known::Digest) | (Known::Broken, _) | (_, Known::Broken) => false,
         };
         let held = PerSide::from_fn(|side| self.held(side, known[side]));
@@ -134,12 +167,19 @@ impl<'a> FieldCase<'a> {
                 }
                 Ok(())
             }
-            Verdict::Copy { winner, cause } => self.copy(merged, known, winner, cause),
+            Verdict::Copy { winner, cause } => self.copy(merged, known, bases, winner, cause),
             Verdict::Undecided => Err(Stop::Fault(Fault {
                 kind: QuarantineKind::Undecided,
                 reason: format!("both sides hold different values of '{}' and the policy is to ask", field.name),
                 path: Some(field.paths.app.to_string()),
             })),
+        }
+    }
+
+    fn same(&self, app: Option<&Value>, remote: Option<&Value>) -> bool {
+        match self.sync.referred(self.index) {
+            Some(referred) => self.links.same(referred, app, remote),
+            None => self.sync.mapping.same(self.index, app, remote),
         }
     }
 
@@ -194,7 +234,14 @@ impl<'a> FieldCase<'a> {
         }
     }
 
-    fn copy(&self, merged: &mut Merged, known: PerSide<Known<'a>>, winner: Side, cause: Cause) -> Result<(), Stop> {
+    fn copy(
+        &self,
+        merged: &mut Merged,
+        known: PerSide<Known<'a>>,
+        bases: PerSide<Option<&BaseValue>>,
+        winner: Side,
+        cause: Cause,
+    ) -> Result<(), Stop> {
         let field = self.field();
         let loser = winner.other();
         self.must_be_read(winner)?;
@@ -215,9 +262,17 @@ impl<'a> FieldCase<'a> {
             return Ok(());
         }
         mapping.check(self.index, written).map_err(|fault| Stop::Fault(invalid(winner, &fault)))?;
-        let value =
-            mapping.to_side(loser, self.index, written).map_err(|fault| Stop::Fault(invalid(winner, &fault)))?;
+        let referred = self.sync.referred(self.index);
+        let value = match referred.map(|referred| carried(self.sync, self.links, referred, winner, written)) {
+            None => {
+                mapping.to_side(loser, self.index, written).map_err(|fault| Stop::Fault(invalid(winner, &fault)))?
+            }
+            Some(Ok(value)) => value,
+            Some(Err(NotCarried::Misspelled(reason))) => return Err(Stop::Fault(misspelled(field, winner, reason))),
+            Some(Err(NotCarried::Unlinked { keys, .. })) => return self.leave(merged, known, bases, winner, keys),
+        };
         let present = match known[loser] {
+            Known::Value(present) if referred.is_some() => Some(present.cloned()),
             Known::Value(present) => mapping.to_side(loser, self.index, present).ok(),
             Known::Digest | Known::Broken => None,
         };
@@ -227,16 +282,42 @@ impl<'a> FieldCase<'a> {
             merged.bases[loser].push((field.no, self.present_base(loser, known[loser])?));
             return Ok(());
         }
-        merged.bases[loser].push((field.no, BaseValue::of(written)));
+        let base = BaseValue::of(if referred.is_some() { value.as_ref() } else { written });
+        merged.bases[loser].push((field.no, base));
         merged.changes[loser].push((self.index, value));
         if self.sync.shows_values(loser) {
-            merged.values[loser].push((self.index, written.cloned()));
+            // A reference has no form of your app's: it is shown as it is written.
+            let shown = if referred.is_some() { merged.changes[loser].last().and_then(|(_, value)| value.clone()) } else { written.cloned() };
+            merged.values[loser].push((self.index, shown));
         }
         if let Some(lost) = lost {
             merged.lost.push(Lost { field: field.name.clone(), winner, lost: lost.cloned(), kept: kept.cloned() });
         }
         merged.conflicts += u64::from(cause == Cause::Conflict);
         merged.put_back += u64::from(cause == Cause::PutBack);
+        Ok(())
+    }
+
+    /// Leaves a reference as it stands until what it names is linked: the winner's value counts as
+    /// an edit that has not been carried over.
+    fn leave(
+        &self,
+        merged: &mut Merged,
+        known: PerSide<Known<'a>>,
+        bases: PerSide<Option<&BaseValue>>,
+        winner: Side,
+        keys: Vec<LinkKey>,
+    ) -> Result<(), Stop> {
+        let no = self.field().no;
+        for side in Side::BOTH {
+            let base = match bases[side] {
+                Some(base) => base.clone(),
+                None if side == winner => BaseValue::Absent,
+                None => self.present_base(side, known[side])?,
+            };
+            merged.bases[side].push((no, base));
+        }
+        merged.unlinked.extend(keys);
         Ok(())
     }
 
@@ -287,6 +368,23 @@ fn with_default<'a>(field: &'a Field, value: Option<&'a Value>) -> Option<&'a Va
     }
 }
 
+/// A reference as the other side names the same records; what is absent stays absent.
+fn carried(
+    sync: &BoundSync,
+    links: &Links,
+    referred: Referred,
+    from: Side,
+    value: Option<&Value>,
+) -> Result<Option<Value>, NotCarried> {
+    let declared = sync.mapping.fields[referred.field].reference.as_ref();
+    let spelling = declared.map_or(IdSpelling::Text, |reference| reference.spelling[from.other()]);
+    value.map(|value| links.carried(referred, from, spelling, value)).transpose()
+}
+
+fn misspelled(field: &Field, side: Side, reason: String) -> Fault {
+    invalid(side, &FieldFault { field: field.name.clone(), path: field.paths[side].to_string(), reason })
+}
+
 fn invalid(side: Side, fault: &FieldFault) -> Fault {
     Fault {
         kind: QuarantineKind::Invalid,
@@ -310,6 +408,9 @@ pub(super) fn into_step(sync: &BoundSync, case: &Case, marker: Marker, merged: M
         for side in Side::BOTH {
             marker.sides[side].version = None;
         }
+    }
+    if !merged.unlinked.is_empty() {
+        marker.vouch_for_neither_side();
     }
     let (mut puts, mut values) = (merged.changes, merged.values);
     let unknown = |side: Side| {
@@ -350,6 +451,9 @@ pub(super) fn into_step(sync: &BoundSync, case: &Case, marker: Marker, merged: M
     });
     if let Step::Plan(plan) = &mut step {
         plan.lost = merged.lost;
+        if !merged.unlinked.is_empty() {
+            plan.awaited = Some(Awaited::new(case.origin, case.id.clone(), merged.unlinked));
+        }
     }
     step
 }
@@ -437,10 +541,15 @@ pub(super) fn create(sync: &BoundSync, case: &Case, mut marker: Marker, target: 
             None => quick(case, Effect::Forget),
         };
     };
+    let of_source = PerSide::from_fn(|side| (side == source).then_some(fields));
+    if let Some(keys) = links_to_look_up(sync, case, &marker, of_source) {
+        return Step::Links(keys);
+    }
     let mut puts: Vec<Put> = Vec::with_capacity(sync.mapping.fields.len());
     let mut values: Vec<Put> = Vec::new();
     let mut bases: PerSide<Vec<(FieldNo, BaseValue)>> = PerSide::default();
     let mut disputed = false;
+    let (mut unlinked, mut waits) = (Vec::new(), false);
     for (index, field) in sync.mapping.fields.iter().enumerate() {
         let value = match fields.get(index) {
             FieldRead::Value(value) => value.as_ref(),
@@ -470,7 +579,8 @@ pub(super) fn create(sync: &BoundSync, case: &Case, mut marker: Marker, target: 
                 let base = old.base(source, field.no).cloned().unwrap_or_else(|| BaseValue::of(value));
                 disputed |= broken || !base.same(value);
                 bases[source].push((field.no, base));
-                last_known(old, target, field.no, value)
+                // What it names on the source says nothing about ids of the target.
+                last_known(old, target, field.no, value.filter(|_| field.reference.is_none()))
             }
             Birth::New | Birth::Restored(_) => {
                 bases[source].push((field.no, BaseValue::of(value)));
@@ -478,18 +588,51 @@ pub(super) fn create(sync: &BoundSync, case: &Case, mut marker: Marker, target: 
             }
         };
         let written = with_default(field, value);
-        let put = sync.mapping.check(index, written).and_then(|()| sync.mapping.to_side(target, index, written));
-        match put {
-            Ok(Some(value)) => {
-                puts.push((index, Some(value)));
-                if sync.shows_values(target) {
-                    values.push((index, written.cloned()));
+        let checked = sync.mapping.check(index, written).map_err(|fault| invalid(source, &fault));
+        let put = checked.and_then(|()| match sync.referred(index) {
+            None => match sync.mapping.to_side(target, index, written) {
+                Ok(value) => Ok(Some((value, BaseValue::of(written)))),
+                Err(fault) => Err(invalid(source, &fault)),
+            },
+            // As the target last held it.
+            Some(_) if owned_there => Ok(Some((written.cloned(), BaseValue::of(written)))),
+            Some(referred) => match carried_to_new(sync, case, referred, source, written) {
+                Ok(value) => Ok(Some((value.clone(), BaseValue::of(value.as_ref())))),
+                Err(NotCarried::Misspelled(reason)) => Err(misspelled(field, source, reason)),
+                Err(NotCarried::Unlinked { keys, all_deleted }) => {
+                    waits |= !referred.leave_out && (!all_deleted || field.required);
+                    unlinked.extend(keys);
+                    Ok(None)
                 }
+            },
+        });
+        let (value, base) = match put {
+            Ok(Some(put)) => put,
+            Ok(None) => {
+                // It counts as an edit, which is carried over once what it names is linked.
+                bases[source].retain(|(no, _)| *no != field.no);
+                bases[source].push((field.no, BaseValue::Absent));
+                (None, BaseValue::Absent)
             }
-            Ok(None) => {}
-            Err(fault) => return held_back(sync, case, invalid(source, &fault)),
+            Err(fault) => return held_back(sync, case, fault),
+        };
+        if let Some(value) = value {
+            if sync.shows_values(target) {
+                // A reference has no form of your app's: it is shown as it is written.
+                let shown = if sync.referred(index).is_some() { Some(value.clone()) } else { written.cloned() };
+                values.push((index, shown));
+            }
+            puts.push((index, Some(value)));
         }
-        bases[target].push((field.no, BaseValue::of(written)));
+        bases[target].push((field.no, base));
+    }
+    let awaited = (!unlinked.is_empty()).then(|| {
+        let id = marker.sides[source].id.as_ref().or_else(|| case.id_on(source)).unwrap_or(&case.id);
+        Awaited::new(source, id.clone(), unlinked)
+    });
+    if waits {
+        let hold = Hold { reason: PendingReason::Unlinked, due: Due::WhenLinked };
+        return awaiting(quick(case, Effect::Hold(hold, keep_visible(sync, case))), awaited);
     }
     let record = match sync.mapping.new_record(target, puts) {
         Ok(record) => record,
@@ -499,7 +642,33 @@ pub(super) fn create(sync: &BoundSync, case: &Case, mut marker: Marker, target: 
     marker.mapping_hash = sync.mapping.hash;
     marker.sides[source].base.clone_from(&bases[source]);
     let match_key = sync.mapping.match_key(fields);
-    quick(case, Effect::Create(Box::new(Creation { target, record, values, marker, bases, match_key, disputed })))
+    let creation = Creation { target, record, values, marker, bases, match_key, disputed };
+    awaiting(quick(case, Effect::Create(Box::new(creation))), awaited)
+}
+
+/// A reference of a record that is made. One that names itself has no id there yet, whatever was
+/// known of one that was deleted.
+fn carried_to_new(
+    sync: &BoundSync,
+    case: &Case,
+    referred: Referred,
+    source: Side,
+    value: Option<&Value>,
+) -> Result<Option<Value>, NotCarried> {
+    let own = case.id_on(source).filter(|_| referred.no == sync.no);
+    if let Some(id) = own.filter(|id| value.is_some_and(|value| reference::names(value, id))) {
+        let keys = vec![LinkKey { sync: sync.no, side: source, id: id.clone() }];
+        return Err(NotCarried::Unlinked { keys, all_deleted: false });
+    }
+    carried(sync, &case.links, referred, source, value)
+}
+
+/// A plan whose record names others that are not linked yet.
+fn awaiting(mut step: Step, awaited: Option<Awaited>) -> Step {
+    if let Step::Plan(plan) = &mut step {
+        plan.awaited = awaited;
+    }
+    step
 }
 
 /// The value that a side last held of a field. One too long to be kept is taken from the

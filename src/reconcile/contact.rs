@@ -82,7 +82,7 @@ pub(super) fn orphan(sync: &BoundSync, case: &mut Case, target: Side) -> Step {
     match others.iter().filter(free).count() {
         0 if !searched => match prove(sync, case, source) {
             find @ Step::Find(..) => find,
-            Step::Plan(_) | Step::Read(..) | Step::Partner(_) => match case.stage {
+            Step::Plan(_) | Step::Read(..) | Step::Partner(_) | Step::Links(_) => match case.stage {
                 // It has waited for a run, which has read the other side since the deletion.
                 Stage::Create if case.waited && case.unread_for_ms.is_none() => recreate(sync, case, target),
                 // The run reads this side again, once it has read the other.
@@ -226,8 +226,8 @@ fn pair(sync: &BoundSync, case: &mut Case, side: Side) -> Step {
     };
     let Some(candidate) = others.into_iter().next() else { return quick(case, Effect::Keep(None)) };
     let step = pair_with(sync, case, side, &candidate);
-    if matches!(step, Step::Read(..)) {
-        // Brought back with the read: the same candidate again.
+    if matches!(step, Step::Read(..) | Step::Links(_)) {
+        // Brought back with what was asked for: the same candidate again.
         case.partner = Partner::Known { others: vec![candidate], siblings, searched };
     } else if let Some(observation) = candidate.observation {
         case.seen[target].get_or_insert(observation);
@@ -324,6 +324,7 @@ fn finish_link(
             Some(id) => return Step::Read(side, id),
             None => quick(case, Effect::Keep(None)),
         },
+        Composed::Links(keys) => return Step::Links(keys),
         Composed::Fault(fault) => held_back(sync, case, fault),
         Composed::Merged(merged) => compose::into_step(sync, case, joined, merged, old.as_ref()),
     };
@@ -335,7 +336,7 @@ fn finish_link(
             plan.half = if case.marker.is_none() { keep_visible(sync, case) } else { None };
         }
         Step::Plan(_) => {}
-        Step::Read(..) | Step::Partner(_) | Step::Find(..) => return step,
+        Step::Read(..) | Step::Partner(_) | Step::Links(_) | Step::Find(..) => return step,
     }
     if !matches!(&step, Step::Plan(plan) if matches!(plan.effect, Effect::Quarantine(..))) {
         tally(&mut step, |totals| totals.matched += 1);

@@ -9,6 +9,7 @@ use super::extract::{Found, Trie};
 use super::filter::Condition;
 use super::lens::Lens;
 use super::place::Place;
+use super::reference::{self, Reference};
 use super::rules::Rules;
 use super::shown_value;
 use super::spec::{ConflictPolicy, MappingSpec, Owner};
@@ -44,6 +45,8 @@ pub struct Field {
     /// Written to a side that lacks it when the other side has nothing either; in the
     /// app's form. Never read: a default is not a change.
     pub default: Option<Value>,
+    /// It names records of another sync. Then it is in each side's own form everywhere.
+    pub reference: Option<Reference>,
     /// A fixed value, and the side it is taken to come from.
     pub(super) constant: Option<(Side, Value)>,
     pub(super) lens: Lens,
@@ -144,6 +147,11 @@ impl Mapping {
             Owner::Shared => false,
         };
         self.direction.writes(side) && !owned_there
+    }
+
+    /// The fields that name records of other syncs, by index.
+    pub fn references(&self) -> impl Iterator<Item = (usize, &Reference)> {
+        self.fields.iter().enumerate().filter_map(|(index, field)| Some((index, field.reference.as_ref()?)))
     }
 
     /// The value to write to a side when both sides have nothing: the field's default, if
@@ -284,7 +292,7 @@ impl Field {
         }
         let lens = match &self.constant {
             Some((from, value)) => format!("constant:{from}:{value}"),
-            None => self.lens.identity(),
+            None => self.reference.as_ref().map_or_else(|| self.lens.identity(), Reference::identity),
         };
         let [app, remote] = Side::BOTH.map(|side| self.places[side].identity(&self.paths[side]));
         format!("{} app={app} remote={remote} {lens}", Value::string(&*self.name))
@@ -312,6 +320,12 @@ impl Field {
                 values.and_then(|values| parts.read(values))
             }
         };
+        if self.reference.is_some() {
+            return match value.and_then(|value| value.as_ref().map_or(Ok(()), reference::check).map(|()| value)) {
+                Ok(value) => FieldRead::Value(value),
+                Err(reason) => FieldRead::Fault(self.fault(side, reason)),
+            };
+        }
         let value = value.and_then(|value| match (side, value) {
             (_, None) => Ok(None),
             (Side::App, value) => Ok(value),

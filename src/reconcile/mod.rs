@@ -31,6 +31,7 @@ pub mod overrides;
 mod pieces;
 mod place;
 pub mod plan;
+pub mod reference;
 mod rules;
 pub mod run;
 pub mod schema;

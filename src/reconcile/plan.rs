@@ -18,6 +18,7 @@ use crate::reconcile::contact;
 use crate::reconcile::decide::{Decision, Link, Seen, decide, live};
 use crate::reconcile::mapping::{FieldRead, Fields};
 use crate::reconcile::now::Now;
+use crate::reconcile::reference::Awaited;
 use crate::reconcile::sync::BoundSync;
 
 /// What to do with one record.
@@ -50,6 +51,8 @@ pub struct Plan {
     /// that may not be what the index says of them, and the partner of one that is not
     /// held back any more.
     pub nudged: Vec<(Side, RecordId)>,
+    /// A record of it names others that are not linked yet; it is looked at again when they are.
+    pub awaited: Option<Awaited>,
     /// It was read before in the same run, so it is not counted again.
     pub again: bool,
     /// It was held back before.
@@ -84,6 +87,7 @@ impl Plan {
             tally: Totals { read: 1, ..Totals::default() },
             attempts: case.attempts,
             half: None,
+            awaited: None,
             nudged: if goes_on { maybe_released(case).into_iter().collect() } else { Vec::new() },
             again: case.stage == Stage::Again,
         }
@@ -557,6 +561,7 @@ fn merge_linked(sync: &BoundSync, case: &mut Case, seen: PerSide<Seen>) -> Step 
     }
     match compose::compose(sync, case, &marker, compose::NoBase::Leave) {
         Composed::Read(side) => read_first(case, side),
+        Composed::Links(keys) => Step::Links(keys),
         Composed::Fault(fault) => held_back(sync, case, fault),
         Composed::Merged(merged) => compose::into_step(sync, case, marker.clone(), merged, Some(&marker)),
     }

@@ -9,6 +9,7 @@ use super::dates::Form;
 use super::lens::Transform;
 use super::pieces::Rest;
 use super::place::{MAX_PARTS, Place};
+use super::reference::{IdSpelling, Reference, UntilLinked};
 use super::rules::Kind;
 use crate::model::document::{Item, Located, Problems, Table, nearest};
 use crate::model::path::Path;
@@ -60,6 +61,17 @@ pub struct MappingSpec {
     pub(super) sound: bool,
 }
 
+/// A field that names records of another sync, and where it says of which.
+#[derive(Debug, Clone)]
+pub struct DeclaredReference {
+    /// The field.
+    pub field: String,
+    /// The key that holds the name of the sync.
+    pub key: &'static str,
+    /// Its place.
+    pub span: Range<usize>,
+}
+
 /// App values and the remote values that stand for them.
 pub(super) type EnumValues = Vec<(Located<String>, Located<Value>)>;
 
@@ -84,6 +96,9 @@ pub(super) struct FieldSpec {
     pub(super) boolean: Option<Located<(Value, Value)>>,
     pub(super) date: Option<Located<DateSpec>>,
     pub(super) expressions: PerSide<Option<Located<String>>>,
+    /// With the place of the sync's name.
+    pub(super) reference: Option<Located<Reference>>,
+    pub(super) reference_is_table: bool,
     pub(super) kind: Option<Located<Kind>>,
     pub(super) min_length: Option<Located<usize>>,
     pub(super) max_length: Option<Located<usize>>,
@@ -125,6 +140,10 @@ pub(super) enum TestSpec {
 }
 
 const OWNERS: [(&str, Owner); 3] = [("app", Owner::App), ("remote", Owner::Remote), ("shared", Owner::Shared)];
+
+const SPELLINGS: [(&str, IdSpelling); 2] = [("text", IdSpelling::Text), ("number", IdSpelling::Number)];
+
+const UNTIL_LINKED: [(&str, UntilLinked); 2] = [("wait", UntilLinked::Wait), ("leave_out", UntilLinked::LeaveOut)];
 
 const CONFLICTS: [(&str, ConflictPolicy); 3] = [
     ("app_wins", ConflictPolicy::AppWins),
@@ -168,6 +187,17 @@ impl MappingSpec {
         }
         let (span, sound) = (table.span(), problems.len() == before);
         Some(MappingSpec { span, match_fields, filter, fields, unreadable, sound })
+    }
+
+    /// The fields that name records of another sync, and where they say so.
+    #[must_use]
+    pub fn references(&self) -> Vec<DeclaredReference> {
+        let declared = self.fields.iter().filter_map(|field| {
+            let reference = field.reference.as_ref()?;
+            let key = if field.reference_is_table { "sync" } else { "references" };
+            Some(DeclaredReference { field: field.name.value.clone(), key, span: reference.span.clone() })
+        });
+        declared.collect()
     }
 
     /// How many fields are declared, readable or not.
@@ -239,6 +269,8 @@ impl FieldSpec {
             boolean: boolean(table),
             date: date(table),
             expressions: PerSide { app: table.text("to_app"), remote: table.text("to_remote") },
+            reference: reference(table),
+            reference_is_table: table.item("references").is_some_and(|item| item.text().is_err()),
             kind: word(table, "type", &Kind::ALL.map(|kind| (kind.as_str(), kind))),
             min_length: count(table, "min_length"),
             max_length: count(table, "max_length"),
@@ -267,6 +299,8 @@ impl FieldSpec {
             boolean: None,
             date: None,
             expressions: PerSide::default(),
+            reference: None,
+            reference_is_table: false,
             kind: None,
             min_length: None,
             max_length: None,
@@ -276,6 +310,29 @@ impl FieldSpec {
             one_of: None,
         }
     }
+}
+
+/// The sync whose records a field names: its name, or a table with more about it.
+fn reference(table: &Table<'_>) -> Option<Located<Reference>> {
+    let item = table.item("references")?;
+    let span = item.span();
+    if let Ok(name) = item.text() {
+        let reference =
+            Reference { sync: name.value.into(), spelling: PerSide::default(), until_linked: UntilLinked::default() };
+        return Some(Located { value: reference, span });
+    }
+    let Ok(about) = item.table("references") else {
+        let message = format!("'references' must be the name of a sync or a table, not {}", item.kind());
+        table.problems().add_with_help(span, message, "write references = \"companies\"");
+        return None;
+    };
+    let spelled = |key| word(&about, key, &SPELLINGS).map(|word| word.value).unwrap_or_default();
+    let sync = about.required_text("sync");
+    let spelling = PerSide { app: spelled("app"), remote: spelled("remote") };
+    let until_linked = word(&about, "until_linked", &UNTIL_LINKED).map(|word| word.value).unwrap_or_default();
+    about.finish();
+    let Located { value: sync, span } = sync?;
+    Some(Located { value: Reference { sync: sync.into(), spelling, until_linked }, span })
 }
 
 /// One or several paths.

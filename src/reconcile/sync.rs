@@ -10,6 +10,7 @@ use crate::reconcile::before_write::Hook;
 use crate::reconcile::mapping::Mapping;
 use crate::reconcile::merge::Initial;
 use crate::reconcile::schema::Schemas;
+use crate::reconcile::reference::Referred;
 
 /// One object pair with everything that decides about it.
 #[derive(Debug, Clone)]
@@ -29,6 +30,8 @@ pub struct BoundSync {
     pub initial: Option<Initial>,
     /// Who wins where nothing else decides.
     pub tie: Side,
+    /// Its fields that name records of other syncs; mostly none.
+    pub references: Vec<Referred>,
     /// What each side can do.
     pub capabilities: PerSide<Capabilities>,
     /// The host program's last word on its writes.
@@ -48,6 +51,12 @@ impl BoundSync {
     #[must_use]
     pub fn shows_values(&self, side: Side) -> bool {
         self.before_write.is_some() || self.schemas.has(side)
+    }
+
+    /// Where a field leads that names records of another sync.
+    #[must_use]
+    pub fn referred(&self, field: usize) -> Option<Referred> {
+        self.references.iter().find(|referred| referred.field == field).copied()
     }
 
     /// Which side a run reads first. The side read first has its new records read

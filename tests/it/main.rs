@@ -19,6 +19,7 @@ mod notices;
 mod planner;
 #[cfg(feature = "planted")]
 mod planted;
+mod references;
 #[cfg(feature = "tls-ring")]
 mod sandbox_webhooks;
 mod schedules;

@@ -28,8 +28,9 @@ use super::settled::backoff_ms;
 use super::{Fetched, MAX_ATTEMPTS, MAX_CANDIDATES, Planned, Report, Stop, entry_id};
 
 /// How often a case may ask for something before it is put off: a read of each side,
-/// the index, a search, the partner, and some slack for a record that changes meanwhile.
-const MAX_ROUNDS: usize = 8;
+/// the index, a search, the partner, the links of what it names, and some slack for a record
+/// that changes meanwhile.
+const MAX_ROUNDS: usize = 10;
 
 impl Fetched {
     /// Records read by a run or by id. `rows` are the pending rows they came from;
@@ -88,11 +89,12 @@ impl Fetched {
         if let Some(row) = self.rows.get(&(side, case.id.clone())) {
             case.attempts = row.pending.attempts;
             case.waited = true;
-            case.both = row.pending.reason == PendingReason::Changed || row.pending.reason.is_alone();
+            case.both = row.pending.reason == PendingReason::Changed || row.pending.reason.is_open();
             case.force = match row.pending.reason {
                 PendingReason::Changed
                 | PendingReason::Retry
                 | PendingReason::OpenCreate
+                | PendingReason::Unlinked
                 | PendingReason::Requested => true,
                 PendingReason::StaleRead | PendingReason::AwaitPartner | PendingReason::PartnerUnread => false,
             };
@@ -313,6 +315,13 @@ impl Fetched {
                     }
                     Step::Partner(key) => {
                         self.look_up(&snapshot, &mut case, key)?;
+                        open.push(case);
+                    }
+                    Step::Links(keys) => {
+                        for key in keys {
+                            let linked = self.core.linked(&snapshot, &key)?;
+                            case.links.note(key, linked);
+                        }
                         open.push(case);
                     }
                     Step::Find(side, wanted) => searches.push((case, side, wanted)),

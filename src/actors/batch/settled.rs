@@ -18,11 +18,18 @@ use crate::reconcile::case::{Due, Hold};
 use crate::reconcile::finish;
 use crate::reconcile::finish::{Finished, IntentFate};
 use crate::reconcile::plan::{Effect, Fault, Plan};
+use crate::reconcile::reference::{Awaited, LinkKey, Linked};
 use crate::reconcile::sync::BoundSync;
 use crate::store::{Commit, StoreError};
 
 use super::markers::{drop_marker, give_up_half, put_marker};
 use super::{Intended, MAX_ATTEMPTS, MAX_CANDIDATES, Planned, Report, Stop, Written};
+
+/// How long a record waits, in milliseconds, before it is seen again whether those that it names
+/// are linked, at least and at most.
+const LEAST_UNLINKED_MS: u64 = 300_000;
+/// See [`LEAST_UNLINKED_MS`].
+const MOST_UNLINKED_MS: u64 = 21_600_000;
 
 impl Written {
     /// Folds the outcomes into one commit and what to remember once it is durable.
@@ -145,7 +152,7 @@ impl Settling {
             let attempts = waiting.map_or(1, |row| row.attempts.max(1));
             self.look_again(side, &id, PendingReason::Changed, attempts, Some(0), &plan);
         }
-        let finished = match &plan.effect {
+        let mut finished = match &plan.effect {
             Effect::Keep(marker) | Effect::OutOfScope(marker) => {
                 Finished { marker: marker.as_deref().cloned(), ..Finished::default() }
             }
@@ -182,6 +189,9 @@ impl Settling {
                 finish::deleted((plan.origin, &plan.id), deletion, &outcome)
             }
         };
+        if let (Some(_), Some(marker)) = (&plan.awaited, &mut finished.marker) {
+            marker.vouch_for_neither_side();
+        }
         if !matches!(plan.effect, Effect::Hold(_, None)) {
             self.listed.push((plan.origin, plan.id.clone()));
         }
@@ -197,6 +207,7 @@ impl Settling {
         }
         self.keep_intent(plan, intent);
         let done = again.is_empty() && intent == IntentFate::Close;
+        let marked = marker.is_some() || matches!(plan.effect, Effect::Keep(None));
         if marker.is_none()
             && let Some(half) = plan.half.take()
         {
@@ -216,6 +227,7 @@ impl Settling {
                 self.look_at_what_is_gone(creation.target, &marker, plan);
             }
             put_marker(&mut self.commit, self.sync.no, pair, plan.old.as_ref(), &marker);
+            self.note_linked(plan.old.as_ref(), &marker);
             // A half marker decides nothing between two sides, and is renewed with each look: two
             // lanes would keep putting each other off.
             if !matches!(marker.state, LinkState::Half) && plan.old.as_ref() != Some(&marker) {
@@ -228,6 +240,10 @@ impl Settling {
                 }
             }
         }
+        // Where it is not written, it is looked at again anyhow, and finds out anew what it awaits.
+        if let Some(awaited) = plan.awaited.take().filter(|_| marked || matches!(plan.effect, Effect::Hold(..))) {
+            self.await_links(awaited, plan);
+        }
         for again in again {
             let attempts = plan.attempts + u32::from(again.failed);
             self.look_again(again.side, &again.id, again.reason, attempts, None, plan);
@@ -239,6 +255,34 @@ impl Settling {
                 self.report.held_back -= 1;
             }
             None => {}
+        }
+    }
+
+    /// Others may name the records of a pair that has just been linked.
+    fn note_linked(&mut self, old: Option<&Marker>, new: &Marker) {
+        if !self.core.is_referred_to(self.sync.no) || !matches!(new.state, LinkState::Linked) {
+            return;
+        }
+        for side in Side::BOTH {
+            let Some(id) = &new.sides[side].id else { continue };
+            let partner = |marker: &Marker| Linked::of(marker, side).filter(|linked| linked.stands);
+            let was = old.filter(|old| old.sides[side].id.as_ref() == Some(id)).and_then(partner);
+            if was != partner(new) {
+                self.report.linked.push(LinkKey { sync: self.sync.no, side, id: id.clone() });
+            }
+        }
+    }
+
+    /// A record that names others waits until one of them is linked. As what could link them may
+    /// go unnoticed, it is looked at now and then in any case: less often the longer it waits.
+    fn await_links(&mut self, awaited: Awaited, plan: &Plan) {
+        let Awaited { side, id, keys } = awaited;
+        let since_ms = self.rows.get(&(side, id.clone())).map(|row| row.pending.since_ms);
+        let waited_ms = since_ms.map_or(0, |since_ms| self.core.env.now_ms().saturating_sub(since_ms));
+        let after_ms = (u64::try_from(waited_ms).unwrap_or(0) / 2).clamp(LEAST_UNLINKED_MS, MOST_UNLINKED_MS);
+        self.look_again(side, &id, PendingReason::Unlinked, plan.attempts, Some(after_ms), plan);
+        if let Some(row) = self.report.added.last_mut().filter(|row| row.pending.id == id) {
+            row.names = keys;
         }
     }
 
@@ -334,6 +378,8 @@ impl Settling {
             Due::AfterMs(after_ms) => Some(after_ms),
             Due::AfterRun => Some(0),
             Due::WithOpenCreate => Some(self.recovery_delay_ms(plan)),
+            // With what it awaits, below.
+            Due::WhenLinked => return,
         };
         self.look_again(plan.origin, &plan.id, hold.reason, attempts, after_ms, plan);
     }

@@ -13,7 +13,7 @@ pub(in crate::reference) static FIELD: Group = Group {
 };
 
 /// Where the field stands and who decides it.
-const PLACES: &[Key] = &[
+static PLACES: &[Key] = &[
     key(
         "app",
         PATHS,
@@ -35,7 +35,36 @@ const PLACES: &[Key] = &[
     key("constant", Holds::Any, "the value itself, for a field that exists on one side only; needs an owner")
         .with("owner = \"app\"")
         .example("\"crm\""),
+    key(
+        "references",
+        Holds::Either(&[Holds::Text, Holds::Table(&REFERENCES)]),
+        "the field names records of this sync, each by its id on the same side; it is carried over through their links",
+    )
+    .example("\"contacts\"")
+    .wrong("\"contact\""),
 ];
+
+/// A field that names other records.
+static REFERENCES: Group = Group {
+    heading: "references",
+    about: "the sync whose records the field names, each by its id on the same side, with more about it",
+    example: r#"{ sync = "contacts" }"#,
+    keys: &[&[
+        text("sync", "the name of the sync").required().example("\"contacts\"").wrong("\"contact\""),
+        word("app", &["text", "number"], "how your app writes an id").default("\"text\"").example("\"number\""),
+        word("remote", &["text", "number"], "how the remote writes an id").default("\"text\"").example("\"number\""),
+        word(
+            "until_linked",
+            &["wait", "leave_out"],
+            "what becomes of a new record that names one which is not linked yet: it is made when that one is, or made \
+             without the field, which follows",
+        )
+        .default("\"wait\"")
+        .example("\"leave_out\""),
+    ]],
+    one_of: &[],
+    declared_in: ("REFERENCES", file!()),
+};
 
 const WORDS: &[&str] = &["lowercase", "uppercase", "trim", "number_to_text", "text_to_number"];
 

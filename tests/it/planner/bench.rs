@@ -131,6 +131,7 @@ impl<'s> Bench<'s> {
             mapping: Arc::clone(mapping),
             initial: scenario.initial,
             tie: scenario.tie,
+            references: Vec::new(),
             capabilities: PerSide::from_fn(|side| capabilities(mapping, side, scenario.sides[side])),
         };
         let sides = PerSide::from_fn(|side| SimSide::new(side, scenario));
@@ -379,6 +380,7 @@ impl Bench<'_> {
                 }
                 Step::Partner(key) => case.partner = self.look_up(&case, key),
                 Step::Find(side, wanted) => case.partner = self.find(&mut case, side, &wanted),
+                Step::Links(keys) => return Err(format!("asks for links, but no field names records: {keys:?}")),
                 Step::Plan(plan) => return self.carry_out(*plan),
             }
         }
@@ -457,6 +459,7 @@ impl Bench<'_> {
                     Due::AfterMs(after_ms) => Some(after_ms),
                     Due::AfterRun => None,
                     Due::WithOpenCreate => return Err("nothing is open here".to_owned()),
+                    Due::WhenLinked => return Err("no field names records here".to_owned()),
                 };
                 match after_ms {
                     Some(after_ms) => {
