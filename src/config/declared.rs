@@ -15,7 +15,7 @@ use super::variants::Variants;
 use super::{DEFAULT_RECEIVED_AT_ONCE, EmbeddedApi, Receive};
 use crate::actors::spec::SyncSpec;
 use crate::model::direction::Direction;
-use crate::model::document::{Located, Problems, Table, write_key};
+use crate::model::document::{Located, Table, write_key};
 use crate::model::hash::Digest;
 use crate::model::ids::{ObjectName, Scope, SyncName};
 use crate::model::schedule::Schedule;

@@ -137,7 +137,7 @@ impl Compiler<'_> {
         let excess = [
             ("constant", spec.constant.as_ref().map(|constant| &constant.span)),
             ("default", spec.default.as_ref().map(|default| &default.span)),
-            ("transform", spec.transforms.first().map(|transform| &transform.span)),
+            ("transform", spec.transforms().first().map(|transform| &transform.span)),
             ("values", spec.values.as_ref().map(|values| &values.span)),
             ("boolean", spec.boolean.as_ref().map(|boolean| &boolean.span)),
             ("date", spec.date.as_ref().map(|date| &date.span)),

@@ -287,7 +287,11 @@ impl<'a> FieldCase<'a> {
         merged.changes[loser].push((self.index, value));
         if self.sync.shows_values(loser) {
             // A reference has no form of your app's: it is shown as it is written.
-            let shown = if referred.is_some() { merged.changes[loser].last().and_then(|(_, value)| value.clone()) } else { written.cloned() };
+            let shown = if referred.is_some() {
+                merged.changes[loser].last().and_then(|(_, value)| value.clone())
+            } else {
+                written.cloned()
+            };
             merged.values[loser].push((self.index, shown));
         }
         if let Some(lost) = lost {

@@ -9,8 +9,8 @@ use crate::model::write::Capabilities;
 use crate::reconcile::before_write::Hook;
 use crate::reconcile::mapping::Mapping;
 use crate::reconcile::merge::Initial;
-use crate::reconcile::schema::Schemas;
 use crate::reconcile::reference::Referred;
+use crate::reconcile::schema::Schemas;
 
 /// One object pair with everything that decides about it.
 #[derive(Debug, Clone)]

@@ -13,6 +13,7 @@ use syncline::model::ids::{RecordId, SyncName};
 use syncline::model::side::{PerSide, Side};
 use syncline::model::value::Value;
 use syncline::model::write::Change;
+use syncline::reconcile::schema::Schemas;
 use syncline::store::{Store, StoreOptions};
 use syncline::{ConnectionSpec, Env, Kernel, RunReport, SyncSpec};
 
@@ -57,6 +58,7 @@ impl World {
             initial: None,
             tie: Side::App,
             schedule: None,
+            schemas: Schemas::default(),
         };
         ConnectionSpec {
             id: "acme".into(),

@@ -29,19 +29,26 @@ impl HttpConnector {
     ///
     /// # Errors
     /// When the position cannot be asked for, or no URL comes of it.
-    pub(super) fn ask_page(&self, list: &ListSpec, since: Option<&Cursor>, run: &Run) -> Result<Ask, ConnectorError> {
+    pub(super) fn ask_page(
+        &self,
+        list: &ListSpec,
+        parent: Option<&Value>,
+        since: Option<&Cursor>,
+        run: &Run,
+    ) -> Result<Ask, ConnectorError> {
+        let values = Values { parent, ..Values::default() };
         // A list that was begun anew goes on from a position of its own.
         let from = run.from.as_deref().map(Cursor::new);
         let Some((spec, position)) = list.cursor.as_ref().zip(from.as_ref().or(since)) else {
-            return self.compose_ask(list, run, Values::default(), None, &[]);
+            return self.compose_ask(list, run, values, None, &[]);
         };
         match cursor::asked(spec, position, from.is_none(), self.now())? {
-            Asked::Url(url) => self.compose_ask(list, run, Values::default(), Some(&url), &[]),
+            Asked::Url(url) => self.compose_ask(list, run, values, Some(&url), &[]),
             Asked::Position(text) => {
                 let position = cursor_value(spec, &text);
                 let param = spec.param.as_ref().map(|param| (param.clone(), to_text(&position)));
                 let query: Vec<(String, String)> = spec.query.iter().cloned().chain(param).collect();
-                let values = Values { cursor: Some(&position), ..Values::default() };
+                let values = Values { cursor: Some(&position), ..values };
                 self.compose_ask(list, run, values, None, &query)
             }
         }
@@ -91,7 +98,9 @@ impl HttpConnector {
             all.extend_from_slice(query);
         }
         all.extend(page_param(list, page.as_ref()));
-        let url = self.caller.url(&list.endpoint.path, PathIds::default(), &all).map_err(fail)?;
+        let parent = values.parent.map(to_text);
+        let ids = PathIds { parent: parent.as_deref(), ..PathIds::default() };
+        let url = self.caller.url(&list.endpoint.path, ids, &all).map_err(fail)?;
         Ok(Ask { url, body })
     }
 

@@ -62,6 +62,8 @@ pub(super) struct PathIds<'a> {
     /// What takes the id apart, where a path names its parts.
     pub spec: Option<&'a IdSpec>,
     pub external_id: Option<&'a str>,
+    /// The record for which a list is.
+    pub parent: Option<&'a str>,
 }
 
 impl PathIds<'_> {
@@ -148,6 +150,7 @@ impl Caller {
             match piece {
                 Piece::Text(text) => wanted.push_str(text),
                 Piece::Id => wanted.push_str(&segment(ids.id)?),
+                Piece::Parent => wanted.push_str(&segment(ids.parent)?),
                 Piece::IdPart(name) => wanted.push_str(&segment(ids.part(name).as_deref())?),
                 Piece::ExternalId => wanted.push_str(&segment(ids.external_id)?),
             }

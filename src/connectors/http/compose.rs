@@ -120,7 +120,7 @@ impl HttpConnector {
 }
 
 fn path_id<'a>(object: &'a ObjectSpec, id: &'a RecordId) -> PathIds<'a> {
-    PathIds { id: Some(id.as_str()), spec: Some(&object.id), external_id: None }
+    PathIds { id: Some(id.as_str()), spec: Some(&object.id), ..PathIds::default() }
 }
 
 fn if_match(template: Option<&String>, expected: Option<&Version>) -> Option<(String, String)> {

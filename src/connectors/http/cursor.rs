@@ -114,6 +114,22 @@ fn check_retention(spec: &CursorSpec, from: i64, now: DateTime<Utc>) -> Result<(
     Err(ConnectorError::new(NextStep::Resync, message))
 }
 
+/// The time from which changes since a position are asked for; `None` where positions are no
+/// times.
+pub(super) fn asked_from(spec: &CursorSpec, since: &Cursor) -> Option<DateTime<Utc>> {
+    let CursorKind::Ordered(ordered) = &spec.kind else { return None };
+    let from = parse_position(ordered, since).filter(|_| ordered.is_time)?;
+    DateTime::from_timestamp_micros(from.saturating_sub(ordered.lookback))
+}
+
+/// The position before everything; `None` where positions are the side's own.
+pub(super) fn beginning(spec: &CursorSpec) -> Option<Cursor> {
+    match &spec.kind {
+        CursorKind::Ordered(ordered) => to_cursor(ordered, 0),
+        CursorKind::Opaque { .. } => None,
+    }
+}
+
 fn query_text(spec: &OrderedSpec, from: i64, lookback: i64) -> Option<String> {
     let step = if spec.exclusive && !planted::is(Bug::ExclusiveCursor) { spec.granularity } else { 0 };
     let from = from.checked_sub(if planted::is(Bug::NoLookback) { 0 } else { lookback })?;

@@ -98,7 +98,7 @@ impl HttpConnector {
         since: Option<&Cursor>,
         mut run: Run,
     ) -> Result<Page, ConnectorError> {
-        let ask = self.ask_page(list, since, &run)?;
+        let ask = self.ask_page(list, None, since, &run)?;
         let reply = self.ask(calls, &list.endpoint, ask).await?;
         self.check_read(&reply, calls, expired(list, since))?;
         let json = reply.json().map_err(retry)?;

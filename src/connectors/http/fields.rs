@@ -235,11 +235,15 @@ fn parse_path_template(text: &str) -> Result<PathTemplate, (&'static str, &'stat
         }
         pieces.push(match name {
             "id" => Piece::Id,
+            "parent" => Piece::Parent,
             "external_id" => Piece::ExternalId,
             _ => match name.strip_prefix("id.") {
                 Some(part) => Piece::IdPart(part.to_owned()),
                 None => {
-                    return Err(("holds an unknown name in braces", "known: {id}, {external_id}, {path}, {object}"));
+                    return Err((
+                        "holds an unknown name in braces",
+                        "known: {id}, {external_id}, {parent}, {path}, {object}",
+                    ));
                 }
             },
         });

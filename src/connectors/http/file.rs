@@ -7,13 +7,13 @@ use crate::connectors::trial::DeclaredTimes;
 use crate::connectors::webhook::declared::webhook;
 use crate::connectors::webhook::payload::WebhookSpec;
 use crate::model::budget::Limits;
-use crate::model::document::{DocumentError, Located, Problems, Table, nearest, parse};
+use crate::model::document::{DocumentError, Located, Part, Problems, Table, nearest, parse};
 use crate::model::ids::ObjectName;
 use crate::model::path::Path;
 use crate::model::write::CreateRecovery;
 
 use super::compose::{TRACE, holds};
-use super::fields::{check_id_parts, header_name, headers, path, paths, statuses, word, word_of};
+use super::fields::{check_id_parts, header_name, headers, path, paths, statuses, sub, word, word_of};
 use super::forms::{EmptyIsNull, Forms};
 use super::id::{IdSpec, Within};
 use super::parse_auth::auth_of;
@@ -26,10 +26,11 @@ use super::refused::holds_refusal;
 use super::resource::{section, with_names};
 use super::rules::{Rule, Wait, WaitPlace};
 use super::spec::{
-    AuthKind, BatchEndpoint, BatchKind, BatchSpec, CursorKind, CursorSpec, ListSpec, ObjectSpec, OrderedSpec, Statuses,
-    Unit,
+    Also, AuthKind, BatchEndpoint, BatchKind, BatchSpec, CursorKind, CursorSpec, EntryDeleted, ListSpec, ObjectSpec,
+    OrderedSpec, Statuses, Unit, request_holds,
 };
 use super::telling::Telling;
+use super::template::Name;
 use super::text::clip;
 use super::time::Spelling;
 use super::together::Together;
@@ -211,6 +212,7 @@ fn objects(all: &Table<'_>) -> BTreeMap<ObjectName, ObjectSpec> {
             objects.insert(ObjectName::new(name), spec);
         }
     }
+    check_parents(all, &objects);
     objects
 }
 
@@ -276,6 +278,8 @@ fn object(name: &str, table: Table<'_>) -> ObjectSpec {
             table.problems().add_with_help(table.span(), message, help);
         }
     }
+    let mut also = also(&table, name, !modified.is_empty());
+    let parent = table.text("parent");
     let spelling = spelling(&table);
     let forms = forms(&table);
     check_positions(&table, forms.as_ref(), &modified, [list.as_ref(), changes.as_ref()]);
@@ -283,6 +287,13 @@ fn object(name: &str, table: Table<'_>) -> ObjectSpec {
     for one in [&mut list, &mut changes, &mut deletions].into_iter().flatten() {
         spell(one, &spelling);
     }
+    for one in &mut also {
+        [Some(&mut one.list), one.changes.as_mut(), one.deletions.as_mut()]
+            .into_iter()
+            .flatten()
+            .for_each(|list| spell(list, &spelling));
+    }
+    by_parent(&table, parent.as_ref(), !also.is_empty(), [list.as_mut(), changes.as_mut(), deletions.as_mut()]);
     let mut spec = ObjectSpec {
         name: name.to_owned(),
         id,
@@ -302,6 +313,8 @@ fn object(name: &str, table: Table<'_>) -> ObjectSpec {
         delete,
         batch: section("batch").and_then(|table| batch(table, name)),
         parts: None,
+        parent: parent.map(|parent| ObjectName::new(parent.value)),
+        also,
         changes,
         deletions,
         list,
@@ -312,6 +325,128 @@ fn object(name: &str, table: Table<'_>) -> ObjectSpec {
     check_composed(&table, &spec);
     table.finish();
     spec
+}
+
+/// `[object.x.also]`: further lists that feed the object.
+fn also(object: &Table<'_>, name: &str, has_modified: bool) -> Vec<Also> {
+    let Some(all) = sub(object, "also", &format!("object.{name}.also")) else { return Vec::new() };
+    let mut found = Vec::new();
+    for (key, item) in all.all() {
+        let full_name = format!("object.{name}.also.{}", key.value);
+        let table = match item.table(&full_name) {
+            Ok(table) => table.given_as(object),
+            Err(wanted) => {
+                all.problems().add(item.span(), format!("'{full_name}' must be {wanted}"));
+                continue;
+            }
+        };
+        let within = |key: &str| match table.part(key, &format!("{full_name}.{key}")) {
+            Part::There(table) => Some(table),
+            Part::Unsaid | Part::Off => None,
+        };
+        let list_table = sub(&table, "list", &format!("{full_name}.list"));
+        if list_table.is_none() {
+            let message = format!("[{full_name}.list] is missing: how are its records listed?");
+            table.problems().add_with_help(table.span(), message, "add list = { get = \"/leads\" }");
+        }
+        let deleted = list_table.as_ref().and_then(deleted).map(EntryDeleted::Field);
+        let changes_table = within("changes");
+        let list = list_table.and_then(|table| list(table, has_modified, changes_table.is_none()));
+        let mut list = list.map(|list| ListSpec { deleted, ..list });
+        let has_own_cursor = list.as_ref().is_some_and(|list| list.cursor.is_some());
+        let span = table.item("changes").map_or(table.span(), |item| item.span());
+        let changes = changes_table.and_then(|table| changes(table, list.as_ref(), has_modified));
+        if let (Some(list), Some(cursor), false) =
+            (&mut list, changes.as_ref().and_then(|changes| changes.cursor.as_ref()), has_own_cursor)
+        {
+            list.cursor = as_changes(&table, span, cursor, has_modified);
+        }
+        let deletions = within("deletions").and_then(|table| deletions(table, changes.as_ref().or(list.as_ref())));
+        table.finish();
+        if key.value.is_empty() {
+            all.problems().add(key.span, format!("a list of [object.{name}.also] has no name"));
+        }
+        found.extend(list.map(|list| Also { name: key.value, list, changes, deletions }));
+    }
+    found
+}
+
+/// What is to be said of lists that are read for each record of another object: they name it, and
+/// their position is the time at which the first of them was read.
+fn by_parent(object: &Table<'_>, parent: Option<&Located<String>>, has_also: bool, lists: [Option<&mut ListSpec>; 3]) {
+    let problem = |key: &str, message: String, help: &str| {
+        let span = object.item(key).map_or(object.span(), |item| item.span());
+        object.problems().add_with_help(span, message, help);
+    };
+    if parent.is_some() && has_also {
+        problem("also", "'also' stands beside 'parent'".to_owned(), "make the further lists an object of their own");
+    }
+    for (key, list) in ["list", "changes", "deletions"].into_iter().zip(lists) {
+        let Some(list) = list else { continue };
+        let names_it =
+            list.endpoint.path.holds_parent() || request_holds(&list.endpoint, list.body.as_ref(), Name::Parent);
+        match (parent, names_it) {
+            (None, false) => continue,
+            (None, true) => {
+                problem(
+                    key,
+                    format!("'{key}' holds {{parent}}, but no 'parent' is declared"),
+                    "add parent = \"accounts\"",
+                );
+            }
+            (Some(parent), false) => {
+                let message = format!("'{key}' is read for each of '{}', but does not name it", clip(&parent.value));
+                problem(key, message, "put {parent} where its id belongs: get = \"/accounts/{parent}/contacts\"");
+            }
+            (Some(_), true) if list.export.is_some() => {
+                problem(key, "'export' cannot stand beside 'parent'".to_owned(), "list each parent's records by pages");
+            }
+            (Some(_), true) if list.page.max_results.is_some() => {
+                problem(key, "'max_results' cannot stand beside 'parent'".to_owned(), "take it away");
+            }
+            (Some(_), true) => match list.cursor.as_mut().map(|cursor| &mut cursor.kind) {
+                Some(CursorKind::Ordered(ordered)) if ordered.is_time => {
+                    (ordered.from_clock, ordered.ascending) = (true, false);
+                }
+                Some(CursorKind::Ordered(_) | CursorKind::Opaque { .. }) => {
+                    let message = format!("the cursor of '{key}' must be a time where there is a 'parent'");
+                    problem(key, message, "without one everything is read each time");
+                }
+                None => {}
+            },
+        }
+    }
+}
+
+/// Whether each object that another is read by is there, tells which of its records are new, and is
+/// not read by that one itself.
+fn check_parents(all: &Table<'_>, objects: &BTreeMap<ObjectName, ObjectSpec>) {
+    for (name, spec) in objects {
+        let Some(parent) = &spec.parent else { continue };
+        let place = all.item(name.as_str()).and_then(|item| item.table(name.as_str()).ok());
+        let span = place.as_ref().and_then(|table| table.item("parent")).map_or(all.span(), |item| item.span());
+        let problem = |message: String, help: String| all.problems().add_with_help(span.clone(), message, help);
+        let Some(of) = objects.get(parent) else {
+            let known = objects.keys().map(ObjectName::as_str);
+            let help = match nearest(parent.as_str(), known.clone()) {
+                Some(near) => format!("did you mean '{near}'?"),
+                None => format!("there is: {}", known.collect::<Vec<_>>().join(", ")),
+            };
+            problem(format!("'parent' names no object of this file: '{}'", clip(parent.as_str())), help);
+            continue;
+        };
+        let mut above = Some(parent);
+        let mut num_above = 0;
+        while let Some(next) = above.filter(|_| num_above <= objects.len()) {
+            (above, num_above) = (objects.get(next).and_then(|spec| spec.parent.as_ref()), num_above + 1);
+        }
+        if num_above > objects.len() {
+            problem(format!("the parents of '{name}' lead in a circle"), "one of them is read by itself".to_owned());
+        } else if of.modified.is_empty() && spec.list.as_ref().is_some_and(|list| list.cursor.is_some()) {
+            let message = format!("'{parent}' does not tell which of its records are new");
+            problem(message, format!("declare modified of [object.{parent}], or no cursor here"));
+        }
+    }
 }
 
 /// What names a record: one path, or several with what stands between their values.
@@ -384,8 +519,8 @@ fn id_types(table: &Table<'_>, num_parts: usize) -> Vec<bool> {
 }
 
 /// The tables of an object in which an id may be taken apart.
-const WITH_NAMES: [&str; 10] =
-    ["list", "changes", "deletions", "read", "read_many", "find", "create", "update", "delete", "batch"];
+const WITH_NAMES: [&str; 11] =
+    ["also", "list", "changes", "deletions", "read", "read_many", "find", "create", "update", "delete", "batch"];
 
 fn check_names(table: &Table<'_>, id: &IdSpec) {
     let items = WITH_NAMES.into_iter().filter_map(|key| table.item(key));

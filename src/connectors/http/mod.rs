@@ -61,6 +61,7 @@ mod declared;
 mod download;
 mod entry;
 mod export;
+mod feeds;
 pub(in crate::connectors) mod fields;
 mod file;
 mod forms;

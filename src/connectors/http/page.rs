@@ -34,6 +34,9 @@ pub(super) struct Run {
     /// The changes have been read, and now the deletions are.
     #[serde(default)]
     pub deletions: bool,
+    /// Deletions have a list of their own. Told anew with each page.
+    #[serde(skip)]
+    pub has_deletions: bool,
     /// The position from which the list was begun anew, as a cursor.
     #[serde(default)]
     pub from: Option<String>,

@@ -189,13 +189,15 @@ pub(super) fn apply(table: &Table<'_>, spec: &mut ObjectSpec, tables: &[&str]) {
     }
     let mut is_partial = false;
     let found = spec.find.as_mut().map(|find| &mut find.list);
-    for list in [&mut spec.list, &mut spec.changes].into_iter().flatten().chain(found) {
+    let also = spec.also.iter_mut().flat_map(|also| std::iter::once(&mut also.list).chain(also.changes.as_mut()));
+    for list in [&mut spec.list, &mut spec.changes].into_iter().flatten().chain(found).chain(also) {
         // What it shows is not all of a record, so it only names it.
         let is_split = put_in_list(&properties, list);
         list.thin |= is_split;
         is_partial |= is_split;
     }
-    if let Some(list) = &mut spec.deletions {
+    let deletions = spec.also.iter_mut().filter_map(|also| also.deletions.as_mut());
+    for list in spec.deletions.iter_mut().chain(deletions) {
         put_in_list(&properties, list);
     }
     for endpoint in writes(spec) {

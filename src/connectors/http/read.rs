@@ -26,7 +26,9 @@ use super::export::expired;
 use super::page::{Run, Seen, Turn, mark};
 use super::raw::{at, is_truthy, kind, tells_error, text_of};
 use super::refused::is_refusal;
-use super::spec::{CursorKind, CursorSpec, ListSpec, ObjectSpec, PageKind, ReadManySpec, ReadSpec, request_holds};
+use super::spec::{
+    CursorKind, CursorSpec, Feed, ListSpec, ObjectSpec, PageKind, ReadManySpec, ReadSpec, request_holds,
+};
 use super::template::{Name, Values, fill_query, fill_tree};
 
 /// How often the pages of one read may be begun anew.
@@ -47,16 +49,21 @@ const MAX_PAGE_RECORDS: usize = 10_000;
 pub(super) const READ_IDS: usize = 20;
 
 impl HttpConnector {
-    /// One page of a list: of everything, or of what changed and what was deleted since.
-    pub(super) async fn list(
+    /// One page of a list: of everything, or of what changed and what was deleted since. `parent`
+    /// is the record for which the list is, where it is for one.
+    pub(super) async fn list_of(
         &self,
         calls: &Calls,
         object: &ObjectSpec,
+        feed: Feed<'_>,
+        parent: Option<&Value>,
         since: Option<Cursor>,
         page: Option<PageToken>,
     ) -> Result<Page, ConnectorError> {
         let mut run = page.as_ref().map_or(Ok(Run::default()), Run::from_token)?;
-        let list = listing(object, since.is_some(), &run)?;
+        let list = feed.listing(since.is_some(), &run);
+        let list = list.ok_or_else(|| fail(format!("'{}' cannot be listed", object.name)))?;
+        run.has_deletions = feed.deletions.is_some();
         if since.is_some() && list.cursor.is_none() {
             return Err(ConnectorError::new(NextStep::Resync, "the connector file declares no cursor for this list"));
         }
@@ -68,13 +75,18 @@ impl HttpConnector {
         if let Some(export) = &list.export {
             return self.export(calls, object, list, export, since.as_ref(), run).await;
         }
-        let ask = self.ask_page(list, since.as_ref(), &run)?;
+        let ask = self.ask_page(list, parent, since.as_ref(), &run)?;
         let url = ask.url.clone();
         let reply = self.ask(calls, &list.endpoint, ask).await?;
         if run.at.is_some() && reply.judge(&self.file, self.now()).meaning == Meaning::BeginAnew {
             return self.pages_begun_anew(list, run, &reply);
         }
-        self.check_read(&reply, calls, expired(list, since.as_ref()))?;
+        let checked = self.check_read(&reply, calls, expired(list, since.as_ref()));
+        let is_gone = || reply.judge(&self.file, self.now()).meaning == Meaning::Missing;
+        checked.map_err(|error| match parent {
+            Some(_) if is_gone() => ConnectorError::new(NextStep::TreatAsDeleted, error.message),
+            Some(_) | None => error,
+        })?;
         let json = reply.json().map_err(retry)?;
         let records = records(&reply, json, list.records.as_ref())?;
         let place = list.records.as_ref().map(Path::to_string).unwrap_or_default();
@@ -85,7 +97,7 @@ impl HttpConnector {
         let seen = self.seen(list, &url, &reply, json, &parsed)?;
         let turn = run.advance(&list.page, &seen).map_err(|message| fail(format!("{}: {message}", reply.place)))?;
         if turn.goes_on && run.is_at_cap(&list.page) {
-            begin_anew(object, list, since.as_ref(), &mut run)?;
+            begin_anew(object, feed, list, since.as_ref(), &mut run)?;
         }
         let total = seen.total.filter(|_| !list.thin);
         self.finish_page(calls, object, list, since.as_ref(), run, Found { parsed, turn, total }).await
@@ -107,7 +119,7 @@ impl HttpConnector {
             run.holder = None;
         }
         // Deletions are still to come, and the position must not pass them.
-        let with_deletions = since.is_some() && object.deletions.is_some();
+        let with_deletions = since.is_some() && run.has_deletions;
         let to_deletions = with_deletions && !run.deletions && !turn.goes_on;
         let cursor = list.cursor.as_ref().filter(|_| !with_deletions || (run.deletions && !turn.goes_on));
         let place = Place { last: !turn.goes_on, stable: list.page.kind.is_stable() };
@@ -532,19 +544,10 @@ fn mark_of(list: &ListSpec, parsed: &Parsed<'_>) -> u64 {
     }
 }
 
-/// Which list a read takes now.
-fn listing<'o>(object: &'o ObjectSpec, of_changes: bool, run: &Run) -> Result<&'o ListSpec, ConnectorError> {
-    let list = match (of_changes, run.deletions) {
-        (true, true) => object.deletions.as_ref(),
-        (true, false) => object.changes.as_ref().or(object.list.as_ref()),
-        (false, _) => object.list.as_ref(),
-    };
-    list.ok_or_else(|| fail(format!("'{}' cannot be listed", object.name)))
-}
-
 /// Begins a list anew at the newest position seen, where the side gives only so many records.
 fn begin_anew(
     object: &ObjectSpec,
+    feed: Feed<'_>,
     list: &ListSpec,
     since: Option<&Cursor>,
     run: &mut Run,
@@ -577,7 +580,7 @@ fn begin_anew(
                 reached.as_str()
             );
             // The list of everything has no such limit where it is another request.
-            let next = if object.changes.is_some() && since.is_some() { NextStep::Resync } else { NextStep::Fail };
+            let next = if feed.changes.is_some() && since.is_some() { NextStep::Resync } else { NextStep::Fail };
             Err(ConnectorError::new(next, message))
         }
         None => Err(fail(format!(

@@ -8,10 +8,12 @@
 use crate::connectors::Calls;
 use crate::model::ids::RecordId;
 use crate::model::record::Entry;
+use crate::model::value::Value;
 use crate::model::write::{ConnectorError, NextStep, Outcome, Write};
 
 use super::HttpConnector;
 use super::call::not_sent;
+use super::entry::entry_id;
 use super::page::Run;
 use super::read::{fail, records, retry};
 use super::spec::{ObjectSpec, ReadSpec};
@@ -27,8 +29,24 @@ impl HttpConnector {
     /// # Errors
     /// What the list says instead.
     pub(super) async fn may_list(&self, calls: &Calls, object: &ObjectSpec) -> Result<(), ConnectorError> {
+        let Some(parent) = &object.parent else { return self.may_list_for(calls, object, None).await };
+        // For any of its parents will do; without one there is nothing that it could be.
+        let parents = self.object(parent)?;
+        let page = Box::pin(self.list(calls, parents, None, None)).await?;
+        match page.entries.iter().find_map(entry_id) {
+            Some(id) => self.may_list_for(calls, object, Some(&Value::string(id.as_str()))).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn may_list_for(
+        &self,
+        calls: &Calls,
+        object: &ObjectSpec,
+        parent: Option<&Value>,
+    ) -> Result<(), ConnectorError> {
         let list = object.list.as_ref().ok_or_else(|| fail(format!("'{}' cannot be listed", object.name)))?;
-        let ask = self.ask_page(list, None, &Run::default())?;
+        let ask = self.ask_page(list, parent, None, &Run::default())?;
         let reply = self.ask(calls, &list.endpoint, ask).await?;
         self.check_read(&reply, calls, None)?;
         if list.export.is_some() {

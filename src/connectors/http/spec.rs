@@ -2,6 +2,7 @@
 //! everything in it has been checked.
 
 use crate::model::budget::Charge;
+use crate::model::ids::ObjectName;
 use crate::model::path::Path;
 use crate::model::value::Value;
 use crate::model::write::CreateRecovery;
@@ -10,6 +11,7 @@ use super::export::ExportSpec;
 use super::forms::{Forms, Nulls};
 use super::id::IdSpec;
 use super::job::JobSpec;
+use super::page::Run;
 use super::properties::Parts;
 use super::session::SessionSpec;
 use super::template::{Name, text_holds, tree_holds};
@@ -66,6 +68,10 @@ pub(super) struct ObjectSpec {
     pub read_after_write_lag_ms: u64,
     /// How records are read whose properties do not fit into one request.
     pub parts: Option<Parts>,
+    /// Its lists are read for each record of this object.
+    pub parent: Option<ObjectName>,
+    /// Further lists that feed it.
+    pub also: Vec<Also>,
     pub list: Option<ListSpec>,
     /// How changes are listed, where that is another request than the list of everything.
     pub changes: Option<ListSpec>,
@@ -78,6 +84,47 @@ pub(super) struct ObjectSpec {
     pub update: Option<UpdateSpec>,
     pub delete: Option<DeleteSpec>,
     pub batch: Option<BatchSpec>,
+}
+
+/// A further list that feeds an object.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Also {
+    pub name: String,
+    pub list: ListSpec,
+    pub changes: Option<ListSpec>,
+    pub deletions: Option<ListSpec>,
+}
+
+/// One of the lists that feed an object, and how its changes and deletions are listed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Feed<'o> {
+    pub list: Option<&'o ListSpec>,
+    pub changes: Option<&'o ListSpec>,
+    pub deletions: Option<&'o ListSpec>,
+}
+
+impl ObjectSpec {
+    /// The object's own list.
+    pub fn feed(&self) -> Feed<'_> {
+        Feed { list: self.list.as_ref(), changes: self.changes.as_ref(), deletions: self.deletions.as_ref() }
+    }
+}
+
+impl Also {
+    pub fn feed(&self) -> Feed<'_> {
+        Feed { list: Some(&self.list), changes: self.changes.as_ref(), deletions: self.deletions.as_ref() }
+    }
+}
+
+impl<'o> Feed<'o> {
+    /// Which list a read takes now.
+    pub fn listing(&self, of_changes: bool, run: &Run) -> Option<&'o ListSpec> {
+        match (of_changes, run.deletions) {
+            (true, true) => self.deletions,
+            (true, false) => self.changes.or(self.list),
+            (false, _) => self.list,
+        }
+    }
 }
 
 /// One endpoint: what to send where.
@@ -100,6 +147,8 @@ pub(super) struct PathTemplate(pub Vec<Piece>);
 pub(super) enum Piece {
     Text(String),
     Id,
+    /// The record for which the list is.
+    Parent,
     /// One part of a composed id, by its path.
     IdPart(String),
     ExternalId,
@@ -114,6 +163,11 @@ impl PathTemplate {
     /// Whether some record is named by the path.
     pub fn holds_id(&self) -> bool {
         self.0.contains(&Piece::Id)
+    }
+
+    /// Whether the record stands in the path for which the list is.
+    pub fn holds_parent(&self) -> bool {
+        self.0.contains(&Piece::Parent)
     }
 
     /// Whether one part of an id stands in the path.

@@ -39,8 +39,12 @@ impl HttpConnectorFile {
 fn can(object: &ObjectSpec) -> Vec<(&'static str, String)> {
     let mut can = Vec::new();
     if let Some(list) = &object.list {
-        can.push(("list", format!("{}, {}", asked(&list.endpoint), paged(list))));
+        let each = object.parent.as_ref().map_or(String::new(), |parent| format!(", for each of '{parent}'"));
+        can.push(("list", format!("{}, {}{each}", asked(&list.endpoint), paged(list))));
         can.push(("changes", changes(object, list)));
+    }
+    for also in &object.also {
+        can.push(("also", format!("{}, {}", asked(&also.list.endpoint), paged(&also.list))));
     }
     if let Some(deletions) = deletions(object) {
         can.push(("deletions", deletions));
@@ -80,6 +84,7 @@ fn asked(endpoint: &Endpoint) -> String {
     let pieces = endpoint.path.0.iter().map(|piece| match piece {
         Piece::Text(text) => text.clone(),
         Piece::Id => "{id}".to_owned(),
+        Piece::Parent => "{parent}".to_owned(),
         Piece::IdPart(name) => format!("{{id.{name}}}"),
         Piece::ExternalId => "{external_id}".to_owned(),
     });

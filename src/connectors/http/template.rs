@@ -1,5 +1,5 @@
 //! Names in the query and the body of a reading request: `{cursor}`, `{page}`, `{size}`,
-//! `{param}` and `{value}`, `{id}` and `{ids}`. What has no value at the moment (a page token
+//! `{param}` and `{value}`, `{id}` and `{ids}`, `{parent}`. What has no value at the moment (a page token
 //! before the first page, a position when everything is read) leaves its parameter or key out,
 //! so that one declaration serves for all requests. An entry of a list that holds `{value}` or
 //! `{id}` stands once for each field that is searched for, or record that is read. A part of a
@@ -26,10 +26,13 @@ pub(super) enum Name {
     Id,
     /// The ids of all records that are read: a list, or joined within a text.
     Ids,
+    /// The id of the record for which a list is.
+    Parent,
 }
 
 impl Name {
-    pub const ALL: [Name; 7] = [Name::Cursor, Name::Page, Name::Size, Name::Param, Name::Value, Name::Id, Name::Ids];
+    pub const ALL: [Name; 8] =
+        [Name::Cursor, Name::Page, Name::Size, Name::Param, Name::Value, Name::Id, Name::Ids, Name::Parent];
 
     /// As it stands in a file.
     pub fn as_str(self) -> &'static str {
@@ -41,6 +44,7 @@ impl Name {
             Name::Value => "{value}",
             Name::Id => "{id}",
             Name::Ids => "{ids}",
+            Name::Parent => "{parent}",
         }
     }
 }
@@ -57,6 +61,8 @@ pub(super) struct Values<'a> {
     pub ids: &'a [Value],
     /// What stands between ids within a text.
     pub join: &'a str,
+    /// The record for which the list is.
+    pub parent: Option<&'a Value>,
     /// What takes an id apart: `{id.account}`.
     pub id_spec: Option<&'a IdSpec>,
 }
@@ -79,6 +85,7 @@ impl Values<'_> {
             Name::Param => self.fields.first().map(|(param, _)| Value::string(param.as_str())),
             Name::Value => self.fields.first().map(|(_, value)| value.clone()),
             Name::Id => self.ids.first().cloned(),
+            Name::Parent => self.parent.cloned(),
             Name::Ids => (!self.ids.is_empty()).then(|| Value::Array(self.ids.to_vec())),
         }
     }

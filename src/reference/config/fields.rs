@@ -63,6 +63,7 @@ static REFERENCES: Group = Group {
         .example("\"leave_out\""),
     ]],
     one_of: &[],
+    brought: false,
     declared_in: ("REFERENCES", file!()),
 };
 

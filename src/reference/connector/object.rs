@@ -107,6 +107,17 @@ pub(in crate::reference) static OBJECT: Group = Group {
             .default("\"0s\"")
             .example("\"2s\""),
         IF_MATCH.example("true").with("version = \"etag\""),
+        text(
+            "parent",
+            "the object for each of whose records the lists are read; its id is `{parent}` in them, and their cursor, which \
+             must be a time, is the side's clock",
+        )
+        .with("modified = \"at\"\nlist = { get = \"/accounts/{parent}/contacts\" }")
+        .around("accounts = { path = \"/accounts\", modified = \"at\" }")
+        .example("\"accounts\"")
+        .wrong("\"account\""),
+        key("also", Holds::Named("leads", &Holds::Table(&ALSO)), ALSO.about)
+            .example("{ leads = { list = { get = \"/leads\" } } }"),
         table("list", &LIST).otherwise("a GET of `path`, the answer being the list"),
         part!("changes", CHANGES).otherwise("changes are asked for as the list is"),
         part!("deletions", DELETIONS),
@@ -121,6 +132,20 @@ pub(in crate::reference) static OBJECT: Group = Group {
     one_of: &[],
     brought: false,
     declared_in: ("OBJECT", file!()),
+};
+
+static ALSO: Group = Group {
+    heading: "also.NAME",
+    about: "further lists that feed the object, each with a position of its own; a list that is added later is read whole",
+    example: r#"{ list = { get = "/leads", cursor = { kind = "time", param = "updated_since", order = "asc" } } }"#,
+    keys: &[&[
+        table("list", &LIST).required(),
+        part!("changes", CHANGES).otherwise("changes are asked for as the list is"),
+        part!("deletions", DELETIONS),
+    ]],
+    one_of: &[],
+    brought: false,
+    declared_in: ("ALSO", file!()),
 };
 
 static PROPERTIES: Group = Group {

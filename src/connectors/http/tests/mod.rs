@@ -3,6 +3,7 @@
 mod answers;
 mod asking;
 mod contract;
+mod feeds;
 mod files;
 mod forms;
 mod hostile;

@@ -110,7 +110,7 @@ fn mistakes_in_short_forms_are_told_once_with_the_way_out() {
     for (lines, want) in [
         ("[object.c]\npath = 'c'", "a path begins with '/'"),
         ("[object.c]\npath = '/c/{id}'", "'path' is that of all records"),
-        ("[object.c]\npath = '/{objct}'", "known: {id}, {external_id}, {path}, {object}"),
+        ("[object.c]\npath = '/{objct}'", "known: {id}, {external_id}, {parent}, {path}, {object}"),
         ("[object.c]\nlist.get = '{path}/x'", "add path = \"/contacts\" to the object"),
         ("[object.c]\npath = '/c'\ndelete = true", "'delete' must be a table, or false"),
         ("[object.c]\npath = '/c'\nlist = false", "[object.c.list] is missing"),
