@@ -9,12 +9,15 @@ use url::Url;
 
 use crate::connectors::Calls;
 use crate::model::path::Path;
+use crate::model::value::Value;
 
 use super::HttpConnector;
+use super::body::encode;
 use super::call::{Meaning, PathIds, Prepared, Reply, unanswered_read};
 use super::raw::{at, text_of};
 use super::send::SendError;
 use super::spec::Endpoint;
+use super::template::{Values, fill_tree};
 use super::transport::{Method, TransportError};
 
 /// The longest time between two questions about a job, in milliseconds.
@@ -44,8 +47,9 @@ pub(super) struct JobSpec {
 pub(super) enum Poll {
     /// At a URL that the first answer tells.
     Url(Path),
-    /// At an endpoint, by an id that the first answer tells.
-    Id { endpoint: Endpoint, id: Path },
+    /// At an endpoint, by an id that the first answer tells: `{id}` of its path, or of the body
+    /// that asks for it.
+    Id { endpoint: Endpoint, body: Option<Value>, id: Path },
 }
 
 /// How a job stands.
@@ -103,10 +107,15 @@ impl HttpConnector {
                 let url = self.caller.next_url(&self.caller.base, handle)?;
                 Ok(Prepared::new(Method::Get, url, &self.file.headers, &[]))
             }
-            Poll::Id { endpoint, .. } => {
+            Poll::Id { endpoint, body, .. } => {
                 let ids = PathIds { id: Some(handle), ..PathIds::default() };
                 let url: Url = self.caller.url(&endpoint.path, ids, &endpoint.query)?;
-                Ok(Prepared::to(endpoint, url, &self.file.headers))
+                let mut request = Prepared::to(endpoint, url, &self.file.headers);
+                let id = Value::string(handle);
+                let values = Values { ids: std::slice::from_ref(&id), ..Values::default() };
+                let body = body.as_ref().and_then(|body| fill_tree(body, &values));
+                request.body = body.map(|body| encode(&request.headers, &body)).transpose()?;
+                Ok(request)
             }
         }
     }

@@ -3,12 +3,14 @@
 use url::Url;
 
 use crate::model::document::Table;
+use crate::model::value::Value;
 
 use super::download::Format;
 use super::export::{ExportSpec, FilePlace};
-use super::fields::{endpoint_at, header_name, pairs, path, required_path, sub, word};
+use super::fields::{endpoint_at, header_name, pairs, path, required_path, set_content_type, sub, word};
 use super::job::{JobSpec, Poll};
 use super::spec::Endpoint;
+use super::template::{Name, tree_holds};
 use super::transport::Method;
 
 /// How long a batch may take, where the file does not say.
@@ -86,31 +88,35 @@ pub(super) fn export(list: &Table<'_>) -> Option<ExportSpec> {
 fn keys(table: &Table<'_>, within_ms: u64) -> Option<JobSpec> {
     let url = path(table, "url");
     let get = table.item("get").is_some().then(|| path_of(table, "get"));
+    let post = table.item("post").is_some().then(|| asked_by_post(table));
     let id = path(table, "id");
     let problem = |key: &str, message: &str, help: &str| {
         let span = table.item(key).map_or(table.span(), |item| item.span());
         table.problems().add_with_help(span, message, help);
     };
-    let poll = match (url, get) {
-        (Some(path), None) => {
+    if let (Some(item), None) = (table.item("body"), table.item("post")) {
+        table.problems().add_with_help(item.span(), "'body' needs 'post'", "write post = \"/path\" instead of get");
+    }
+    let found = ["url", "get", "post"].into_iter().filter(|key| table.item(key).is_some()).count();
+    let poll = match (url, get.map(|endpoint| (endpoint, None)).or(post)) {
+        _ if found != 1 => {
+            let help = "url = \"job.url\": where the answer tells the job's URL; get = \"/jobs/{id}\", or post with body, with id = \"job.id\"";
+            problem("get", "'job' needs one of 'url', 'get' and 'post'", help);
+            None
+        }
+        (Some(path), _) => {
             if table.item("id").is_some() {
-                problem("id", "'id' needs 'get'", "take it away: the job is asked for at its URL");
+                problem("id", "'id' needs 'get' or 'post'", "take it away: the job is asked for at its URL");
             }
             Some(Poll::Url(path))
         }
-        (None, Some(endpoint)) => {
+        (None, Some((endpoint, body))) => {
             if table.item("id").is_none() {
                 problem("get", "'id' is missing: where the answer names the job", "id = \"job.id\"");
             }
-            id.map(|id| Poll::Id { endpoint, id })
+            id.map(|id| Poll::Id { endpoint, body, id })
         }
-        (Some(_), Some(_)) | (None, None) => {
-            if table.item("url").is_none() || table.item("get").is_some() {
-                let help = "url = \"job.url\": where the answer tells the job's URL; get = \"/jobs/{id}\" with id = \"job.id\"";
-                problem("get", "'job' needs either 'url' or 'get'", help);
-            }
-            None
-        }
+        (None, None) => None,
     };
     let status = required_path(table, "status");
     let words = |key: &str| {
@@ -144,6 +150,22 @@ fn path_of(table: &Table<'_>, key: &str) -> Endpoint {
         table.problems().add_with_help(table.span(), message, "put {id} where the job's id belongs");
     }
     found
+}
+
+/// `post` with the `body` that asks for the job.
+fn asked_by_post(table: &Table<'_>) -> (Endpoint, Option<Value>) {
+    let mut endpoint = endpoint_at(table, "post", Method::Post);
+    set_content_type(table, &mut endpoint);
+    let body = table.item("body").and_then(|item| {
+        let noted = |wanted| table.problems().add(item.span(), format!("'body' must be {wanted}"));
+        item.value().map_err(noted).ok()
+    });
+    let in_body = body.as_ref().is_some_and(|body| tree_holds(body, Name::Id));
+    if !endpoint.path.holds_id() && !in_body {
+        let message = format!("'post' of {} names no job", table.name());
+        table.problems().add_with_help(table.span(), message, "put {id} where the job's id belongs, in path or body");
+    }
+    (endpoint, body)
 }
 
 /// The origin that a file may be at, beside that of the app.

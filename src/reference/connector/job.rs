@@ -6,13 +6,26 @@ use crate::reference::key::{
 
 /// How a job is followed.
 const FOLLOWED: &[Key] = &[
-    path("url", "where the answer tells the URL at which the job is asked for").example("\"job.url\""),
+    path("url", "where the answer tells the URL at which the job is asked for").without(&["id"]).example("\"job.url\""),
     endpoint("get", "the path at which the job is asked for, with `{id}`")
         .with("id = \"job.id\"")
         .example("\"/jobs/{id}\""),
-    path("id", "where the answer tells the job's id")
-        .only(When::Beside("get"))
+    endpoint("post", "the path to POST to, with a `body` that asks for the job")
+        .with("id = \"job.id\"\nbody = { query = \"{ job(id: \\\"{id}\\\") { status } }\" }")
+        .example("\"/graphql\""),
+    key("body", Holds::Any, "what asks for the job, with `{id}`")
+        .only(When::Beside("post"))
+        .with("id = \"job.id\"")
+        .example("{ id = \"{id}\" }"),
+    text("content_type", "the type of that body")
+        .only(When::Beside("post"))
+        .with("id = \"job.id\"\nbody = { id = \"{id}\" }")
+        .default("\"application/json\"")
+        .example("\"application/x-www-form-urlencoded\""),
+    path("id", "where the answer tells the job's id; with `get` or `post`")
         .needed(When::Beside("get"))
+        .with("get = \"/jobs/{id}\"")
+        .without(&["url"])
         .example("\"job.id\""),
     path("status", "where an answer tells how the job stands").required().example("\"job.status\""),
     key("done", Holds::List(&Holds::Text), "the states of a job that was carried out")
@@ -38,7 +51,7 @@ pub(super) static BATCH_JOB: Group = Group {
         FOLLOWED,
         &[duration("within", "how long a job may take").default("\"5m\"").example("\"10m\"").wrong("\"2h\"")],
     ],
-    one_of: &["url", "get"],
+    one_of: &["url", "get", "post"],
     brought: false,
     declared_in: ("BATCH_JOB", file!()),
 };
@@ -97,7 +110,7 @@ pub(super) static LIST_JOB: Group = Group {
             table("next", &NEXT).only(When::Beside("download")).with(DOWNLOADED).without(&["file"]),
         ],
     ],
-    one_of: &["url", "get"],
+    one_of: &["url", "get", "post"],
     brought: false,
     declared_in: ("LIST_JOB", file!()),
 };

@@ -453,13 +453,15 @@ async fn a_record_that_the_side_cannot_show_is_held_back() {
 #[test]
 fn jobs_that_cannot_be_meant_are_told() {
     for (job, want) in [
-        ("", "'job' needs either 'url' or 'get'"),
-        ("url = \"a\", get = \"/x/{id}\", id = \"b\", file = \"f\"", "'job' needs either 'url' or 'get'"),
+        ("", "'job' needs one of 'url', 'get' and 'post'"),
+        ("url = \"a\", get = \"/x/{id}\", id = \"b\", file = \"f\"", "'job' needs one of 'url', 'get' and 'post'"),
+        ("post = \"/x\", id = \"b\", file = \"f\"", "'post' of [job] names no job"),
+        ("get = \"/x/{id}\", id = \"b\", body = { a = 1 }, file = \"f\"", "'body' needs 'post'"),
         ("get = \"/x/{id}\", file = \"f\"", "'id' is missing"),
         ("get = \"/x\", id = \"b\", file = \"f\"", "names no job"),
         ("url = \"a\"", "'job' needs either 'file' or 'download'"),
         ("url = \"a\", download = \"/x/{id}\"", "'download' needs 'get'"),
-        ("url = \"a\", file = \"f\", id = \"b\"", "'id' needs 'get'"),
+        ("url = \"a\", file = \"f\", id = \"b\"", "'id' needs 'get' or 'post'"),
         ("url = \"a\", file = \"f\", origin = \"https://x.example/y\"", "'origin' must be https and a host"),
         ("url = \"a\", file = \"f\", format = \"xml\"", "'xml' is no format"),
     ] {
@@ -506,4 +508,28 @@ async fn rows_come_in_several_answers() {
         });
         assert_eq!(next_word(broken.pages(None).await.unwrap_err().next), "retry", "{body:?}");
     }
+}
+
+/// As Shopify makes a bulk operation: begun and asked for by GraphQL, its file elsewhere.
+#[tokio::test(start_paused = true)]
+async fn a_job_may_be_asked_for_by_a_query() {
+    let job = "post = \"/graphql.json\", body = { query = \"query { node(id: \\\"{id}\\\") { status url } }\" }, \
+               id = \"data.run.bulkOperation.id\", file = \"data.node.url\", origin = \"https://files.example.net\"";
+    let file = export(job)
+        .replace("status = \"status\"", "status = \"data.node.status\"")
+        .replace("\"/exports\"", "\"/graphql.json\"");
+    let bench = Bench::new(&file, |request| {
+        if request.url.contains("files.example.net") {
+            return ok("{\"id\":\"gid://1\"}\n{\"id\":\"gid://2\"}\n");
+        }
+        assert!(request.url.ends_with("/graphql.json") && request.method == Method::Post);
+        let body = request.body.clone().unwrap();
+        if body.contains("node(id: \\\"gid://shopify/BulkOperation/7\\\")") {
+            ok(r#"{"data":{"node":{"status":"done","url":"https://files.example.net/r.jsonl?sig=a"}}}"#)
+        } else {
+            ok(r#"{"data":{"run":{"bulkOperation":{"id":"gid://shopify/BulkOperation/7","status":"CREATED"}}}}"#)
+        }
+    });
+    assert_eq!(ids_of(&bench.pages(None).await.unwrap()), ["gid://1", "gid://2"]);
+    assert_eq!(bench.asked().len(), 3);
 }
