@@ -340,16 +340,24 @@ impl<'c> Checker<'c> {
     fn references(&self, syncs: &[Vec<&Sync>]) {
         let mut told = BTreeSet::new();
         for (connection, syncs) in self.declared.connections.iter().zip(syncs) {
-            // One that is wrong is told of by itself.
-            let Some(specs) = syncs.iter().map(|sync| sync.spec.as_deref()).collect::<Option<Vec<_>>>() else {
-                continue;
+            // One that is wrong is told of by itself, and what a connection makes of it with it.
+            let of_connection = |sync: &&Sync| match self.problems.is_empty() {
+                true => self.spec_for(connection, sync),
+                false => sync.spec.clone(),
             };
+            let Some(specs) = syncs.iter().map(of_connection).collect::<Option<Vec<_>>>() else { continue };
+            if specs.iter().all(|spec| spec.mapping.references().next().is_none()) {
+                continue;
+            }
             let named: Vec<_> = specs.iter().map(|spec| (&spec.name, SyncNo(0), &spec.mapping)).collect();
             for Unbound { sync, field, reason, help } in bind(&named).err().into_iter().flatten() {
                 let name = &specs[sync].mapping.fields[field].name;
-                let place = syncs[sync].references.iter().find(|place| place.field == *name);
+                let own = connection.fields.iter().filter(|fields| fields.sync.value == name_of(syncs[sync]));
+                let own = own.flat_map(|fields| fields.overrides.references());
+                let all = own.chain(syncs[sync].references.iter().cloned());
+                let place = all.into_iter().find(|place| place.field == *name);
                 // A sync that stands elsewhere is told of where the connection is.
-                let span = place.map_or(&connection.span, |place| &place.span).clone();
+                let span = place.as_ref().map_or(&connection.span, |place| &place.span).clone();
                 let reason = place.map_or(reason.clone(), |place| format!("'{}': {reason}", place.key));
                 if told.insert((span.start, reason.clone())) {
                     self.problems.add_with_help(span, reason, help);

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::spec::{EnumValues, FieldSpec, MappingSpec};
+use super::spec::{DeclaredReference, EnumValues, FieldSpec, MappingSpec, references_of};
 use crate::model::document::{Located, Problems, Table};
 use crate::model::side::PerSide;
 use crate::model::value::Value;
@@ -34,6 +34,12 @@ impl Overrides {
         let place = format!("connection.fields.{sync}");
         let read = |(name, item)| FieldSpec::parse(name, item, &place, problems);
         Self { span: table.span(), fields: table.all().into_iter().filter_map(read).collect() }
+    }
+
+    /// The fields that name records of another sync, and where they say so.
+    #[must_use]
+    pub fn references(&self) -> Vec<DeclaredReference> {
+        references_of(&self.fields)
     }
 
     /// Notes each field that a connection may not declare.

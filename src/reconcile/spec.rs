@@ -61,6 +61,16 @@ pub struct MappingSpec {
     pub(super) sound: bool,
 }
 
+/// Those of some fields that name records of another sync, and where they say so.
+pub(super) fn references_of(fields: &[FieldSpec]) -> Vec<DeclaredReference> {
+    let declared = fields.iter().filter_map(|field| {
+        let reference = field.reference.as_ref()?;
+        let key = if field.reference_is_table { "sync" } else { "references" };
+        Some(DeclaredReference { field: field.name.value.clone(), key, span: reference.span.clone() })
+    });
+    declared.collect()
+}
+
 /// A field that names records of another sync, and where it says of which.
 #[derive(Debug, Clone)]
 pub struct DeclaredReference {
@@ -192,12 +202,7 @@ impl MappingSpec {
     /// The fields that name records of another sync, and where they say so.
     #[must_use]
     pub fn references(&self) -> Vec<DeclaredReference> {
-        let declared = self.fields.iter().filter_map(|field| {
-            let reference = field.reference.as_ref()?;
-            let key = if field.reference_is_table { "sync" } else { "references" };
-            Some(DeclaredReference { field: field.name.value.clone(), key, span: reference.span.clone() })
-        });
-        declared.collect()
+        references_of(&self.fields)
     }
 
     /// How many fields are declared, readable or not.
