@@ -115,14 +115,19 @@ impl HttpConnectorFile {
             || self.rules.iter().any(|rule| rule.path.is_some() || rule.wait.as_ref().is_some_and(waits))
     }
 
-    /// What it declares about one object.
     /// What it says about the times by which changes of an object are read; `None` where they
-    /// are not read by times.
+    /// are not read by times that its records tell.
     #[must_use]
     pub fn declared_times(&self, object: &ObjectName) -> Option<DeclaredTimes> {
         let object = self.object(object)?;
-        let cursor = object.changes.as_ref().or(object.list.as_ref())?.cursor.as_ref()?;
-        match &cursor.kind {
+        let list = object.changes.as_ref().or(object.list.as_ref())?;
+        match &list.cursor.as_ref()?.kind {
+            // The time of an event is none of its record, and a clock's neither.
+            CursorKind::Ordered(ordered)
+                if object.parent.is_some() || list.item.is_some() && ordered.field.is_some() =>
+            {
+                None
+            }
             CursorKind::Ordered(OrderedSpec { is_time: true, exclusive, granularity, lookback, .. }) => {
                 Some(DeclaredTimes { exclusive: *exclusive, granularity: *granularity, lookback: *lookback })
             }
@@ -130,6 +135,7 @@ impl HttpConnectorFile {
         }
     }
 
+    /// What it declares about one object.
     pub(super) fn object(&self, name: &ObjectName) -> Option<&ObjectSpec> {
         self.objects.get(name)
     }
