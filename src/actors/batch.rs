@@ -109,6 +109,12 @@ pub struct Written {
     outcomes: Vec<PerSide<Option<Outcome>>>,
 }
 
+/// For how long a record has waited whose row a unit of work took, in milliseconds.
+fn waited_ms(rows: &HashMap<(Side, RecordId), PendingRow>, side: Side, id: &RecordId, now_ms: i64) -> u64 {
+    let since_ms = rows.get(&(side, id.clone())).map_or(now_ms, |row| row.pending.since_ms);
+    u64::try_from(now_ms.saturating_sub(since_ms)).unwrap_or(0)
+}
+
 /// The id of an entry, where it could be read.
 #[must_use]
 pub fn entry_id(entry: &Entry) -> Option<RecordId> {

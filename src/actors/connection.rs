@@ -36,7 +36,6 @@ use crate::model::write::{ConnectorError, NextStep};
 use crate::planted::{self, Bug};
 use crate::reconcile::case::{Observation, Stage};
 use crate::reconcile::lifecycle::{Event, Lifecycle};
-use crate::reconcile::reference::LinkKey;
 use crate::reconcile::run::{PageDone, PairSet, Run, RunStep};
 use crate::reconcile::sync::BoundSync;
 use crate::store::{Commit, StoreError};
@@ -503,6 +502,7 @@ impl Connection {
         for (lane, seq) in report.removed {
             self.queue.remove(lane, seq);
         }
+        let links = report.added.iter().any(|row| !row.names.is_empty()).then(|| self.core.snapshot().ok()).flatten();
         for mut row in report.added {
             // What it awaited already: else each look at it by a run, which lists it again before
             // it ends, would make it wait for the next one.
@@ -522,9 +522,15 @@ impl Connection {
                     self.want(index, row.lane, false);
                 }
             }
-            self.wake_if_linked(&mut row);
+            // What it names may have been linked while the unit went on that found it was not.
+            if let Some(links) = &links
+                && row.names.iter().any(|name| self.core.stands(links, name))
+            {
+                row.pending.due_ms = self.core.env.now_ms();
+            }
             self.queue.add(row);
         }
+        drop(links);
         let now_ms = self.core.env.now_ms();
         report.linked.iter().for_each(|key| self.queue.linked(key, now_ms));
         match report.trouble {
@@ -535,16 +541,6 @@ impl Connection {
                 }
                 self.lifecycle = self.lifecycle.after(Event::Succeeded);
             }
-        }
-    }
-
-    /// What a record names may have been linked while the unit went on that found it was not.
-    fn wake_if_linked(&self, row: &mut PendingRow) {
-        let Some(snapshot) = (!row.names.is_empty()).then(|| self.core.snapshot().ok()).flatten() else { return };
-        let stands =
-            |key: &LinkKey| self.core.linked(&snapshot, key).is_ok_and(|linked| linked.is_some_and(|l| l.stands));
-        if row.names.iter().any(stands) {
-            row.pending.due_ms = self.core.env.now_ms();
         }
     }
 

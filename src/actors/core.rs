@@ -242,6 +242,12 @@ impl Core {
         Ok(marker.and_then(|marker| Linked::of(&marker, key.side)))
     }
 
+    /// Whether a record that a field names is linked with one that stands.
+    #[must_use]
+    pub fn stands(&self, snapshot: &Snapshot, key: &LinkKey) -> bool {
+        self.linked(snapshot, key).is_ok_and(|linked| linked.is_some_and(|linked| linked.stands))
+    }
+
     /// Commits, and waits until it is durable.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! Pending records in memory: a mirror of the connection's rows in the store, ordered
 //! by when and in which lane they are due. Loaded at start, changed only after a commit.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use crate::model::ids::{RecordId, SyncNo};
 use crate::model::side::Side;
@@ -75,7 +75,8 @@ pub struct PendingQueue {
     due: BTreeMap<(i64, Lane, u64), ()>,
     by_id: HashMap<(SyncNo, Side, RecordId), (Lane, u64)>,
     taken: BTreeMap<(Lane, u64), ()>,
-    by_name: HashMap<LinkKey, Vec<(Lane, u64)>>,
+    /// Thousands may name one record.
+    by_name: HashMap<LinkKey, BTreeSet<(Lane, u64)>>,
 }
 
 impl PendingQueue {
@@ -89,7 +90,7 @@ impl PendingQueue {
         }
         self.due.insert((due_ms(&row), row.lane, row.seq), ());
         for name in &row.names {
-            self.by_name.entry(name.clone()).or_default().push(key);
+            self.by_name.entry(name.clone()).or_default().insert(key);
         }
         self.rows.insert(key, row);
     }
@@ -102,7 +103,7 @@ impl PendingQueue {
         self.due.remove(&(due_ms(&row), lane, seq));
         for name in &row.names {
             if let Some(waiting) = self.by_name.get_mut(name) {
-                waiting.retain(|other| *other != key);
+                waiting.remove(&key);
                 if waiting.is_empty() {
                     self.by_name.remove(name);
                 }
@@ -307,6 +308,28 @@ mod tests {
         assert!(queue.take(|_| true, 100, 10, |_| 3).is_empty());
         assert_eq!(queue.next_due_ms(), None);
         assert_eq!(queue.take(|_| true, 100, 10, |_| 4).len(), 1);
+    }
+
+    #[test]
+    fn a_row_that_names_a_record_is_due_when_that_is_linked() {
+        let mut queue = PendingQueue::default();
+        let key = |id: &str| LinkKey { sync: SyncNo(2), side: Side::App, id: id.into() };
+        for (seq, names) in [(1, vec![key("a"), key("b")]), (2, vec![key("b")]), (3, vec![])] {
+            let row = row(Lane::Schedule, seq, &seq.to_string(), 600_000, PendingReason::Unlinked);
+            queue.add(PendingRow { names, ..row });
+        }
+        queue.linked(&key("c"), 50);
+        assert!(queue.take(|_| true, 100, 10, |_| 0).is_empty());
+        queue.linked(&key("a"), 50);
+        assert_eq!(queue.next_due_ms(), Some(50));
+        assert_eq!(queue.take(|_| true, 100, 10, |_| 0).len(), 1);
+        // A row that is gone is named no more, and the other still is.
+        queue.remove(Lane::Schedule, 1);
+        queue.linked(&key("b"), 60);
+        let taken = queue.take(|_| true, 100, 10, |_| 0);
+        assert_eq!(taken.iter().map(|row| row.seq).collect::<Vec<_>>(), [2]);
+        queue.remove(Lane::Schedule, 2);
+        assert!(queue.by_name.is_empty());
     }
 
     #[test]

@@ -25,7 +25,7 @@ use crate::store::{Snapshot, StoreError};
 
 use super::reads::{LEAST_BUSY_MS, LEAST_UNREAD_MS, MOST_BUSY_MS, MOST_UNREAD_MS, NotYet, fetch_ids, unread_for_ms};
 use super::settled::backoff_ms;
-use super::{Fetched, MAX_ATTEMPTS, MAX_CANDIDATES, Planned, Report, Stop, entry_id};
+use super::{Fetched, MAX_ATTEMPTS, MAX_CANDIDATES, Planned, Report, Stop, entry_id, waited_ms};
 
 /// How often a case may ask for something before it is put off: a read of each side,
 /// the index, a search, the partner, the links of what it names, and some slack for a record
@@ -239,9 +239,7 @@ impl Fetched {
     }
 
     fn waited_ms(&self, side: Side, id: &RecordId) -> u64 {
-        let since_ms = self.rows.get(&(side, id.clone())).map(|row| row.pending.since_ms);
-        let waited_ms = since_ms.map_or(0, |since_ms| self.core.env.now_ms().saturating_sub(since_ms));
-        u64::try_from(waited_ms).unwrap_or(0)
+        waited_ms(&self.rows, side, id, self.core.env.now_ms())
     }
 
     /// Looking again when the other unit must be through.

@@ -23,7 +23,7 @@ use crate::reconcile::sync::BoundSync;
 use crate::store::{Commit, StoreError};
 
 use super::markers::{drop_marker, give_up_half, put_marker};
-use super::{Intended, MAX_ATTEMPTS, MAX_CANDIDATES, Planned, Report, Stop, Written};
+use super::{Intended, MAX_ATTEMPTS, MAX_CANDIDATES, Planned, Report, Stop, Written, waited_ms};
 
 /// How long a record waits, in milliseconds, before it is seen again whether those that it names
 /// are linked, at least and at most.
@@ -277,9 +277,8 @@ impl Settling {
     /// go unnoticed, it is looked at now and then in any case: less often the longer it waits.
     fn await_links(&mut self, awaited: Awaited, plan: &Plan) {
         let Awaited { side, id, keys } = awaited;
-        let since_ms = self.rows.get(&(side, id.clone())).map(|row| row.pending.since_ms);
-        let waited_ms = since_ms.map_or(0, |since_ms| self.core.env.now_ms().saturating_sub(since_ms));
-        let after_ms = (u64::try_from(waited_ms).unwrap_or(0) / 2).clamp(LEAST_UNLINKED_MS, MOST_UNLINKED_MS);
+        let waited_ms = waited_ms(&self.rows, side, &id, self.core.env.now_ms());
+        let after_ms = (waited_ms / 2).clamp(LEAST_UNLINKED_MS, MOST_UNLINKED_MS);
         self.look_again(side, &id, PendingReason::Unlinked, plan.attempts, Some(after_ms), plan);
         if let Some(row) = self.report.added.last_mut().filter(|row| row.pending.id == id) {
             row.names = keys;
