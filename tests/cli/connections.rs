@@ -16,6 +16,8 @@ fn prepared(folder: &Path, url: &str) {
     std::fs::write(folder.join("globex.token"), "sandbox-token-globex\n").unwrap();
     // In the file the only connection needs no scope; beside others it has one.
     edit(folder, "acme.toml", "id = \"acme\"", "id = \"acme\"\nscope = \"acct_1\"");
+    // A first run by the clock would take what a sync asked for here is to report.
+    edit(folder, "acme.toml", "schedule = \"every 1h\"\n", "");
 }
 
 fn edit(folder: &Path, file: &str, find: &str, replace: &str) {
