@@ -42,3 +42,41 @@ fn a_connector_file_is_tried_out_and_what_it_says_wrong_is_told() {
     let said = syncline_with_token(folder, &["connector", "try", "acme.toml", "acne", "contacts"]).expect(2);
     assert!(said.err.contains("there is no connection 'acne'; did you mean 'acme'?"), "{}", said.err);
 }
+
+/// HubSpot is left out: its search index lags, and the trial would wait for it in real time.
+#[test]
+fn the_files_of_vendors_fit_what_the_sandbox_imitates_of_them() {
+    for (dialect, object, file, record) in [
+        (
+            "stripe",
+            "customers",
+            include_str!("../../fixtures/connectors/stripe.toml"),
+            r#"{"email":"try@x.io","name":"Try"}"#,
+        ),
+        (
+            "graph",
+            "contacts",
+            include_str!("../../fixtures/connectors/graph.toml"),
+            r#"{"displayName":"Try","emailAddresses":[{"address":"try@x.io"}]}"#,
+        ),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let served = ["sandbox", "--dialect", dialect, "--port", "0", "--json"];
+        let mut sandbox = Running::start(program().args(served), &folder.join("sandbox.log"));
+        let told: Value = serde_json::from_str(&sandbox.first_line()).unwrap();
+        let url = told["url"].as_str().unwrap().trim_end_matches("/v1").to_owned();
+        std::fs::write(folder.join("app.toml"), file).unwrap();
+        let config = format!(
+            "state = 's.redb'\n[[connection]]\nid = 'acme'\nconnector = 'app.toml'\nbase_url = '{url}'\n\
+             auth = {{ bearer = '${{CRM_TOKEN}}' }}\nallow_private = true\n\
+             [[sync]]\nname = 'c'\napp = 'contacts'\nremote = '{object}'\ndirection = 'in'\n[sync.fields]\nid = 'id'\n"
+        );
+        std::fs::write(folder.join("s.toml"), config).unwrap();
+        let args = ["connector", "try", "s.toml", "acme", object, "--record", record, "--json"];
+        let said = syncline_with_token(folder, &args).expect(0);
+        let findings: Vec<Value> = serde_json::from_str(said.out.trim()).unwrap();
+        assert!(proposed(&findings).is_empty(), "{dialect}: {findings:#?}");
+        assert!(findings.iter().any(|finding| finding["tried"] == "delete"), "{dialect}: {findings:#?}");
+    }
+}

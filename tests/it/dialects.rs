@@ -71,14 +71,14 @@ const HUBSPOT: Shape = Shape {
     key: address,
 };
 
-/// A mail address stands within a list there, so contacts are matched by their name.
+/// A mail address stands within a list there.
 const GRAPH: Shape = Shape {
     dialect: Dialect::Graph,
     file: include_str!("../../fixtures/connectors/graph.toml"),
     object: "contacts",
     prefix: "",
-    fields: ["displayName", "companyName", "mobilePhone"],
-    key: |n| format!("Contact O'{n}"),
+    fields: ["emailAddresses[first].address", "displayName", "mobilePhone"],
+    key: |n| format!("o'{n}@x.io"),
 };
 
 /// The sandbox as the connector reaches it: no socket, so that paused time stays so.
@@ -184,7 +184,7 @@ impl World {
     fn make_remote(&self, n: usize) {
         let values = [(self.shape.key)(n), format!("F{n}"), format!("+{n}")];
         let entries = self.shape.fields.into_iter().zip(values);
-        let record = entries.map(|(key, value)| (key.to_owned(), Value::String(value))).collect();
+        let record = entries.map(|(field, value)| standing(field, Value::String(value))).collect();
         self.sandbox.create("acme", self.shape.object, &Value::Object(record)).unwrap();
     }
 
@@ -196,8 +196,7 @@ impl World {
     fn side<'r>(records: impl Iterator<Item = &'r Value>, fields: [&str; 3], whose: &str) -> Side {
         let mut side = Side::new();
         for record in records {
-            let text = |key: &str| record.get(&Path::key(key)).and_then(Value::as_str).unwrap_or_default().to_owned();
-            let [key, first, second] = fields.map(text);
+            let [key, first, second] = fields.map(|field| key_of(record, field));
             assert_eq!(side.insert(key.clone(), [first, second]), None, "{key} stands twice {whose}");
         }
         side
@@ -309,8 +308,23 @@ impl World {
     }
 }
 
-fn key_of(record: &Value, key: &str) -> String {
-    record.get(&Path::key(key)).and_then(Value::as_str).unwrap_or_default().to_owned()
+/// A value where it stands in a record: at a key, or in the only entry of a list.
+fn standing(field: &str, value: Value) -> (String, Value) {
+    match field.split_once("[first].") {
+        Some((list, key)) => (list.to_owned(), Value::Array(vec![Value::Object(vec![(key.to_owned(), value)])])),
+        None => (field.to_owned(), value),
+    }
+}
+
+fn key_of(record: &Value, field: &str) -> String {
+    let value = match field.split_once("[first].") {
+        Some((list, key)) => match record.get(&Path::key(list)) {
+            Some(Value::Array(entries)) => entries.first().and_then(|entry| entry.get(&Path::key(key))),
+            _ => None,
+        },
+        None => record.get(&Path::key(field)),
+    };
+    value.and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
 /// First contact pairs what both sides have; then edits go both ways, told by webhooks.

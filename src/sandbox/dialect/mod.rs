@@ -102,7 +102,7 @@ impl Dialect {
             Self::Crm => &[("email", "properties.email"), ("name", "properties.full_name")],
             Self::Stripe => &[("email", "email"), ("name", "name")],
             Self::Hubspot => &[("email", "properties.email"), ("first_name", "properties.firstname")],
-            Self::Graph => &[("name", "displayName"), ("company", "companyName")],
+            Self::Graph => &[("email", "emailAddresses[first].address"), ("name", "displayName")],
         }
     }
 

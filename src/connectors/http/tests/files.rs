@@ -43,7 +43,7 @@ fn apps_of_very_different_styles_can_be_declared() {
         let can = capabilities(file.object(&object.into()).unwrap());
         assert!(can.changes && can.deletions && can.writable && file.webhook().is_some(), "{}: {can:?}", file.name());
         assert_eq!((can.read_ids, can.conditional, can.batch), want, "{}", file.name());
-        assert_eq!(can.find.len(), 1);
+        assert!(can.find.iter().any(|path| path.to_string().contains("mail")), "{}: {:?}", file.name(), can.find);
     }
 }
 
