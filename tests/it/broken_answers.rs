@@ -14,9 +14,9 @@ use syncline::connectors::memory::{Behaviour, Faults, HistoryEntry};
 use syncline::model::side::Side;
 use syncline::model::value::Value;
 
-use crate::harness::{OBJECT, Setup, World, edit, flat, record, story};
+use crate::harness::{OBJECT, Setup, World, edit, flat, record, seeds, story};
 
-/// How many worlds the test runs; more with `SYNCLINE_SEEDS`, one with `SYNCLINE_SEED`.
+/// How many worlds belong to the test.
 const SEEDS: u64 = 150;
 
 /// Fields anybody may edit on a side.
@@ -235,12 +235,7 @@ fn written_on(world: &World, side: Side) -> Vec<Written> {
 
 #[test]
 fn an_app_behind_rest_converges_whatever_its_answers_are() {
-    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
-    let (first, last) = match number("SYNCLINE_SEED") {
-        Some(seed) => (seed, seed + 1),
-        None => (0, number("SYNCLINE_SEEDS").unwrap_or(SEEDS)),
-    };
-    for seed in first..last {
+    for seed in seeds(SEEDS) {
         // Said before, because a panic elsewhere would not name it.
         println!("seed {seed}");
         story(|| run(seed));

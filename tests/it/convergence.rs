@@ -13,9 +13,9 @@ use syncline::model::side::Side;
 use syncline::model::value::Value;
 use syncline::model::write::{Capabilities, CreateRecovery, UpdateStyle};
 
-use crate::harness::{OBJECT, Records, Setup, World, edit, record, story};
+use crate::harness::{OBJECT, Records, Setup, World, edit, record, seeds, story};
 
-/// How many worlds the test runs; more with `SYNCLINE_SEEDS`, one with `SYNCLINE_SEED`.
+/// How many worlds belong to the test.
 const SEEDS: u64 = 1_000;
 
 /// Fields anybody may edit on a side.
@@ -253,12 +253,7 @@ fn account_for_edits(apps: &Records, ledger: &Ledger, world: &World, seed: u64) 
 
 #[test]
 fn everything_converges_with_no_duplicate_and_no_lost_edit() {
-    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
-    let (first, last) = match number("SYNCLINE_SEED") {
-        Some(seed) => (seed, seed + 1),
-        None => (0, number("SYNCLINE_SEEDS").unwrap_or(SEEDS)),
-    };
-    for seed in first..last {
+    for seed in seeds(SEEDS) {
         // Said before, because a panic elsewhere would not name it.
         println!("seed {seed}");
         world(seed);

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +25,26 @@ use syncline::reconcile::schema::Schemas;
 use syncline::reconcile::spec::MappingSpec;
 use syncline::store::{Store, StoreOptions};
 use syncline::{ConnectionSpec, Env, Kernel, RunReport, Schedule, SyncSpec};
+
+/// The seeds of a randomised test: so many from `SYNCLINE_SEED` on, which is one where nothing
+/// says how many, or `SYNCLINE_SEEDS` of them, or a [share](share) of all that belong to it.
+pub fn seeds(all: u64) -> Range<u64> {
+    let first = number("SYNCLINE_SEED");
+    let most = number("SYNCLINE_SEEDS").unwrap_or_else(|| if first.is_some() { 1 } else { share(all) });
+    let first = first.unwrap_or(0);
+    first..first + most
+}
+
+/// A twentieth, which the tests take while code is written; all with `SYNCLINE_THOROUGH`, as `.ci/run`
+/// has it, which builds them optimised for that.
+pub fn share(all: u64) -> u64 {
+    if std::env::var_os("SYNCLINE_THOROUGH").is_some() { all } else { all / 20 }
+}
+
+/// A number that the environment tells.
+pub fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is a number, not '{text}'")))
+}
 
 /// Runs a story on one thread with paused time.
 pub fn story<F: Future<Output = ()>>(tell: impl FnOnce() -> F) {

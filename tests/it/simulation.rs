@@ -1,14 +1,16 @@
 //! Danger: what nobody has thought of.
 //!
 //! Whole kernels in simulated worlds, where everything goes wrong that `actors.md` names.
-//! `SYNCLINE_SEED=7 SYNCLINE_SEEDS=1 cargo test simulated_worlds` runs one of them, and
+//! `SYNCLINE_SEED=7 cargo test simulated_worlds` runs one of them, and
 //! `syncline simulate` as many as wanted.
 
 use std::sync::atomic::AtomicBool;
 
 use syncline::sim::{Case, EVENTS, Oracle, Plan, explain, run_many};
 
-/// How many worlds belong to each test run.
+use crate::harness::seeds;
+
+/// How many worlds belong to a thorough run.
 const SEEDS: u64 = 3_000;
 
 /// Worlds that have found a bug, each with what was wrong. A change of what is drawn
@@ -46,15 +48,11 @@ const FOUND: &[(u64, &str)] = &[
     (66_518, "a read that was behind two of our own writes was taken for an edit"),
 ];
 
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is a number, not '{text}'")))
-}
-
 #[test]
 fn simulated_worlds_hold() {
-    let first = number("SYNCLINE_SEED").unwrap_or(0);
-    let seeds = number("SYNCLINE_SEEDS").unwrap_or(SEEDS);
-    let plan = Plan { first, seeds, events: EVENTS, threads: 2 };
+    let seeds = seeds(SEEDS);
+    let first = seeds.start;
+    let plan = Plan { first, seeds: seeds.end - first, events: EVENTS, threads: 2 };
     let summary = run_many(&plan, &AtomicBool::new(false), |_| {});
     println!(
         "{} seeds from {first}, {} events, {} starts, {} seeds run twice: {:.1} seeds and {:.0} events a second on each thread",

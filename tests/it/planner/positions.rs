@@ -21,6 +21,8 @@ use syncline::model::budget::Limits;
 use syncline::model::cursor::{Cursor, advance_time};
 use syncline::model::record::{Entry, Page};
 
+use crate::harness::{seeds, share};
+
 /// How many lists are read through the whole connector.
 const LISTS: u64 = 2_000;
 
@@ -31,7 +33,7 @@ const SECOND: i64 = 1_000_000;
 
 #[test]
 fn a_time_cursor_stays_between_where_it_was_and_the_settle_line() {
-    for seed in 0..MOVES {
+    for seed in 0..share(MOVES) {
         let mut rng = Rng::with_seed(seed);
         let mut time = || rng.bool().then(|| DateTime::from_timestamp_micros(rng.i64(0..20))).flatten();
         let (stored, seen) = (time(), time());
@@ -47,12 +49,7 @@ fn a_time_cursor_stays_between_where_it_was_and_the_settle_line() {
 
 #[test]
 fn no_change_is_passed_by_a_cursor() {
-    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
-    let seeds = match number("SYNCLINE_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..LISTS,
-    };
-    for seed in seeds {
+    for seed in seeds(LISTS) {
         if let Err(reason) = follow(seed) {
             panic!("seed {seed}: {reason}");
         }

@@ -12,19 +12,20 @@ use syncline::model::side::Side;
 use syncline::model::value::{Number, Value};
 use syncline::reconcile::mapping::Mapping;
 
+use crate::harness::{number, share};
+
 use super::bench::{Arrival, Bench};
 use super::expected::{Bond, Expected, Expecting};
 use super::scenario::Scenario;
 use super::{report, shrink};
 
-/// How many cases the test runs.
+/// How many cases belong to the test.
 const CASES: u64 = 100_000;
 
 /// How many seeds a thread takes at a time.
 const SEEDS_AT_ONCE: u64 = 256;
 
 pub fn run() {
-    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     if let Some(seed) = number("SYNCLINE_SEED") {
         let scenario = Scenario::draw(seed);
         println!("{}", report::text(&scenario));
@@ -33,7 +34,7 @@ pub fn run() {
         }
         return;
     }
-    let cases = number("SYNCLINE_CASES").unwrap_or(CASES);
+    let cases = number("SYNCLINE_CASES").unwrap_or_else(|| share(CASES));
     let (next, stop, failed) = (AtomicU64::new(0), AtomicBool::new(false), Mutex::new(None));
     std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
