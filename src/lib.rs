@@ -73,7 +73,7 @@
 //!
 //! [`Kernel`], [`KernelBuilder`] and [`KernelError`]; what a connection is made of:
 //! [`ConnectionSpec`], [`SyncSpec`], [`Schedule`]; what it answers: [`RunReport`],
-//! [`ConnectionStatus`] with [`SyncStatus`] and [`QuarantineRow`], [`MarkError`]; and
+//! [`ConnectionStatus`] with [`SyncStatus`] and [`QuarantineRow`] and [`UnlinkedRow`], [`MarkError`]; and
 //! [`Env`], where time and chance come from.
 #![forbid(unsafe_code)]
 
@@ -102,7 +102,9 @@ pub mod triggers;
 pub mod web;
 
 pub use actors::env::Env;
-pub use actors::message::{ConnectionStatus, MarkError, QuarantineRow, RunReport, SyncStatus};
+pub use actors::message::{
+    ConnectionStatus, MarkError, NamedRecord, QuarantineRow, RunReport, SyncStatus, UnlinkedRow,
+};
 pub use actors::notifier::{Missed, Subscription};
 pub use actors::spec::{ConnectionSpec, SyncSpec, Webhook};
 pub use connectors::action::{Action, ActionAnswer, ActionOutcome, ActionRecord};

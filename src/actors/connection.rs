@@ -20,8 +20,8 @@ use crate::actors::batch::{self, Fetched, Report, Stop};
 use crate::actors::core::Core;
 use crate::actors::inbox::{Inbox, Mark, Sorted};
 use crate::actors::message::{
-    Abort, ConnectionStatus, Drain, GetStatus, InboxFilled, MarkError, MarkRecord, QuarantineRow, Ran, RunReport,
-    RunSync, SetPaused, SyncStatus, Tick, Wake,
+    Abort, ConnectionStatus, Drain, GetStatus, InboxFilled, MarkError, MarkRecord, NamedRecord, QuarantineRow, Ran,
+    RunReport, RunSync, SetPaused, SyncStatus, Tick, UnlinkedRow, Wake,
 };
 use crate::actors::queue::{PendingQueue, PendingRow};
 use crate::actors::recovery;
@@ -36,6 +36,7 @@ use crate::model::write::{ConnectorError, NextStep};
 use crate::planted::{self, Bug};
 use crate::reconcile::case::{Observation, Stage};
 use crate::reconcile::lifecycle::{Event, Lifecycle};
+use crate::reconcile::reference::LinkKey;
 use crate::reconcile::run::{PageDone, PairSet, Run, RunStep};
 use crate::reconcile::sync::BoundSync;
 use crate::store::{Commit, StoreError};
@@ -56,8 +57,8 @@ const MOST_ENTRIES_AT_ONCE: usize = 500;
 /// How many markers are looked through, or rows written, in one go.
 const MARKERS_AT_ONCE: usize = 1_000;
 
-/// How many quarantined records a status names.
-const QUARANTINE_SHOWN: usize = 20;
+/// How many records a status names of those that are held back or wait for others.
+const ROWS_SHOWN: usize = 20;
 
 mod telling;
 
@@ -472,6 +473,10 @@ impl Connection {
                 state.pages_at_once = next_pages_at_once(state.pages_at_once, took);
                 state.paging = false;
                 report.held = page.held;
+                if let Some(again_ms) = page.again_after_ms {
+                    let again_ms = i64::try_from(again_ms).unwrap_or(i64::MAX);
+                    state.not_before_ms = self.core.env.now_ms().saturating_add(again_ms);
+                }
                 let direction = state.sync.direction;
                 if let Some(run) = &mut state.run {
                     run.page_done(direction, page);
@@ -842,13 +847,22 @@ impl Connection {
         let snapshot = self.core.snapshot()?;
         let now_ms = self.core.env.now_ms();
         let age_ms = |since: i64| u64::try_from(now_ms.saturating_sub(since)).unwrap_or(0);
+        let name_of = |no| self.core.sync(no).map(|sync| sync.name.clone());
         let quarantine = snapshot
-            .quarantine(self.core.conn, QUARANTINE_SHOWN)?
+            .quarantine(self.core.conn, ROWS_SHOWN)?
             .into_iter()
-            .filter_map(|(sync, side, id, held)| {
-                Some(QuarantineRow { sync: self.core.sync(sync)?.name.clone(), side, id, held })
-            })
+            .filter_map(|(sync, side, id, held)| Some(QuarantineRow { sync: name_of(sync)?, side, id, held }))
             .collect();
+        let unlinked = |row: &PendingRow| {
+            let named = |name: &LinkKey| Some(NamedRecord { sync: name_of(name.sync)?, id: name.id.to_string() });
+            Some(UnlinkedRow {
+                sync: name_of(row.sync)?,
+                side: row.pending.side,
+                id: row.pending.id.to_string(),
+                names: row.names.iter().filter_map(named).collect(),
+                waited_ms: age_ms(row.pending.since_ms),
+            })
+        };
         Ok(ConnectionStatus {
             id: self.core.id.clone(),
             state: self.lifecycle.as_str().to_owned(),
@@ -859,6 +873,8 @@ impl Connection {
             open_writes: self.core.intents.borrow().len() as u64,
             quarantined: self.core.held_back.get(),
             quarantine,
+            unlinked: self.queue.unlinked().count() as u64,
+            unlinked_rows: self.queue.unlinked().take(ROWS_SHOWN).filter_map(unlinked).collect(),
             calls: PerSide::from_fn(|side| self.core.calls[side].made()),
             oldest_pending_ms: self.queue.oldest_ms().map(age_ms),
             late_ms: self.late_ms(),
@@ -965,9 +981,11 @@ async fn pages(
         done.cursor = page.cursor;
         done.drifted |= page.drifted;
         done.next = page.next;
+        done.again_after_ms = page.again_after_ms;
         entries.extend(page.entries.into_iter().map(|entry| (Observation::listed(entry), step.stage)));
         if done.next.is_none()
             || done.drifted
+            || done.again_after_ms.is_some()
             || entries.len() >= MOST_ENTRIES_AT_ONCE && !planted::is(Bug::EndlessUnit)
         {
             break;
@@ -1497,6 +1515,8 @@ impl Handler<GetStatus> for Connection {
             open_writes: 0,
             quarantined: 0,
             quarantine: Vec::new(),
+            unlinked: 0,
+            unlinked_rows: Vec::new(),
             calls: PerSide::default(),
             oldest_pending_ms: None,
             late_ms: None,

@@ -225,6 +225,12 @@ pub struct ConnectionStatus {
     pub quarantined: u64,
     /// The first of them.
     pub quarantine: Vec<QuarantineRow>,
+    /// Records that wait, among the pending ones, until what they name is linked.
+    #[serde(default)]
+    pub unlinked: u64,
+    /// The first of them.
+    #[serde(default)]
+    pub unlinked_rows: Vec<UnlinkedRow>,
     /// Calls made to each side since the actor started, retries included.
     pub calls: PerSide<u64>,
     /// How old the oldest pending record is, in milliseconds.
@@ -232,6 +238,31 @@ pub struct ConnectionStatus {
     /// How long work has been waiting, in milliseconds, where that is too long.
     #[serde(default)]
     pub late_ms: Option<u64>,
+}
+
+/// A record that waits until what it names is linked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnlinkedRow {
+    /// Under this sync.
+    pub sync: SyncName,
+    /// On this side.
+    pub side: Side,
+    /// The record.
+    pub id: String,
+    /// What it names and what is not linked. Empty where that is not known: without a running
+    /// kernel, and after a start until the record has been looked at again.
+    pub names: Vec<NamedRecord>,
+    /// How long it has been waiting, in milliseconds.
+    pub waited_ms: u64,
+}
+
+/// A record that another names, on the side of that one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NamedRecord {
+    /// Of this sync.
+    pub sync: SyncName,
+    /// Its id.
+    pub id: String,
 }
 
 /// A record held back.

@@ -256,6 +256,11 @@ impl PendingQueue {
         self.rows.is_empty()
     }
 
+    /// The rows of records that wait until what they name is linked.
+    pub fn unlinked(&self) -> impl Iterator<Item = &PendingRow> {
+        self.rows.values().filter(|row| row.pending.reason == PendingReason::Unlinked)
+    }
+
     /// Since when the oldest is waiting, in milliseconds since 1970.
     #[must_use]
     pub fn oldest_ms(&self) -> Option<i64> {

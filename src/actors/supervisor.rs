@@ -439,6 +439,8 @@ fn restarting(id: &ConnectionId, supervised: &Supervised) -> ConnectionStatus {
         open_writes: 0,
         quarantined: 0,
         quarantine: Vec::new(),
+        unlinked: 0,
+        unlinked_rows: Vec::new(),
         calls: PerSide::from_fn(|side| supervised.calls[side].made()),
         oldest_pending_ms: None,
         late_ms: None,

@@ -5,17 +5,18 @@ use std::path::{Path, PathBuf};
 use super::exit::{Exit, Failure};
 use super::output::{Output, clip, counted, duration, row};
 use super::target;
-use crate::QuarantineRow;
 use crate::actors::message::{ConnectionStatus, SyncStatus};
 use crate::control::{Received, StatusAnswer};
 use crate::model::cursor::{Cursor, StreamNo};
 use crate::model::ids::{ConnNo, ConnectionId, SyncName, SyncNo};
 use crate::model::side::{PerSide, Side};
+use crate::model::work::PendingReason;
 use crate::store::{Snapshot, StoreError};
 use crate::triggers::counts::Counts;
+use crate::{NamedRecord, QuarantineRow, UnlinkedRow};
 
-/// How many quarantined records are told.
-const QUARANTINE_SHOWN: usize = 20;
+/// How many records are told of those that are held back or wait for others.
+const ROWS_SHOWN: usize = 20;
 
 /// Arguments of `status`.
 #[derive(Debug, clap::Args)]
@@ -59,14 +60,31 @@ async fn from_file(state: &Path) -> Result<StatusAnswer, Failure> {
 fn connection(snapshot: &Snapshot, conn: ConnNo, id: ConnectionId) -> Result<ConnectionStatus, StoreError> {
     let mut syncs = Vec::new();
     let mut quarantine = Vec::new();
+    let name_of = |no: SyncNo| -> Result<SyncName, StoreError> {
+        Ok(snapshot.sync_name(no)?.unwrap_or_else(|| SyncName::new(format!("#{no}"))))
+    };
     // Numbers of syncs are given out from 1 on, without gaps.
     for no in (1..=u16::MAX).map(SyncNo) {
         let Some(name) = snapshot.sync_name(no)? else { break };
         syncs.extend(sync(snapshot, conn, no, name)?);
     }
-    for (no, side, record, held) in snapshot.quarantine(conn, QUARANTINE_SHOWN)? {
-        let sync = snapshot.sync_name(no)?.unwrap_or_else(|| SyncName::new(format!("#{no}")));
-        quarantine.push(QuarantineRow { sync, side, id: record, held });
+    for (no, side, record, held) in snapshot.quarantine(conn, ROWS_SHOWN)? {
+        quarantine.push(QuarantineRow { sync: name_of(no)?, side, id: record, held });
+    }
+    let now_ms = chrono::Utc::now().timestamp_millis();
+    let mut unlinked = 0;
+    let mut unlinked_rows = Vec::new();
+    for row in snapshot.pending_all(conn)?.into_iter().filter(|row| row.pending.reason == PendingReason::Unlinked) {
+        unlinked += 1;
+        if unlinked_rows.len() < ROWS_SHOWN {
+            unlinked_rows.push(UnlinkedRow {
+                sync: name_of(row.sync)?,
+                side: row.pending.side,
+                id: row.pending.id.to_string(),
+                names: Vec::new(),
+                waited_ms: u64::try_from(now_ms.saturating_sub(row.pending.since_ms)).unwrap_or(0),
+            });
+        }
     }
     let state = if snapshot.paused(conn)? { "paused" } else { "not running" };
     Ok(ConnectionStatus {
@@ -79,6 +97,8 @@ fn connection(snapshot: &Snapshot, conn: ConnNo, id: ConnectionId) -> Result<Con
         open_writes: snapshot.intents(conn)?.len() as u64,
         quarantined: snapshot.quarantine_count(conn)?,
         quarantine,
+        unlinked,
+        unlinked_rows,
         calls: PerSide::default(),
         oldest_pending_ms: None,
         late_ms: None,
@@ -117,6 +137,7 @@ fn show(answer: &StatusAnswer, out: &Output) {
     show_states(answer, out);
     show_totals(answer, out);
     show_received(&answer.received, out);
+    show_unlinked(answer, out);
     show_quarantine(answer, out);
     for connection in &answer.connections {
         if let Some(late_ms) = connection.late_ms {
@@ -216,6 +237,31 @@ fn show_received(received: &Received, out: &Output) {
     }
     if table.row_count() > 0 {
         out.print_apart(&table);
+    }
+}
+
+/// What waits for other records, and for which.
+fn show_unlinked(answer: &StatusAnswer, out: &Output) {
+    let mut table = out.table(["connection", "sync", "side", "record", "waits until these are linked", "for"]);
+    let mut left = 0;
+    for connection in &answer.connections {
+        for UnlinkedRow { sync, side, id, names, waited_ms } in &connection.unlinked_rows {
+            let names: Vec<String> =
+                names.iter().map(|NamedRecord { sync, id }| format!("{sync} {}", clip(id, 48))).collect();
+            table.add_row(row([
+                connection.id.to_string(),
+                sync.to_string(),
+                side.to_string(),
+                clip(id, 48),
+                if names.is_empty() { "what it names".to_owned() } else { clip(&names.join(", "), 200) },
+                duration(*waited_ms),
+            ]));
+        }
+        left += connection.unlinked.saturating_sub(connection.unlinked_rows.len() as u64);
+    }
+    out.print_apart(&table);
+    if left > 0 {
+        out.say(format!("and {} more that wait for others", counted(left, "record")));
     }
 }
 

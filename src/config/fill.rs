@@ -91,7 +91,9 @@ fn secret_file(key: &str, path: &str, outside: &Outside<'_>) -> Result<String, (
     if value.is_empty() {
         return Err((refuse("is empty"), "write the secret into it, and nothing else"));
     }
-    if value.len() > MAX_SECRET_BYTES || value.chars().any(char::is_control) {
+    // A key in PEM has lines.
+    let is_odd = |c: char| c.is_control() && !(value.starts_with("-----BEGIN ") && matches!(c, '\n' | '\r'));
+    if value.len() > MAX_SECRET_BYTES || value.chars().any(is_odd) {
         return Err((refuse("is not one line of text"), "write the secret into it, and nothing else"));
     }
     Ok(value.to_owned())
@@ -134,6 +136,7 @@ mod tests {
         let read_file = |path: &Path| match path.to_str() {
             Some("d/token") => Ok("s3cret\r\n".to_owned()),
             Some("d/empty") => Ok("\n".to_owned()),
+            Some("d/key") => Ok("-----BEGIN X-----\ns3cret\n-----END X-----\n".to_owned()),
             Some("d/two") => Ok("s3cret\ns3cret\n".to_owned()),
             _ => Err(io::Error::from(io::ErrorKind::NotFound)),
         };
@@ -158,6 +161,7 @@ mod tests {
             ("$A $ {A} $", "$A $ {A} $"),
             ("ü${A}ü", "üalphaü"),
             ("Bearer ${file:token}", "Bearer s3cret"),
+            ("${file:key}", "-----BEGIN X-----\ns3cret\n-----END X-----"),
         ] {
             assert_eq!(filled(text).as_deref(), Ok(want), "{text}");
         }

@@ -51,15 +51,17 @@ impl HttpSide {
     /// Which account it is: two with the same address and the same credentials are one.
     pub fn account(&self) -> Option<Digest> {
         let settings = self.settings.as_ref()?;
-        let (kind, whose) = match &settings.credentials {
-            Credentials::Token(token) => ("token", token.expose_secret()),
-            Credentials::Basic { user, .. } => ("user", user.as_str()),
+        let (kind, whose, user) = match &settings.credentials {
+            Credentials::Token(token) => ("token", token.expose_secret(), None),
+            Credentials::Basic { user, .. } => ("user", user.as_str(), None),
+            Credentials::Client { id, .. } => ("client", id.as_str(), None),
+            Credentials::Jwt { issuer, subject, .. } => ("jwt", issuer.as_str(), subject.as_deref()),
             // Without credentials nothing tells accounts apart but the address.
-            Credentials::Client { id, .. } => ("client", id.as_str()),
-            Credentials::None => ("none", ""),
+            Credentials::None => ("none", "", None),
         };
         let url = settings.base_url.trim_end_matches('/');
-        Some(Digest::of(format!("{kind}\0{whose}\0{url}").as_bytes()))
+        let user = user.map_or_else(String::new, |user| format!("\0{user}"));
+        Some(Digest::of(format!("{kind}\0{whose}\0{url}{user}").as_bytes()))
     }
 }
 
@@ -155,12 +157,14 @@ fn credentials(table: &Table<'_>, outside: &Outside<'_>) -> Option<Given> {
     let key = auth.item("key").map(|_| "key");
     let basic = auth.item("basic").map(|_| "basic");
     let client = auth.item("client").map(|_| "client");
-    let given: Vec<&'static str> = [bearer, key, basic, client].into_iter().flatten().collect();
+    let jwt = auth.item("jwt").map(|_| "jwt");
+    let given: Vec<&'static str> = [bearer, key, basic, client, jwt].into_iter().flatten().collect();
     let problems = table.problems();
     let before = problems.len();
     let credentials = match given[..] {
         ["basic"] => auth.table("basic").and_then(|basic| basic_credentials(basic, outside)),
         ["client"] => auth.table("client").and_then(|client| client_credentials(client, outside)),
+        ["jwt"] => auth.table("jwt").and_then(|jwt| jwt_credentials(jwt, outside)),
         [word] => secret(&auth, word, outside).map(Credentials::Token),
         [] => None,
         [..] => {
@@ -171,7 +175,7 @@ fn credentials(table: &Table<'_>, outside: &Outside<'_>) -> Option<Given> {
     };
     auth.finish();
     if given.is_empty() && problems.len() == before {
-        let help = "write { bearer = \"${TOKEN}\" }, { key = \"${KEY}\" }, { basic = { user = \"...\", password = \"${PASSWORD}\" } } or { client = { id = \"...\", secret = \"${SECRET}\" } }";
+        let help = "write { bearer = \"${TOKEN}\" }, { key = \"${KEY}\" }, { basic = { user = \"...\", password = \"${PASSWORD}\" } }, { client = { id = \"...\", secret = \"${SECRET}\" } } or { jwt = { issuer = \"...\", key = \"${file:key.pem}\" } }";
         problems.add_with_help(span.clone(), "'auth' is empty", help);
     }
     Some(Given { word: given.first().copied(), span, credentials: credentials? })
@@ -188,19 +192,36 @@ fn client_credentials(client: Table<'_>, outside: &Outside<'_>) -> Option<Creden
     let problems = client.problems();
     let id = non_empty(&client, "id").and_then(|id| fill("id", &id, outside, problems));
     let secret = secret(&client, "secret", outside);
-    let url = match client.item("url").and_then(|_| non_empty(&client, "url")) {
-        Some(url) => {
-            let filled = fill("url", &url, outside, problems)?;
-            if !filled.text.starts_with("https://") {
-                let help = "write an https URL, or a path of the API in the connector file";
-                problems.add_with_help(url.span, "'url' of a client must be an https URL", help);
-            }
-            Some(filled.text)
-        }
-        None => None,
-    };
+    let url = token_url(&client, outside);
     client.finish();
-    Some(Credentials::Client { id: id?.text, secret: secret?, url })
+    Some(Credentials::Client { id: id?.text, secret: secret?, url: url? })
+}
+
+fn jwt_credentials(jwt: Table<'_>, outside: &Outside<'_>) -> Option<Credentials> {
+    let filled = |key: &str| {
+        let text = jwt.item(key).and_then(|_| non_empty(&jwt, key))?;
+        Some(fill(key, &text, outside, jwt.problems())?.text)
+    };
+    let issuer = non_empty(&jwt, "issuer").and_then(|issuer| fill("issuer", &issuer, outside, jwt.problems()));
+    let key = secret(&jwt, "key", outside);
+    let (subject, key_id) = (filled("subject"), filled("key_id"));
+    let url = token_url(&jwt, outside);
+    jwt.finish();
+    Some(Credentials::Jwt { issuer: issuer?.text, subject, key: key?, key_id, url: url? })
+}
+
+/// Where a connection's tokens are fetched, where it says so.
+fn token_url(table: &Table<'_>, outside: &Outside<'_>) -> Option<Option<String>> {
+    if table.item("url").is_none() {
+        return Some(None);
+    }
+    let url = non_empty(table, "url")?;
+    let filled = fill("url", &url, outside, table.problems())?;
+    if !filled.text.starts_with("https://") {
+        let help = "write an https URL, or a path of the API in the connector file";
+        table.problems().add_with_help(url.span, "the 'url' at which tokens are fetched must be an https URL", help);
+    }
+    Some(Some(filled.text))
 }
 
 /// A secret at a key that is there; a warning when it stands in the file itself.
@@ -235,6 +256,7 @@ fn check_credentials(file: &HttpConnectorFile, given: &Given, problems: &Problem
         Some("bearer") => "auth = { bearer = \"${TOKEN}\" }",
         Some("header" | "query") => "auth = { key = \"${KEY}\" }",
         Some("basic" | "session") => "auth = { basic = { user = \"...\", password = \"${PASSWORD}\" } }",
+        Some("jwt_bearer") => "auth = { jwt = { issuer = \"...\", key = \"${file:key.pem}\" } }",
         Some("client_credentials") => "auth = { client = { id = \"...\", secret = \"${SECRET}\" } }",
         Some(_) => "no 'auth'",
         None => "auth = { bearer = \"${TOKEN}\" }, or declare [auth] in the connector file",
@@ -244,6 +266,7 @@ fn check_credentials(file: &HttpConnectorFile, given: &Given, problems: &Problem
         Some("key") => matches!(kind, Some("header" | "query")),
         Some("basic") => matches!(kind, None | Some("basic" | "session")),
         Some("client") => matches!(kind, Some("client_credentials")),
+        Some("jwt") => matches!(kind, Some("jwt_bearer")),
         // None may be enough: that is for the connector to say.
         Some(_) | None => true,
     };

@@ -280,7 +280,7 @@ const CONNECTION_PROBLEMS: &[Case] = &[
         AUTH,
         "auth = {}",
         &[
-            "s.toml:6:8: 'auth' is empty (write { bearer = \"${TOKEN}\" }, { key = \"${KEY}\" }, { basic = { user = \"...\", password = \"${PASSWORD}\" } } or { client = { id = \"...\", secret = \"${SECRET}\" } })",
+            "s.toml:6:8: 'auth' is empty (write { bearer = \"${TOKEN}\" }, { key = \"${KEY}\" }, { basic = { user = \"...\", password = \"${PASSWORD}\" } }, { client = { id = \"...\", secret = \"${SECRET}\" } } or { jwt = { issuer = \"...\", key = \"${file:key.pem}\" } })",
         ],
     ),
     ("", AUTH, "auth = { barer = 'x' }", &["s.toml:6:10: unknown key 'barer' in [auth] (did you mean 'bearer'?)"]),

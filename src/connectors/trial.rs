@@ -133,9 +133,18 @@ impl Trial<'_> {
         }
     }
 
+    /// A page of a list, and then the time that the side takes to make the next one.
+    async fn page(&self, read: Read) -> Result<Page, ConnectorError> {
+        let page = self.through.read(read).await?;
+        if let Some(again_ms) = page.again_after_ms {
+            (self.wait)(Duration::from_millis(again_ms)).await;
+        }
+        Ok(page)
+    }
+
     /// The list, as far as some pages go.
     async fn list(&mut self) -> Option<Vec<Record>> {
-        let mut page = match self.through.read(Read::All { page: None }).await {
+        let mut page = match self.page(Read::All { page: None }).await {
             Ok(page) => page,
             Err(error) => {
                 self.failed("list", &error);
@@ -156,7 +165,7 @@ impl Trial<'_> {
                 }
             }
             let Some(token) = next.filter(|_| records.len() < MOST_LISTED) else { break };
-            match self.through.read(Read::All { page: Some(token) }).await {
+            match self.page(Read::All { page: Some(token) }).await {
                 Ok(next) => page = next,
                 Err(error) => {
                     self.failed("list", &error);
@@ -244,7 +253,7 @@ impl Trial<'_> {
         }
         let mut token = None;
         for _ in 0..MOST_PAGES {
-            let page = match self.through.read(Read::All { page: token }).await {
+            let page = match self.page(Read::All { page: token }).await {
                 Ok(page) => page,
                 Err(error) => {
                     self.failed("changes", &error);
@@ -387,7 +396,7 @@ impl Trial<'_> {
             let mut token = None;
             loop {
                 let read = Read::Changes { since: since.clone(), page: token };
-                let Ok(page) = self.through.read(read).await else { break };
+                let Ok(page) = self.page(read).await else { break };
                 token = page.next.clone();
                 if live(page, id).is_some() {
                     return (true, look);

@@ -132,6 +132,9 @@ pub struct Page {
     pub drifted: bool,
     /// How many records the whole read will hold, where told; for progress only.
     pub total: Option<u64>,
+    /// The side is still making the next page, which is to be asked for no sooner than this
+    /// many milliseconds from now. Meanwhile the connection does other work.
+    pub again_after_ms: Option<u64>,
 }
 
 impl Page {

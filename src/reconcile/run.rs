@@ -209,6 +209,8 @@ pub struct PageDone {
     pub cursor: Option<Cursor>,
     /// The pages shifted.
     pub drifted: bool,
+    /// The next page is to be asked for no sooner than this many milliseconds from now.
+    pub again_after_ms: Option<u64>,
     /// New records that wait for the other side.
     pub held: u64,
 }

@@ -553,7 +553,7 @@ impl std::fmt::Display for WriteLine<'_> {
 
 impl std::fmt::Display for PageLine<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Page { entries, next, cursor, drifted, total: _ } = self.0;
+        let Page { entries, next, cursor, drifted, total: _, again_after_ms: _ } = self.0;
         f.write_str("  got")?;
         for entry in entries {
             match entry {

@@ -27,6 +27,7 @@ mod schemas;
 mod shapes;
 #[cfg(feature = "simulate")]
 mod simulation;
+mod slow_lists;
 mod triggers;
 mod unknown_outcomes;
 

@@ -307,8 +307,9 @@ impl<'a> Suite<'a> {
                 Some(since) => Read::Changes { since: since.clone(), page },
             };
             let page = self.read(read).await?;
-            let next = page.next.clone();
+            let (next, again_after_ms) = (page.next.clone(), page.again_after_ms);
             listing.pages.push(page);
+            tokio::time::sleep(Duration::from_millis(again_after_ms.unwrap_or(0))).await;
             match next {
                 None => return Ok(listing),
                 Some(next) => {

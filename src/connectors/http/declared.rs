@@ -19,6 +19,7 @@ impl HttpConnectorFile {
             AuthKind::Query { .. } => "query",
             AuthKind::Fetched(spec) => match spec.login {
                 Login::Client { .. } => "client_credentials",
+                Login::Assertion { .. } => "jwt_bearer",
                 Login::Password { .. } => "session",
             },
         })

@@ -117,8 +117,7 @@ impl HttpConnector {
             JobState::Done => set_file(spec, &mut export, &reply, json)?,
             JobState::Failed => return self.begun_anew(run, self.caller.sentence(&reply)),
         }
-        run.export = Some(export);
-        Ok(nothing_yet(&run))
+        Ok(waited_for(spec, run, export))
     }
 
     async fn ask_export(
@@ -134,7 +133,6 @@ impl HttpConnector {
             let within_s = spec.job.most_ms / 1_000;
             return self.begun_anew(run, format!("the export '{}' took longer than {within_s} s", export.handle));
         }
-        tokio::time::sleep(std::time::Duration::from_millis(spec.job.interval_ms(export.asked))).await;
         run.step(&list.page).map_err(fail)?;
         let request = self.job_request(&spec.job, &export.handle).map_err(fail)?;
         let reply = self.send_read(calls, request).await?;
@@ -149,8 +147,7 @@ impl HttpConnector {
             JobState::Done => set_file(spec, &mut export, &reply, json)?,
             JobState::Failed => return self.begun_anew(run, self.caller.sentence(&reply)),
         }
-        run.export = Some(export);
-        Ok(nothing_yet(&run))
+        Ok(waited_for(spec, run, export))
     }
 
     #[expect(clippy::too_many_arguments, reason = "a list, where it stands, and its file")]
@@ -171,7 +168,7 @@ impl HttpConnector {
             let reply = self.caller.reply(exchange);
             let meaning = reply.judge(&self.file, self.now()).meaning;
             if is_forgotten(meaning) || matches!(meaning, Meaning::Unauthorised | Meaning::Invalid) {
-                return self.file_is_gone(run, export, &reply);
+                return self.file_is_gone(spec, run, export, &reply);
             }
             self.check_read(&reply, calls, None)?;
             return Err(retry(self.caller.sentence(&reply)));
@@ -284,15 +281,20 @@ impl HttpConnector {
     }
 
     /// The file is not to be had at the URL it had: it may be at another one by now.
-    fn file_is_gone(&self, mut run: Run, export: Export, reply: &Reply) -> Result<Page, ConnectorError> {
+    fn file_is_gone(
+        &self,
+        spec: &ExportSpec,
+        mut run: Run,
+        export: Export,
+        reply: &Reply,
+    ) -> Result<Page, ConnectorError> {
         let said = self.caller.sentence(reply);
         if run.anew >= MAX_ANEW {
             return Err(fail(format!("the file of the export cannot be read: {said}")));
         }
         tracing::warn!(said, "the file of an export is not to be had any more; its job is asked again");
         run.anew += 1;
-        run.export = Some(Export { ready: false, file: None, asked: 0, ..export });
-        Ok(nothing_yet(&run))
+        Ok(waited_for(spec, run, Export { ready: false, file: None, asked: 0, ..export }))
     }
 
     /// Begins the list anew with another job. What came of the one before stays.
@@ -315,6 +317,13 @@ pub(super) fn expired<'l>(list: &'l ListSpec, since: Option<&Cursor>) -> Option<
 /// Whether an answer says that there is no such job or file any more.
 fn is_forgotten(meaning: Meaning) -> bool {
     matches!(meaning, Meaning::Missing | Meaning::Expired | Meaning::BeginAnew)
+}
+
+/// A page without records, after which the job is asked, or its file read where it is done.
+fn waited_for(spec: &ExportSpec, mut run: Run, export: Export) -> Page {
+    let again_after_ms = (!export.ready).then(|| spec.job.interval_ms(export.asked));
+    run.export = Some(export);
+    Page { again_after_ms, ..nothing_yet(&run) }
 }
 
 fn nothing_yet(run: &Run) -> Page {

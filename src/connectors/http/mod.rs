@@ -20,7 +20,7 @@
 //! | Key | Meaning |
 //! |---|---|
 //! | `name` | what the connector is called; required |
-//! | `auth` | `none`, `bearer`, `basic`, or a table of a `kind`: these, `header` (with `name`, `prefix`), `query` (with `name`), `client_credentials` (`url`, `scope`, `client`, `params`, `token`, `life`), `session` (`post`, `body`, `token` or `token_header`, `sent`, `name`, `prefix`, `life`) |
+//! | `auth` | `none`, `bearer`, `basic`, or a table of a `kind`: these, `header` (with `name`, `prefix`), `query` (with `name`), `client_credentials` (`url`, `scope`, `client`, `params`, `token`, `life`), `jwt_bearer` (`url`, `audience`, `scope`, `algorithm`, `claims`, `params`, `token`, `life`), `session` (`post`, `body`, `token` or `token_header`, `sent`, `name`, `prefix`, `life`) |
 //! | `[headers]` | sent with every request |
 //! | `[limits]` | `requests` or `points` in `per` (`resets`), further `windows = [{…}]`, `concurrency`, `pause` after a 429 that names no time, `lockout`, `wait`; `class.NAME` with windows of its own, `apart`, `exclusive`; `together`: of all connections; `told`, `cost`: what answers tell |
 //! | `[xml]` | answers in XML: `lists`, `texts`, `objects` (paths from the root element on), `prefixes` of namespaces |
@@ -68,6 +68,7 @@ mod forms;
 mod guard;
 mod id;
 mod job;
+mod jwt;
 mod net;
 mod outcome;
 mod page;

@@ -6,6 +6,7 @@ use crate::model::value::Value;
 
 use super::fields::{endpoint_at, header_name, pairs, path, set_content_type, sub, word};
 use super::guard::url_problem;
+use super::jwt::{Algorithm, OWN_CLAIMS};
 use super::session::{Login, Sent, SessionSpec, TokenPlace};
 use super::spec::{AuthKind, Piece};
 use super::transport::Method;
@@ -18,16 +19,18 @@ enum AuthWord {
     Header,
     Query,
     Client,
+    Jwt,
     Session,
 }
 
-const WORDS: [(&str, AuthWord); 7] = [
+const WORDS: [(&str, AuthWord); 8] = [
     ("none", AuthWord::None),
     ("bearer", AuthWord::Bearer),
     ("basic", AuthWord::Basic),
     ("header", AuthWord::Header),
     ("query", AuthWord::Query),
     ("client_credentials", AuthWord::Client),
+    ("jwt_bearer", AuthWord::Jwt),
     ("session", AuthWord::Session),
 ];
 
@@ -46,7 +49,7 @@ pub(super) fn auth_of(top: &Table<'_>) -> Option<AuthKind> {
             top.problems().add_with_help(item.span(), "the name of what holds the key is missing in 'auth'", help);
             None
         }
-        AuthWord::Client | AuthWord::Session => {
+        AuthWord::Client | AuthWord::Jwt | AuthWord::Session => {
             let help = "for example auth = { kind = \"client_credentials\", url = \"/oauth/token\" }";
             top.problems().add_with_help(item.span(), "how a token is fetched is missing in 'auth'", help);
             None
@@ -74,6 +77,7 @@ fn auth(table: Table<'_>) -> Option<AuthKind> {
             AuthKind::Query { name: table.required_text("name").map(|name| name.value).unwrap_or_default() }
         }
         AuthWord::Client => AuthKind::Fetched(Box::new(client(&table))),
+        AuthWord::Jwt => AuthKind::Fetched(Box::new(jwt(&table))),
         AuthWord::Session => AuthKind::Fetched(Box::new(session(&table))),
     };
     table.finish();
@@ -82,6 +86,56 @@ fn auth(table: Table<'_>) -> Option<AuthKind> {
 
 /// `kind = "client_credentials"`
 fn client(table: &Table<'_>) -> SessionSpec {
+    let login = Login::Client {
+        url: url(table),
+        scope: table.text("scope").map(|scope| scope.value),
+        in_body: word(table, "client", &[("basic", false), ("body", true)]).unwrap_or(false),
+        params: pairs(table, "params"),
+    };
+    granted(table, login)
+}
+
+/// `kind = "jwt_bearer"`
+fn jwt(table: &Table<'_>) -> SessionSpec {
+    let login = Login::Assertion {
+        url: url(table),
+        audience: table.text("audience").map(|audience| audience.value),
+        scope: table.text("scope").map(|scope| scope.value),
+        algorithm: word(table, "algorithm", &[("RS256", Algorithm::Rs256), ("ES256", Algorithm::Es256)])
+            .unwrap_or(Algorithm::Rs256),
+        claims: claims(table),
+        params: pairs(table, "params"),
+    };
+    granted(table, login)
+}
+
+/// Further claims of an assertion.
+fn claims(table: &Table<'_>) -> Vec<(String, String)> {
+    let Some(entries) = table.table("claims") else { return Vec::new() };
+    let mut claims = Vec::new();
+    for (name, item) in entries.all() {
+        if OWN_CLAIMS.contains(&name.value.as_str()) {
+            let help = "'audience' sets aud; the connection sets iss and sub; times and id make themselves";
+            let message = format!("'{}' is none of the further claims", name.value);
+            table.problems().add_with_help(name.span, message, help);
+            continue;
+        }
+        match item.text() {
+            Ok(text) => claims.push((name.value, text.value)),
+            Err(wanted) => table.problems().add(item.span(), format!("'{}' must be {wanted}", name.value)),
+        }
+    }
+    claims
+}
+
+/// What is granted a token by OAuth 2.0.
+fn granted(table: &Table<'_>, login: Login) -> SessionSpec {
+    let token = path(table, "token").unwrap_or_else(|| Path::key("access_token"));
+    SessionSpec { login, token: TokenPlace::Path(token), sent: Sent::Bearer, life_ms: life(table) }
+}
+
+/// Where tokens are fetched.
+fn url(table: &Table<'_>) -> String {
     let url = table.required_text("url");
     if let Some(url) = &url
         && let Some(problem) = url_mistake(&url.value)
@@ -89,14 +143,7 @@ fn client(table: &Table<'_>) -> SessionSpec {
         let help = "a path of the API, such as /oauth/token, or a whole URL";
         table.problems().add_with_help(url.span.clone(), format!("'url' {problem}"), help);
     }
-    let login = Login::Client {
-        url: url.map(|url| url.value).unwrap_or_default(),
-        scope: table.text("scope").map(|scope| scope.value),
-        in_body: word(table, "client", &[("basic", false), ("body", true)]).unwrap_or(false),
-        params: pairs(table, "params"),
-    };
-    let token = path(table, "token").unwrap_or_else(|| Path::key("access_token"));
-    SessionSpec { login, token: TokenPlace::Path(token), sent: Sent::Bearer, life_ms: life(table) }
+    url.map(|url| url.value).unwrap_or_default()
 }
 
 /// What is wrong with the address of tokens, if anything.

@@ -1,5 +1,5 @@
-//! Tokens that are fetched with the credentials of a connection: by OAuth 2.0 with the grant
-//! `client_credentials` (RFC 6749, section 4.4), or by logging in. One is fetched when there is
+//! Tokens that are fetched with the credentials of a connection: by OAuth 2.0 with the grants
+//! `client_credentials` (RFC 6749, section 4.4) and `jwt-bearer` (RFC 7523), or by logging in. One is fetched when there is
 //! none, when it is about to end, and when the side refuses it; one at a time for a connection.
 //! It is kept in memory only: whoever starts anew fetches anew.
 
@@ -19,6 +19,7 @@ use crate::model::write::{ConnectorError, NextStep};
 
 use super::body::encode;
 use super::call::{Caller, Exchange, PathIds, Prepared, UNRESERVED, retry_after_ms};
+use super::jwt::{self, Algorithm, Claims, assertion};
 use super::raw::{at, text_of};
 use super::settings::{Auth, Credentials};
 use super::spec::{AuthKind, Endpoint};
@@ -44,6 +45,18 @@ pub(super) enum Login {
         scope: Option<String>,
         /// Id and secret stand in the body and not in a header.
         in_body: bool,
+        params: Vec<(String, String)>,
+    },
+    /// OAuth 2.0, with an assertion that a private key has signed.
+    Assertion {
+        /// A path of the API, or a whole URL; a connection may name another one.
+        url: String,
+        /// For whom the assertion is; the address of tokens where none is named.
+        audience: Option<String>,
+        scope: Option<String>,
+        algorithm: Algorithm,
+        /// Further claims of the assertion.
+        claims: Vec<(String, String)>,
         params: Vec<(String, String)>,
     },
     /// A request with user and password.
@@ -103,6 +116,13 @@ struct Held {
     session: Session,
     token: SecretString,
     until: Option<Instant>,
+}
+
+/// What asks for a token, the credentials in its headers, and the assertion in its body.
+struct Asked {
+    request: Prepared,
+    auth: Auth,
+    assertion: Option<SecretString>,
 }
 
 /// A token, ready to be sent.
@@ -199,13 +219,13 @@ impl Sessions {
         calls: &Calls,
     ) -> Result<(Auth, SecretString, Option<Instant>), ConnectorError> {
         let asked = Instant::now();
-        let (request, auth) = self.request(caller)?;
+        let Asked { request, auth, assertion } = self.request(caller)?;
         let exchange = caller.exchange(calls, request, &auth).await.map_err(|error| {
             let next = if matches!(error, TransportError::Refused(_)) { NextStep::Fail } else { NextStep::Retry };
             ConnectorError::new(next, format!("no token could be fetched: {error}"))
         })?;
         if !(200..300).contains(&exchange.answer.status) {
-            return Err(refusal(caller, exchange));
+            return Err(refusal(caller, exchange, assertion.as_ref()));
         }
         let place = &exchange.place;
         let json = serde_json::from_slice::<&RawValue>(&exchange.answer.body).ok();
@@ -231,33 +251,46 @@ impl Sessions {
         Ok((auth, token.into(), until))
     }
 
-    /// What asks for a token, and the credentials in its headers.
-    fn request(&self, caller: &Caller) -> Result<(Prepared, Auth), ConnectorError> {
+    /// What asks for a token.
+    fn request(&self, caller: &Caller) -> Result<Asked, ConnectorError> {
         let fail = |message: String| ConnectorError::new(NextStep::Fail, message);
         match (&self.spec.login, &caller.credentials) {
             (Login::Client { url, scope, in_body, params }, Credentials::Client { id, secret, url: own }) => {
                 let url = token_url(&caller.base, own.as_deref().unwrap_or(url)).map_err(fail)?;
-                let mut request = Prepared::new(Method::Post, url, &[], &[]);
-                request.set_header("Content-Type", "application/x-www-form-urlencoded");
-                let mut pairs = vec![("grant_type", "client_credentials")];
-                pairs.extend(scope.iter().map(|scope| ("scope", scope.as_str())));
-                pairs.extend(params.iter().map(|(name, value)| (name.as_str(), value.as_str())));
-                if *in_body {
-                    pairs.extend([("client_id", id.as_str()), ("client_secret", secret.expose_secret())]);
-                }
-                let pairs = pairs.iter().map(|(name, value)| format!("{}={}", escaped(name), escaped(value)));
-                request.secret_body = Some(pairs.collect::<Vec<_>>().join("&").into());
+                let own: &[(&str, &str)] =
+                    if *in_body { &[("client_id", id), ("client_secret", secret.expose_secret())] } else { &[] };
+                let request = grant(url, "client_credentials", scope.as_deref(), params, own);
                 // As section 2.3.1 has it: each is encoded before they are put together.
                 let basic = Credentials::Basic { user: escaped(id), password: escaped(secret.expose_secret()).into() };
                 let auth = if *in_body { Ok(Auth::None) } else { Auth::new(Some(&AuthKind::Basic), &basic) };
-                Ok((request, auth.map_err(|problem| fail(problem.to_string()))?))
+                let auth = auth.map_err(|problem| fail(problem.to_string()))?;
+                Ok(Asked { request, auth, assertion: None })
+            }
+            (
+                Login::Assertion { url, audience, scope, algorithm, claims, params },
+                Credentials::Jwt { issuer, subject, key, key_id, url: own },
+            ) => {
+                let url = token_url(&caller.base, own.as_deref().unwrap_or(url)).map_err(fail)?;
+                let claims = Claims {
+                    issuer,
+                    subject: subject.as_deref(),
+                    audience: audience.as_deref().unwrap_or(url.as_str()),
+                    others: claims,
+                    now_s: (caller.now)().timestamp(),
+                };
+                let assertion = assertion(*algorithm, key.expose_secret(), key_id.as_deref(), &claims);
+                let assertion = assertion.map_err(|problem| fail(format!("the key of the credentials: {problem}")))?;
+                let grant_type = "urn:ietf:params:oauth:grant-type:jwt-bearer";
+                let own = [("assertion", assertion.as_str())];
+                let request = grant(url, grant_type, scope.as_deref(), params, &own);
+                Ok(Asked { request, auth: Auth::None, assertion: Some(assertion.into()) })
             }
             (Login::Password { endpoint, body }, Credentials::Basic { user, password }) => {
                 let url = caller.url(&endpoint.path, PathIds::default(), &endpoint.query).map_err(fail)?;
                 let mut request = Prepared::to(endpoint, url, &[]);
                 let body = filled(body, user, password.expose_secret());
                 request.secret_body = Some(encode(&request.headers, &body).map_err(fail)?.into());
-                Ok((request, Auth::None))
+                Ok(Asked { request, auth: Auth::None, assertion: None })
             }
             _ => Err(fail("the credentials do not fit what the connector file declares".to_owned())),
         }
@@ -289,9 +322,12 @@ impl State {
 }
 
 /// Why no token came of an answer, and what to do next. Nothing was sent with it yet.
-fn refusal(caller: &Caller, exchange: Exchange) -> ConnectorError {
+fn refusal(caller: &Caller, exchange: Exchange, assertion: Option<&SecretString>) -> ConnectorError {
     let reply = caller.reply(exchange);
-    let said = caller.sentence(&reply);
+    let mut said = caller.sentence(&reply);
+    if let Some(assertion) = assertion {
+        said = jwt::without(assertion.expose_secret(), &said);
+    }
     let code = reply.json().ok().and_then(|json| text_of(at(json, Some(&Path::key("error"))).ok()??));
     let passes = matches!(code.as_deref(), Some("temporarily_unavailable" | "server_error" | "slow_down"));
     let now = reply.clock((caller.now)());
@@ -309,6 +345,25 @@ fn refusal(caller: &Caller, exchange: Exchange) -> ConnectorError {
         _ => "no token could be fetched",
     };
     ConnectorError::new(next, format!("{what}: {said}"))
+}
+
+/// What asks for a token by OAuth 2.0: a form.
+fn grant(
+    url: Url,
+    grant_type: &str,
+    scope: Option<&str>,
+    params: &[(String, String)],
+    own: &[(&str, &str)],
+) -> Prepared {
+    let mut request = Prepared::new(Method::Post, url, &[], &[]);
+    request.set_header("Content-Type", "application/x-www-form-urlencoded");
+    let mut pairs = vec![("grant_type", grant_type)];
+    pairs.extend(scope.map(|scope| ("scope", scope)));
+    pairs.extend(params.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+    pairs.extend(own);
+    let pairs = pairs.iter().map(|(name, value)| format!("{}={}", escaped(name), escaped(value)));
+    request.secret_body = Some(pairs.collect::<Vec<_>>().join("&").into());
+    request
 }
 
 /// Where a token is fetched: a path of the API, or elsewhere.

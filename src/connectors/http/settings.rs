@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use super::guard::url_problem;
+use super::jwt::key_problem;
 use super::net::ClientKey;
 use super::session::Login;
 use super::spec::AuthKind;
@@ -35,6 +38,19 @@ pub enum Credentials {
         id: String,
         /// The secret.
         secret: SecretString,
+        /// Where tokens are fetched, in place of the connector file's address.
+        url: Option<String>,
+    },
+    /// A private key that signs assertions, with which tokens are fetched (RFC 7523).
+    Jwt {
+        /// Who asks: the id of a client, or the address of a service account (`iss`).
+        issuer: String,
+        /// For which user (`sub`).
+        subject: Option<String>,
+        /// The key, in PEM.
+        key: SecretString,
+        /// Which of the client's keys it is (`kid`).
+        key_id: Option<String>,
         /// Where tokens are fetched, in place of the connector file's address.
         url: Option<String>,
     },
@@ -137,7 +153,13 @@ impl Auth {
         let problem = |message: &str| Err(SettingsProblem { setting: "auth", message: message.to_owned() });
         let auth = match (kind, credentials) {
             (None | Some(AuthKind::None), Credentials::None) => Auth::None,
-            (Some(AuthKind::None), Credentials::Token(_) | Credentials::Basic { .. } | Credentials::Client { .. }) => {
+            (
+                Some(AuthKind::None),
+                Credentials::Token(_)
+                | Credentials::Basic { .. }
+                | Credentials::Client { .. }
+                | Credentials::Jwt { .. },
+            ) => {
                 return problem("the connector file declares auth kind 'none', so no credentials may be given");
             }
             (None | Some(AuthKind::Bearer), Credentials::Token(token)) => Auth::Header {
@@ -149,7 +171,7 @@ impl Auth {
                     return problem("a user of basic authentication cannot hold a colon");
                 }
                 let pair = format!("{user}:{}", password.expose_secret());
-                let value = format!("Basic {}", base64(pair.as_bytes())).into();
+                let value = format!("Basic {}", STANDARD.encode(pair)).into();
                 Auth::Header { name: "authorization".to_owned(), value }
             }
             (Some(AuthKind::Header { name, prefix }), Credentials::Token(key)) => {
@@ -163,22 +185,43 @@ impl Auth {
             (Some(AuthKind::Fetched(spec)), credentials) => match (&spec.login, credentials) {
                 (Login::Client { .. }, Credentials::Client { .. })
                 | (Login::Password { .. }, Credentials::Basic { .. }) => Auth::None,
-                (Login::Client { .. }, Credentials::None | Credentials::Token(_) | Credentials::Basic { .. }) => {
+                (Login::Assertion { algorithm, .. }, Credentials::Jwt { key, .. }) => {
+                    if let Some(reason) = key_problem(*algorithm, key.expose_secret()) {
+                        return problem(&format!("the key: {reason}"));
+                    }
+                    Auth::None
+                }
+                (
+                    Login::Client { .. },
+                    Credentials::None | Credentials::Token(_) | Credentials::Basic { .. } | Credentials::Jwt { .. },
+                ) => {
                     return problem("the connector file fetches tokens: give id and secret of a client");
                 }
-                (Login::Password { .. }, Credentials::None | Credentials::Token(_) | Credentials::Client { .. }) => {
+                (
+                    Login::Assertion { .. },
+                    Credentials::None | Credentials::Token(_) | Credentials::Basic { .. } | Credentials::Client { .. },
+                ) => {
+                    return problem("the connector file fetches tokens by an assertion: give issuer and private key");
+                }
+                (
+                    Login::Password { .. },
+                    Credentials::None | Credentials::Token(_) | Credentials::Client { .. } | Credentials::Jwt { .. },
+                ) => {
                     return problem("the connector file logs in: give user and password");
                 }
             },
-            (None, Credentials::Client { .. }) => {
+            (None, Credentials::Client { .. } | Credentials::Jwt { .. }) => {
                 return problem("the connector file does not say where tokens are fetched");
             }
-            (Some(AuthKind::Basic), Credentials::None | Credentials::Token(_) | Credentials::Client { .. }) => {
+            (
+                Some(AuthKind::Basic),
+                Credentials::None | Credentials::Token(_) | Credentials::Client { .. } | Credentials::Jwt { .. },
+            ) => {
                 return problem("the connector file wants basic authentication: give user and password");
             }
             (
                 Some(AuthKind::Bearer | AuthKind::Header { .. } | AuthKind::Query { .. }),
-                Credentials::None | Credentials::Basic { .. } | Credentials::Client { .. },
+                Credentials::None | Credentials::Basic { .. } | Credentials::Client { .. } | Credentials::Jwt { .. },
             ) => {
                 return problem("the connector file wants a key or token: give one");
             }
@@ -216,45 +259,17 @@ impl Credentials {
             Credentials::None => return text.to_owned(),
             Credentials::Token(secret)
             | Credentials::Basic { password: secret, .. }
-            | Credentials::Client { secret, .. } => secret.expose_secret(),
+            | Credentials::Client { secret, .. }
+            | Credentials::Jwt { key: secret, .. } => secret.expose_secret(),
         };
         // One of a few letters could be part of any word.
         if secret.len() < 6 { text.to_owned() } else { text.replace(secret, "***") }
     }
 }
 
-/// Base64 with padding, as basic authentication wants it.
-fn base64(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let group = chunk.iter().fold(0_u32, |group, byte| group << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
-        for i in 0..4 {
-            let digit = ALPHABET[(group >> (18 - 6 * i)) as usize & 63];
-            out.push(if i <= chunk.len() { char::from(digit) } else { '=' });
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn base64_of_the_standard_examples() {
-        for (plain, encoded) in [
-            ("", ""),
-            ("f", "Zg=="),
-            ("fo", "Zm8="),
-            ("foo", "Zm9v"),
-            ("foobar", "Zm9vYmFy"),
-            ("Aladdin:open sesame", "QWxhZGRpbjpvcGVuIHNlc2FtZQ=="),
-            ("ü:\u{ff}~", "w7w6w79+"),
-        ] {
-            assert_eq!(base64(plain.as_bytes()), encoded, "{plain}");
-        }
-    }
 
     #[test]
     fn base_urls_that_cannot_be_meant_are_refused() {

@@ -96,7 +96,7 @@ pub(super) fn read_page(
     }
     let next = (!is_last).then(|| Place { page: place.page + 1, ..place.clone() }.to_token());
     let drifted = place.drifted;
-    Ok(Page { entries, next, cursor, drifted, total })
+    Ok(Page { entries, next, cursor, drifted, total, again_after_ms: None })
 }
 
 pub(super) fn expired() -> ConnectorError {

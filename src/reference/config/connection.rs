@@ -92,8 +92,9 @@ static AUTH: Group = Group {
             .example("\"${API_KEY}\""),
         table("basic", &BASIC),
         table("client", &CLIENT).around("connector = \"connectors/client.toml\""),
+        table("jwt", &JWT).around("connector = \"connectors/jwt.toml\""),
     ]],
-    one_of: &["bearer", "key", "basic", "client"],
+    one_of: &["bearer", "key", "basic", "client", "jwt"],
     brought: false,
     declared_in: ("AUTH", file!()),
 };
@@ -113,6 +114,27 @@ static CLIENT: Group = Group {
     one_of: &[],
     brought: false,
     declared_in: ("CLIENT", file!()),
+};
+
+static JWT: Group = Group {
+    heading: "auth.jwt",
+    about: "a private key that signs assertions, for connector files whose `auth` is of kind `jwt_bearer`",
+    example: r#"{ issuer = "sync@project.iam.gserviceaccount.com", key = "${file:key.pem}" }"#,
+    keys: &[&[
+        text("issuer", "who asks (`iss`): the id of a client, or the address of a service account")
+            .required()
+            .example("\"sync@project.iam.gserviceaccount.com\""),
+        text("key", "the private key, in PEM").required().example("\"${file:key.pem}\""),
+        text("subject", "for which user (`sub`)").example("\"ada@example.com\""),
+        text("key_id", "which of the keys it is (`kid`)").example("\"k1\""),
+        text("url", "where its tokens are fetched, `https`")
+            .otherwise("as the connector file says")
+            .example("\"https://test.salesforce.com/services/oauth2/token\"")
+            .wrong("\"http://login.example.com/token\""),
+    ]],
+    one_of: &[],
+    brought: false,
+    declared_in: ("JWT", file!()),
 };
 
 static BASIC: Group = Group {

@@ -250,6 +250,9 @@ fn file(path: &Path) -> io::Result<String> {
         Some("connectors/client.toml") => {
             Ok(format!("auth = {{ kind = 'client_credentials', url = '/oauth/token' }}\n{CRM}"))
         }
+        Some("connectors/jwt.toml") => Ok(format!("auth = {{ kind = 'jwt_bearer', url = '/oauth/token' }}\n{CRM}")),
+        // A key that everybody knows, of a standard's example.
+        Some("key.pem") => Ok(include_str!("../../connectors/http/tests/tls/rfc7515.pem").to_owned()),
         Some("connectors/accounts.toml") => Ok(format!("{CRM}account = 'account_id'\n")),
         Some("contact.schema.json") => Ok("{ \"type\": \"object\" }".to_owned()),
         Some("ca.pem") => std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/config/ca.pem")),

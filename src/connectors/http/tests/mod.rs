@@ -20,6 +20,7 @@ mod writing;
 mod xml;
 
 use std::cell::RefCell;
+use std::time::Duration;
 
 use super::*;
 use crate::model::cursor::{Cursor, PageToken};
@@ -109,6 +110,7 @@ impl Bench {
             };
             let one = self.read(read).await?;
             page = one.next.clone();
+            tokio::time::sleep(Duration::from_millis(one.again_after_ms.unwrap_or(0))).await;
             pages.push(one);
             if page.is_none() {
                 return Ok(pages);

@@ -23,6 +23,18 @@ fn user() -> HttpSettings {
     settings
 }
 
+fn signer() -> HttpSettings {
+    let mut settings = HttpSettings::new(BASE);
+    settings.credentials = Credentials::Jwt {
+        issuer: "sync@example.com".into(),
+        subject: Some("ada".into()),
+        key: include_str!("tls/rfc7515.pem").into(),
+        key_id: None,
+        url: None,
+    };
+    settings
+}
+
 /// The credentials of a request, as they were sent.
 fn sent_with(request: &HttpRequest) -> String {
     let headers = request.secret_headers.iter().map(|(name, value)| format!("{name}: {}", value.expose_secret()));
@@ -244,11 +256,79 @@ fn connectors_of_one_connection_share_its_token_and_credentials_must_fit() {
     assert!(HttpFactory::new(file, user()).problems().is_empty());
 }
 
+#[cfg(feature = "tls-ring")]
+#[tokio::test(start_paused = true)]
+async fn a_token_is_fetched_with_an_assertion_which_is_not_shown() {
+    use base64::Engine;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+    let auth = "[auth]\nkind = \"jwt_bearer\"\nurl = \"/oauth/token\"\naudience = \"https://login\"\n\
+                claims = { scope = \"contacts\" }\nlife = \"1h\"\n";
+    let is_refused = Rc::new(Cell::new(false));
+    let refuses = Rc::clone(&is_refused);
+    let bench = Bench::with_settings(&format!("{}{auth}", listing("")), signer(), move |request| {
+        if !request.url.ends_with("/oauth/token") {
+            return ok(r#"{"id":"1"}"#);
+        }
+        let body = request.secret_body.as_ref().unwrap().expose_secret();
+        let assertion = body.rsplit_once('=').unwrap().1;
+        if refuses.get() {
+            return status(
+                400,
+                &format!("{{\"error\":\"invalid_grant\",\"error_description\":\"{assertion} is old\"}}"),
+            );
+        }
+        ok(r#"{"access_token":"token-1"}"#)
+    });
+    read(&bench).await.unwrap();
+    let sent = bench.sent();
+    let body = sent[0].secret_body.as_ref().unwrap().expose_secret();
+    let assertion = body.strip_prefix("grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion=");
+    let claims = URL_SAFE_NO_PAD.decode(assertion.unwrap().split('.').nth(1).unwrap()).unwrap();
+    let claims: serde_json::Value = serde_json::from_slice(&claims).unwrap();
+    assert_eq!(
+        ["iss", "sub", "aud", "scope"].map(|claim| claims[claim].as_str().unwrap()),
+        ["sync@example.com", "ada", "https://login", "contacts"]
+    );
+    assert_eq!(claims["exp"].as_i64().unwrap(), clock().timestamp() + 180);
+    assert!(sent[0].secret_headers.is_empty(), "nothing but the assertion names us");
+    assert_eq!(sent_with(&sent[1]), "authorization: Bearer token-1");
+    // An hour later another is fetched, which is refused with what was sent.
+    tokio::time::sleep(Duration::from_secs(3_600)).await;
+    is_refused.set(true);
+    let error = read(&bench).await.unwrap_err();
+    assert_eq!(next_word(error.next), "reauthorise");
+    assert!(error.message.contains("invalid_grant") && error.message.contains("***"), "{error}");
+    assert!(!error.message.contains("eyJ"), "no part of an assertion: {error}");
+}
+
+#[cfg(feature = "tls-ring")]
+#[test]
+fn a_key_that_cannot_sign_is_told_before_anything_is_asked() {
+    let auth = "[auth]\nkind = \"jwt_bearer\"\nurl = \"/oauth/token\"\n";
+    let file = Arc::new(HttpConnectorFile::parse("t.toml", &format!("{}{auth}", listing(""))).unwrap());
+    assert!(HttpFactory::new(Arc::clone(&file), signer()).problems().is_empty());
+    assert!(!format!("{:?}", signer()).contains("PRIVATE KEY"));
+    let mut settings = signer();
+    if let Credentials::Jwt { key, .. } = &mut settings.credentials {
+        *key = "s3cret, but no key".into();
+    }
+    let [problem] = &HttpFactory::new(Arc::clone(&file), settings).problems()[..] else { panic!("one problem") };
+    assert!(problem.message.contains("no private key in PEM") && !problem.message.contains("s3cret"), "{problem}");
+    let [problem] = &HttpFactory::new(file, client()).problems()[..] else { panic!("one problem") };
+    assert!(problem.message.contains("give issuer and private key"), "{problem}");
+}
+
 #[test]
 fn ways_to_fetch_a_token_that_cannot_be_meant_are_told() {
     let client = "kind = \"client_credentials\"\n";
     let session = "kind = \"session\"\npost = \"/login\"\nbody = { p = \"{password}\" }\n";
+    let jwt = "kind = \"jwt_bearer\"\n";
     for (auth, want) in [
+        (jwt.to_owned(), "'url' is missing"),
+        (format!("{jwt}url = \"/x\"\nalgorithm = \"HS256\""), "'HS256' is no algorithm"),
+        (format!("{jwt}url = \"/x\"\nclaims = {{ exp = 1 }}"), "'exp' is none of the further claims"),
+        (format!("{jwt}url = \"/x\"\nclient = \"body\""), "unknown key 'client'"),
         (client.to_owned(), "'url' is missing"),
         (format!("{client}url = \"oauth\""), "'url' is neither a path nor a URL"),
         (format!("{client}url = \"ftp://x/y\""), "'url' cannot be used"),
