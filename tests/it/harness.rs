@@ -35,10 +35,10 @@ pub fn seeds(all: u64) -> Range<u64> {
     first..first + most
 }
 
-/// A twentieth, which the tests take while code is written; all with `SYNCLINE_THOROUGH`, as `.ci/run`
+/// A fiftieth, which the tests take while code is written; all with `SYNCLINE_THOROUGH`, as `.ci/run`
 /// has it, which builds them optimised for that.
 pub fn share(all: u64) -> u64 {
-    if std::env::var_os("SYNCLINE_THOROUGH").is_some() { all } else { all / 20 }
+    if std::env::var_os("SYNCLINE_THOROUGH").is_some() { all } else { all / 50 }
 }
 
 /// A number that the environment tells.

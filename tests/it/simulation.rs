@@ -11,7 +11,7 @@ use syncline::sim::{Case, EVENTS, Oracle, Plan, explain, run_many};
 use crate::harness::seeds;
 
 /// How many worlds belong to a thorough run.
-const SEEDS: u64 = 3_000;
+const SEEDS: u64 = 2_000;
 
 /// Worlds that have found a bug, each with what was wrong. A change of what is drawn
 /// gives a seed another world; the stories of the other files stay. In these nobody tells
